@@ -1,0 +1,84 @@
+"""
+Twisted in IPython and Jupyter: top-level ``await`` in a reactor thread of crochet's.
+
+The map.  A cell flows from top to bottom; a module imports only modules below it.
+
+    _extension   hangs the pieces on one shell, and takes them off    home thread
+    _magics      %autoawait, %%run_in_reactor, %twisted_config        home thread
+    _jobs        cells in the background                              both
+    _cell        a cell's text becomes a function (pure)              any
+    _autoawait   the cut through IPython's cell; the runner           home thread
+    _awaiting    an awaiting cell, in both threads; in_main_thread    both
+    _home        how the thread that a cell was typed in waits        home thread
+    _language    a cell's statements, made ready to be sent (pure)    any
+    _traceback   tracebacks with the user's frames only (pure)        any
+    _reactor     the reactor thread: choose, start, reach, end        both
+    _timers      Twisted's timers on asyncio's heap                   reactor thread
+    _bridge      one coroutine awaits Deferreds and asyncio objects   reactor thread
+    _eventual    crochet's EventualResult, awaitable                  any
+
+The *home thread* is the one that a cell was typed in: the main thread, or that
+of a subshell.  ``async_runner`` and ``config`` hold names of version 2.
+
+Importing this package starts nothing and installs no reactor; loading the
+extension does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from twisted_ipython._autoawait import runner
+    from twisted_ipython._awaiting import in_main_thread
+
+__all__ = ["in_main_thread", "load_ipython_extension", "runner", "unload_ipython_extension"]
+__version__ = "3.0.0.dev0"
+
+_PUBLIC = {"in_main_thread": "_awaiting", "runner": "_autoawait"}
+
+
+def load_ipython_extension(ipython: InteractiveShell) -> None:
+    """
+    Load the extension: ``%load_ext twisted_ipython``.
+
+    Starts the reactor thread, once per process, and registers the ``twisted``
+    runner and the magics on this shell.  Prints nothing, except when the
+    reactor that is installed already cannot run asyncio code.
+
+    Args:
+        ipython: the shell; call in the thread that runs its cells.
+
+    Raises:
+        RuntimeError: the reactor was stopped, or nobody runs it.
+    """
+    from twisted_ipython._extension import load
+
+    load(ipython)
+
+
+def unload_ipython_extension(ipython: InteractiveShell) -> None:
+    """
+    Unload the extension: ``%unload_ext twisted_ipython``.
+
+    The shell is put back as it was, after the cell that awaits if one does.
+    The reactor goes on, as do pending jobs, whose results stay usable; a later
+    load finds it.
+
+    Args:
+        ipython: the shell; call in the thread that runs its cells.
+    """
+    from twisted_ipython._extension import unload
+
+    unload(ipython)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is asked for, so that importing the package stays light."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)

@@ -1,0 +1,331 @@
+"""
+The cut through IPython's way of running a cell, and the runner.
+
+Events, history, compiling, display and tracebacks stay where IPython does them.
+Only the user's statements go to the reactor thread, all in one hop: in
+`run_ast_nodes`, one statement of ours stands for them, whose value is the
+cell's value and which raises what they raise.  `run_code` is looked up for each
+statement, so that a wrapper there takes effect in the cell that loads the
+extension.
+
+Everything here runs in the thread in which IPython runs the cell, except
+`AutoAwait._evaluate` and `_evaluate_shown`.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import CodeType
+from typing import Any, Final, TypeVar
+
+from IPython.core.async_helpers import _asyncio_runner
+from IPython.core.interactiveshell import InteractiveShell
+
+from twisted_ipython._awaiting import AwaitingCell, run_later_calls
+from twisted_ipython._home import BlockingHome, home, is_blocking, run_blocking
+from twisted_ipython._language import Statements, awaits, is_async, prepare
+from twisted_ipython._reactor import ReactorThread, start
+from twisted_ipython._traceback import STUB, explain, tidy
+
+__all__ = ["AutoAwait", "Runner", "runner"]
+
+_T = TypeVar("_T")
+
+IN_REACTOR_THREAD: Final = (
+    "Code that awaits was run in the reactor thread (by run_cell() in a statement of an awaiting"
+    " cell), which would then wait for itself for ever. From such a cell, say:"
+    " await in_main_thread(get_ipython().run_cell, code)"
+)
+
+_AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+_running: ContextVar[Coroutine[Any, Any, Any]] = ContextVar("twisted_ipython_running")
+
+
+def running() -> Awaitable[Any]:
+    """What the statement that stands for a cell awaits."""
+    return _running.get()
+
+
+_SOURCE: Final = "await __import__('twisted_ipython._autoawait')._autoawait.running()"
+_CODES: Final = {
+    mode: compile(_SOURCE, STUB, mode, flags=_AWAIT, dont_inherit=True)
+    for mode in ("exec", "single")
+}
+
+
+class AutoAwait:
+    """
+    Awaiting cells of one shell.
+
+    Args:
+        shell: the shell.
+        timeout: gives the time limit of a cell in seconds, or None.
+    """
+
+    def __init__(self, shell: InteractiveShell, timeout: Callable[[], float | None]) -> None:
+        self.shell = shell
+        self.timeout = timeout
+        self.on = False
+        self.awaiting = 0
+        self._when_idle: list[Callable[[], None]] = []
+        self._run_ast_nodes = shell.run_ast_nodes
+        self._run_code = shell.run_code
+        self._showtraceback = shell.showtraceback
+
+    # ---- on the shell, and off it
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """What takes the place of the shell's own methods, on this instance."""
+        return {
+            "run_ast_nodes": self.run_ast_nodes,
+            "run_code": self.run_code,
+            "showtraceback": self.showtraceback,
+        }
+
+    def switch_on(self) -> None:
+        """Have top-level awaits run in the reactor thread."""
+        shell = self.shell
+        if getattr(shell, "kernel", None) is None:
+            shell.loop_runner = runner
+        else:
+            # ipykernel keeps its loop turning during a cell for this runner only;
+            # `run_ast_nodes` decides where the cell runs.  The other one is for
+            # what calls run_cell(), which cannot use a loop that turns.
+            shell.loop_runner = _asyncio_runner
+            shell.set_trio_runner(runner)
+        shell.autoawait = True
+        self.on = True
+
+    def switch_off(self) -> None:
+        """Leave awaits to another runner; the shell's `loop_runner` is the caller's to set."""
+        self.on = False
+        if self.shell.trio_runner is runner:
+            self.shell.set_trio_runner(None)
+
+    def when_idle(self, call: Callable[[], None]) -> None:
+        """Call ``call`` at once, or after the cells that are awaiting."""
+        if self.awaiting:
+            self._when_idle.append(call)
+        else:
+            call()
+
+    def stay(self) -> None:
+        """Forget what was to be called after the cells that are awaiting."""
+        self._when_idle.clear()
+
+    # ---- in place of the shell's methods
+
+    async def run_ast_nodes(
+        self,
+        nodelist: list[ast.stmt],
+        cell_name: str,
+        interactivity: str = "last_expr",
+        compiler: Any = compile,
+        result: Any = None,
+    ) -> bool | None:
+        """`InteractiveShell.run_ast_nodes`, with the statements of an awaiting cell sent off."""
+        own = self._run_ast_nodes
+        if not (self._active() and self.shell.autoawait and awaits(nodelist, cell_name)):
+            return await own(nodelist, cell_name, interactivity, compiler, result)
+        _refuse_here(start())
+        nodes, shown = _split(nodelist, interactivity)
+        with compiler.extra_flags(_AWAIT):
+            made = prepare(nodes, shown, cell_name, compiler)
+        if not made.codes:
+            return await own(nodelist, cell_name, interactivity, compiler, result)
+        stand_in = _StandIn(compiler)
+        interactivity = "last" if made.shows else "none"
+        with self._sent(lambda cell: self._evaluate(cell, made)):
+            return await own(
+                [stand_in.node, *made.rest], cell_name, interactivity, stand_in, result
+            )
+
+    async def run_code(self, code_obj: CodeType, result: Any = None, *, async_: bool = False) -> Any:
+        """
+        `InteractiveShell.run_code`, with an awaiting statement sent off by itself.
+
+        That is for the rest of a cell whose earlier statement switched
+        awaiting on: IPython was running it by then.
+        """
+        if not async_ or code_obj in _CODES.values() or not self._active():
+            return await self._run_code(code_obj, result, async_=async_)
+        _refuse_here(start())
+        with self._sent(lambda cell: _evaluate_shown(self.shell, code_obj)):
+            return await self._run_code(_CODES["single"], result, async_=True)
+
+    def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """`InteractiveShell.showtraceback`, with the user's frames only."""
+        error = sys.exc_info()[1] if exc_tuple is None else exc_tuple[1]
+        if isinstance(error, BaseException):
+            explain(error)
+            tidy(error)
+            if exc_tuple is not None:
+                exc_tuple = (exc_tuple[0], error, error.__traceback__)
+        return self._showtraceback(exc_tuple, *args, **kwargs)
+
+    # ---- how it is done
+
+    def _active(self) -> bool:
+        """Whether awaits go to the reactor thread: switched on, or our runner runs this cell."""
+        return self.on or is_blocking()
+
+    @contextmanager
+    def _sent(
+        self, code: Callable[[AwaitingCell], Coroutine[Any, Any, Any]]
+    ) -> Iterator[None]:
+        """Within, the statement that stands for the cell runs ``code`` in the reactor thread."""
+        run_later_calls()
+        cell = AwaitingCell(start(), home(), code, self.timeout())
+        coro = cell.run()
+        token = _running.set(coro)
+        self.awaiting += 1
+        try:
+            yield
+        finally:
+            self.awaiting -= 1
+            _running.reset(token)
+            coro.close()
+            while self._when_idle and not self.awaiting:
+                self._when_idle.pop(0)()
+
+    async def _evaluate(self, cell: AwaitingCell, made: Statements) -> Any:
+        """Run the statements; in the reactor thread."""
+        shell = self.shell
+        value = None
+        for code in made.codes:
+            cell.check()
+            value = eval(code, shell.user_global_ns, shell.user_ns)
+            if is_async(code):
+                value = await value
+        return value if made.shows else None
+
+
+async def _evaluate_shown(shell: InteractiveShell, code: CodeType) -> Any:
+    """Run a statement that displays its value, but return the value; in the reactor thread."""
+    thread = start()
+    shown = []
+    before = sys.displayhook
+
+    def displayhook(value: object) -> None:
+        if thread.here():
+            shown.append(value)
+        else:
+            before(value)
+
+    sys.displayhook = displayhook
+    try:
+        await eval(code, shell.user_global_ns, shell.user_ns)
+    finally:
+        if sys.displayhook is displayhook:
+            sys.displayhook = before
+    return shown[-1] if shown else None
+
+
+class _StandIn:
+    """A compiler that gives our statement for `node`, and IPython's code for the rest."""
+
+    def __init__(self, compiler: Any) -> None:
+        self.node = ast.Expr(ast.Constant(None), lineno=1, col_offset=0)
+        self._compiler = compiler
+        self.extra_flags = compiler.extra_flags
+
+    def __call__(self, tree: Any, name: str, mode: str) -> CodeType:
+        if tree.body == [self.node]:
+            return _CODES[mode]
+        code: CodeType = self._compiler(tree, name, mode)
+        return code
+
+
+_ASSIGNMENTS: Final = (ast.Assign, ast.AugAssign, ast.AnnAssign)
+
+
+def _split(
+    nodes: Sequence[ast.stmt], interactivity: str
+) -> tuple[Sequence[ast.stmt], Sequence[ast.stmt]]:
+    """The statements to run, and those after them to display, as IPython divides them."""
+    if not nodes or interactivity == "none":
+        return nodes, []
+    if interactivity == "all":
+        return [], nodes
+    last = nodes[-1]
+    if interactivity == "last_expr_or_assign" and isinstance(last, _ASSIGNMENTS):
+        targets = last.targets if isinstance(last, ast.Assign) else [last.target]
+        if len(targets) == 1 and isinstance(targets[0], ast.Name):
+            name = ast.Expr(ast.Name(targets[0].id, ast.Load()))
+            return nodes, [ast.fix_missing_locations(ast.copy_location(name, last))]
+    if interactivity == "last" or isinstance(last, ast.Expr):
+        return nodes[:-1], [last]
+    return nodes, []
+
+
+def _refuse_here(thread: ReactorThread) -> None:
+    if thread.here():
+        raise RuntimeError(IN_REACTOR_THREAD)
+
+
+class Runner:
+    """
+    IPython's way to run a coroutine, with its awaits in the reactor thread.
+
+    This is what ``%autoawait twisted`` sets, and what ``IPython.embed(using=...)``
+    takes: `twisted_ipython.runner`.
+    """
+
+    def __call__(self, coro: Coroutine[Any, Any, _T]) -> _T:
+        """
+        Run ``coro`` to its end, blocking.  Any thread but the reactor's.
+
+        A coroutine of ``run_cell`` stays in this thread, but for the cell's
+        statements; any other one runs in the reactor thread.
+
+        Raises:
+            RuntimeError: in the reactor thread, or the reactor was stopped.
+            KeyboardInterrupt: Ctrl-C, which cancels what is awaited.
+            BaseException: what the coroutine raises.
+        """
+        if not _is_of_shell(coro):
+            try:
+                _refuse_here(start())
+            except RuntimeError:
+                coro.close()
+                raise
+            return run_blocking(AwaitingCell(start(), BlockingHome(), lambda _: coro).run())
+        shell = coro.cr_frame.f_locals["self"]
+        with _cut(shell):
+            return run_blocking(coro)
+
+    def __str__(self) -> str:
+        return "twisted"
+
+    def __repr__(self) -> str:
+        return "twisted_ipython.runner"
+
+
+runner: Final = Runner()
+
+
+def _is_of_shell(coro: Coroutine[Any, Any, Any]) -> bool:
+    """Whether this is a cell of IPython's, not begun."""
+    return (
+        getattr(coro, "cr_code", None) is InteractiveShell.run_cell_async.__code__
+        and coro.cr_frame is not None
+    )
+
+
+@contextmanager
+def _cut(shell: InteractiveShell) -> Iterator[None]:
+    """Within, the shell's awaiting cells go to the reactor thread."""
+    if isinstance(getattr(shell.run_ast_nodes, "__self__", None), AutoAwait):
+        yield
+        return
+    methods = AutoAwait(shell, lambda: None).methods()
+    vars(shell).update(methods)
+    try:
+        yield
+    finally:
+        for name in methods:
+            vars(shell).pop(name, None)

@@ -1,0 +1,108 @@
+"""
+crochet's EventualResult, which a cell can also await.
+
+crochet makes plain `crochet.EventualResult` objects; `adopt` turns one into an
+`EventualResult` of ours by changing the class of that one object, so that
+crochet's own class stays as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from typing import Any, Final
+
+import crochet
+from twisted.internet.defer import Deferred
+from twisted.python import threadable
+from twisted.python.failure import Failure
+
+__all__ = ["EventualResult", "adopt"]
+
+WAITS_FOR_ITSELF: Final = (
+    "EventualResult.wait() was called in the reactor thread, which would then wait for itself"
+    " for ever. The statements of an awaiting cell run in the reactor thread: `await` the result"
+)
+
+
+class EventualResult(crochet.EventualResult):  # type: ignore[misc]
+    """What will come of code in the reactor thread: ``wait`` for it, or ``await`` it."""
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """
+        Wait for the result without blocking, any number of times.
+
+        In an awaiting cell, or on any running asyncio loop.  Cancelling the
+        await cancels the work.
+
+        Raises:
+            Exception: the failure, if the work failed.
+        """
+        if not self._result_set.is_set():
+            yield from self._pending()
+        self._result_retrieved = True
+        if isinstance(self._value, Failure):
+            raise self._value.value.with_traceback(self._value.tb)
+        return self._value
+
+    def _pending(self) -> Generator[Any, Any, None]:
+        """Wait in the way of the thread that awaits."""
+        if threadable.isInIOThread():
+            deferred: Deferred[None] = Deferred(lambda _: self.cancel())
+            self.when_done(lambda: None if deferred.called else deferred.callback(None))
+            yield from deferred.__await__()
+        else:
+            loop = asyncio.get_running_loop()
+            future = loop.create_future()
+            future.add_done_callback(lambda f: self.cancel() if f.cancelled() else None)
+            done = lambda: None if future.done() else future.set_result(None)  # noqa: E731
+            self.when_done(lambda: loop.call_soon_threadsafe(done))
+            yield from future.__await__()
+
+    def wait(self, timeout: float | None = None) -> Any:
+        """
+        Wait for the result, blocking the calling thread: any but the reactor's.
+
+        Args:
+            timeout: seconds; for ever if left out.
+
+        Raises:
+            crochet.TimeoutError: if there is no result in time.
+            RuntimeError: in the reactor thread.
+            Exception: the failure, if the work failed.
+        """
+        if threadable.isInIOThread():
+            raise RuntimeError(WAITS_FOR_ITSELF)
+        return super().wait(timeout)
+
+    def when_done(self, call: Callable[[], object]) -> None:
+        """
+        Call ``call`` once, when there is a result.
+
+        Any thread; ``call`` runs in the reactor thread, or at once in this one.
+        """
+        self.__dict__.setdefault("_calls", []).append(call)
+        if self._result_set.is_set():
+            self._tell()
+
+    def _set_result(self, result: Any) -> None:
+        """Take the result (crochet 2.1.1 calls this in the reactor thread) and say so."""
+        super()._set_result(result)
+        self._tell()
+
+    def _tell(self) -> None:
+        calls = self.__dict__.get("_calls", [])
+        while calls:
+            try:
+                call = calls.pop(0)
+            except IndexError:  # another thread took it
+                return
+            call()
+
+
+def adopt(result: crochet.EventualResult) -> EventualResult:
+    """Make one of crochet's results awaitable; any thread."""
+    if type(result) is crochet.EventualResult:
+        result.__class__ = EventualResult
+    assert isinstance(result, EventualResult)
+    return result

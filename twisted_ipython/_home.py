@@ -1,0 +1,227 @@
+"""
+The thread that a cell was typed in: how it waits, and runs what the cell sends back.
+
+A home is made where IPython runs the cell.  It waits in one of two ways: as an
+asyncio task when a loop drives IPython's cell (ipykernel), which keeps that
+loop turning; or blocking, when our own runner drives it (the terminal).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Generator
+from queue import Empty, SimpleQueue
+from types import FrameType
+from typing import Any, Final, Protocol, TypeVar
+
+__all__ = ["BlockingHome", "Home", "Waits", "home", "is_blocking", "run_blocking"]
+
+_T = TypeVar("_T")
+
+NO_LOOP: Final = (
+    "IPython runs this cell with a runner that is neither asyncio's nor twisted_ipython's, so the"
+    " cell cannot wait for the reactor thread. Say `%autoawait twisted` in a cell before it."
+)
+AWAITS_MORE: Final = (
+    "This coroutine awaits something outside of the reactor thread, which the `twisted` runner"
+    " does not drive"
+)
+
+
+class Waits(Protocol):
+    """What a home waits for."""
+
+    def when_done(self, call: Callable[[], object]) -> None:
+        """Call ``call`` once it is done; any thread."""
+
+    def interrupt(self) -> None:
+        """Take one Ctrl-C; the home's thread."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until `strike`, or None for never."""
+
+    def strike(self) -> None:
+        """The time is up; the home's thread."""
+
+
+class Home(Protocol):
+    """Where a cell was typed."""
+
+    thread: int
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Run ``function``, which must not raise, in the home's thread.  Any thread."""
+
+    async def wait(self, cell: Waits) -> None:
+        """Wait for ``cell``, running what is sent.  The home's thread."""
+
+
+class LoopHome:
+    """A home whose thread runs an asyncio loop, which goes on turning while it waits."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.thread = threading.get_ident()
+        self._loop = loop
+        self._busy = False
+
+    def call(self, function: Callable[[], object]) -> None:
+        """See `Home`."""
+        self._loop.call_soon_threadsafe(self._run, function)
+
+    def _run(self, function: Callable[[], object]) -> None:
+        self._busy, before = True, self._busy
+        try:
+            function()
+        finally:
+            self._busy = before
+
+    async def wait(self, cell: Waits) -> None:
+        """See `Home`.  A cancellation of the waiting task counts as an interrupt."""
+        done = asyncio.Event()
+        cell.when_done(lambda: self._loop.call_soon_threadsafe(done.set))
+        left = cell.seconds_left
+        timer = None if left is None else self._loop.call_later(left, cell.strike)
+        try:
+            with _Interrupts(cell, lambda: self._busy, self._wake):
+                while not done.is_set():
+                    try:
+                        await done.wait()
+                    except asyncio.CancelledError:
+                        cell.interrupt()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _wake(self) -> None:
+        self._loop.call_soon_threadsafe(lambda: None)
+
+
+class BlockingHome:
+    """A home that blocks its thread while it waits; `run_blocking` drives its cell."""
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self._busy = False
+
+    def call(self, function: Callable[[], object]) -> None:
+        """See `Home`."""
+        self._calls.put(function)
+
+    async def wait(self, cell: Waits) -> None:
+        """See `Home`."""
+        await _Block(lambda: self._serve(cell))
+
+    def _serve(self, cell: Waits) -> None:
+        done: list[bool] = []
+        cell.when_done(lambda: self._calls.put(lambda: done.append(True)))
+        with _Interrupts(cell, lambda: self._busy, lambda: None):
+            while not done:
+                try:
+                    function = self._calls.get(timeout=cell.seconds_left)
+                except Empty:
+                    cell.strike()
+                    continue
+                self._busy = True
+                try:
+                    function()
+                finally:
+                    self._busy = False
+
+
+class _Interrupts:
+    """Takes Ctrl-C for a cell while the main thread waits for it; elsewhere does nothing."""
+
+    def __init__(
+        self, cell: Waits, busy: Callable[[], bool], wake: Callable[[], object]
+    ) -> None:
+        self._cell = cell
+        self._busy = busy
+        self._wake = wake
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._interrupted)
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _interrupted(self, number: int, frame: FrameType | None) -> None:
+        if self._busy():
+            # The main thread runs a magic for the cell: that is what to break.
+            signal.default_int_handler(number, frame)
+        self._cell.interrupt()
+        self._wake()
+
+
+class _Block:
+    """What a coroutine awaits to have `run_blocking` call a function that blocks."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self.function = function
+
+    def __await__(self) -> Generator[_Block, None, None]:
+        yield self
+
+
+class _Driving(threading.local):
+    """Whether this thread is stepping a coroutine in `run_blocking`."""
+
+    blocking = False
+
+
+_driving = _Driving()
+
+
+def is_blocking() -> bool:
+    """Whether `run_blocking` drives the code that asks, in this thread."""
+    return _driving.blocking
+
+
+def home() -> Home:
+    """
+    The home for a cell that IPython runs here, in this thread.
+
+    Raises:
+        RuntimeError: nothing that could wait runs the cell.
+    """
+    if _driving.blocking:
+        return BlockingHome()
+    try:
+        return LoopHome(asyncio.get_running_loop())
+    except RuntimeError:
+        raise RuntimeError(NO_LOOP) from None
+
+
+def run_blocking(coro: Coroutine[Any, Any, _T]) -> _T:
+    """
+    Drive a coroutine of IPython's to its end, blocking while it waits for the reactor thread.
+
+    Any thread but the reactor's.
+
+    Raises:
+        RuntimeError: in the coroutine, if it awaits anything else.
+    """
+    step: Callable[[Any], Any] = coro.send
+    value: Any = None
+    while True:
+        before, _driving.blocking = _driving.blocking, True
+        try:
+            awaited = step(value)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        finally:
+            _driving.blocking = before
+        try:
+            if not isinstance(awaited, _Block):
+                raise RuntimeError(AWAITS_MORE)
+            awaited.function()
+        except BaseException as error:
+            step, value = coro.throw, error
+        else:
+            step, value = coro.send, None

@@ -1,0 +1,164 @@
+"""
+A cell's statements, made ready for the reactor thread.
+
+Pure: no reactor, no shell.  ``%magic`` and ``!command``, which IPython has
+turned into calls of ``get_ipython().run_line_magic(...)`` and the like by now,
+are sent back to the thread that the cell was typed in, and so is what IPython
+displays before the cell's last expression.  Any thread.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import Any, Final
+
+__all__ = ["Statements", "awaits", "prepare"]
+
+_AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+# What IPython 8 and 9 make of its own language.
+_CALLS: Final = {"getoutput", "run_cell_magic", "run_line_magic", "system"}
+# What a scope of its own begins: an await put there would belong to that scope.
+_SCOPES: Final = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.Lambda,
+    ast.GeneratorExp,
+    ast.ListComp,
+    ast.SetComp,
+    ast.DictComp,
+)
+
+Compiler = Callable[[ast.AST, str, str], CodeType]
+
+
+@dataclass(slots=True)
+class Statements:
+    """
+    Compiled statements of one cell.
+
+    Attributes:
+        codes: to be evaluated one after another; what the last one gives is
+            the cell's value if ``shows``.
+        rest: statements from the first one on that does not compile.
+        shows: whether the last code is an expression to display.
+    """
+
+    codes: list[CodeType] = field(default_factory=list)
+    rest: list[ast.stmt] = field(default_factory=list)
+    shows: bool = False
+
+
+def is_async(code: CodeType) -> bool:
+    """Whether evaluating ``code`` gives a coroutine."""
+    return bool(code.co_flags & inspect.CO_COROUTINE)
+
+
+def awaits(nodes: Sequence[ast.stmt], name: str) -> bool:
+    """
+    Whether any of the statements awaits at the cell's own level.
+
+    Args:
+        nodes: the cell's statements.
+        name: the cell's file name, for warnings of the compiler.
+    """
+    for node in nodes:
+        if not any(isinstance(part, _AWAITING) for part in ast.walk(node)):
+            continue
+        try:
+            if is_async(compile(ast.Module([node], []), name, "exec", flags=_AWAIT)):
+                return True
+        except (SyntaxError, ValueError):
+            continue
+    return False
+
+
+_AWAITING: Final = (ast.Await, ast.AsyncFor, ast.AsyncWith, ast.comprehension)
+
+
+def prepare(
+    nodes: Sequence[ast.stmt], shown: Sequence[ast.stmt], name: str, compiler: Compiler
+) -> Statements:
+    """
+    Compile statements for the reactor thread.
+
+    Args:
+        nodes: the statements to run.
+        shown: the statements after them whose expressions IPython displays.
+        name: the cell's file name.
+        compiler: IPython's compiler of the cell, set to allow a top-level await.
+    """
+    made = Statements()
+    everything = [*nodes, *shown]
+    for index, node in enumerate(everything):
+        last = index == len(everything) - 1
+        display = index >= len(nodes)
+        try:
+            made.codes.append(_compile(node, name, compiler, last=last, display=display))
+        except (SyntaxError, ValueError):
+            made.rest = everything[index:]
+            return made
+        made.shows = last and display and isinstance(node, ast.Expr)
+    return made
+
+
+def _compile(
+    node: ast.stmt, name: str, compiler: Compiler, *, last: bool, display: bool
+) -> CodeType:
+    sent = _SendHome(display=display and not (last and isinstance(node, ast.Expr))).visit(node)
+    if display and last and isinstance(sent, ast.Expr):
+        return compiler(ast.Expression(sent.value), name, "eval")
+    return compiler(ast.Module([sent], []), name, "exec")
+
+
+class _SendHome(ast.NodeTransformer):
+    """Sends what is IPython's own to the thread that the cell was typed in."""
+
+    def __init__(self, *, display: bool) -> None:
+        self._display = display
+
+    def visit(self, node: ast.AST) -> Any:
+        """Leave scopes of their own alone."""
+        return node if isinstance(node, _SCOPES) else super().visit(node)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr:
+        """Display the value at home, where IPython would display it here."""
+        self.generic_visit(node)
+        if self._display:
+            node.value = _await("show_at_home", [node.value], node.value)
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        """Run a magic or a command at home."""
+        if not _is_language(node):
+            self.generic_visit(node)
+            return node
+        arguments = ast.arguments([], [], None, [], [], None, [])
+        return _await("run_at_home", [ast.copy_location(ast.Lambda(arguments, node), node)], node)
+
+
+def _is_language(node: ast.Call) -> bool:
+    """Whether this is a call that IPython writes for ``%magic`` or ``!command``."""
+    function = node.func
+    return (
+        isinstance(function, ast.Attribute)
+        and function.attr in _CALLS
+        and isinstance(function.value, ast.Call)
+        and isinstance(function.value.func, ast.Name)
+        and function.value.func.id == "get_ipython"
+        and not any(isinstance(p, (ast.Await, ast.NamedExpr, ast.Yield)) for p in ast.walk(node))
+    )
+
+
+def _await(function: str, args: list[ast.expr], at: ast.expr) -> ast.Await:
+    """``await twisted_ipython._awaiting.<function>(*args)``, without a name in the namespace."""
+    call = ast.parse(f"__import__('twisted_ipython._awaiting')._awaiting.{function}()", mode="eval")
+    assert isinstance(call.body, ast.Call)
+    call.body.args = args
+    for part in (call.body, call.body.func, *ast.walk(call.body.func)):
+        ast.copy_location(part, at)
+    return ast.copy_location(ast.Await(call.body), at)

@@ -1,0 +1,154 @@
+"""
+Twisted's timers on asyncio's own heap, and calls from other threads in one hop.
+
+Twisted's asyncio reactor keeps a heap of its own beside the loop's, and moves
+one loop timer about for it: twice the price of the epoll reactor's timers.
+Here each `DelayedCall` has a timer of the loop.  That also gives it the
+context in which it was asked for, which the loop captures by itself, and the
+context decides which cell a ``print`` belongs to.
+
+Both methods are set on one reactor instance; the reactor's class is untouched.
+"""
+
+from __future__ import annotations
+
+import sys
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
+from threading import get_ident
+from typing import Any, Final
+
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+from twisted.internet.base import DelayedCall
+from twisted.internet.threads import blockingCallFromThread
+from twisted.logger import Logger
+
+__all__ = ["attach"]
+
+_log = Logger()
+
+BLOCKING_CALL: Final = (
+    "threads.blockingCallFromThread was called in the reactor thread, which would then wait"
+    " for itself for ever. The statements of an awaiting cell run in the reactor thread:"
+    " call the function there, and `await` its Deferred"
+)
+
+
+class _LoopCall(DelayedCall):
+    """A `DelayedCall` that one timer of the loop will run."""
+
+    handle: TimerHandle
+    context: Context
+
+
+class _Timers:
+    """The delayed calls of one reactor, each behind a timer of its loop."""
+
+    def __init__(self, reactor: AsyncioSelectorReactor, loop: AbstractEventLoop) -> None:
+        self._reactor = reactor
+        self._loop = loop
+        # The loop's own, so that what is set on the instance costs timers nothing.
+        self._call_at = type(loop).call_at
+        self._original = reactor.callLater
+        self._originals = reactor.getDelayedCalls
+        self._calls: set[_LoopCall] = set()
+
+    def call_later(
+        self, delay: float, callable: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> DelayedCall:
+        """``reactor.callLater``; runs in the reactor thread."""
+        reactor = self._reactor
+        if reactor._stopped:
+            # Twisted's own loop of timers is what notices a stop (26.10).
+            return self._original(delay, callable, *args, **kwargs)
+        assert delay >= 0, f"{delay} is not greater than or equal to 0 seconds"
+        seconds = reactor.seconds
+        call = _LoopCall(
+            seconds() + delay, callable, args, kwargs, self._cancel, self._sooner, seconds
+        )
+        call.context = context = copy_context()
+        loop = self._loop
+        call.handle = self._call_at(loop, loop.time() + delay, self._run, call, context=context)
+        self._calls.add(call)
+        return call
+
+    def delayed_calls(self) -> Sequence[DelayedCall]:
+        """``reactor.getDelayedCalls``; runs in the reactor thread."""
+        return [*self._originals(), *self._calls]
+
+    def _run(self, call: _LoopCall) -> None:
+        if call.delayed_time > 0.0:  # it was put off: wait for the rest
+            call.activate_delay()
+            self._schedule(call)
+            return
+        self._calls.discard(call)
+        call.called = 1
+        try:
+            call.func(*call.args, **call.kw)
+        except BaseException:
+            _log.failure("while handling timed call {call}", call=call)
+
+    def _schedule(self, call: _LoopCall) -> None:
+        when = self._loop.time() + call.time - call.seconds()
+        call.handle = self._call_at(self._loop, when, self._run, call, context=call.context)
+
+    def _sooner(self, call: DelayedCall) -> None:
+        assert isinstance(call, _LoopCall)
+        call.handle.cancel()
+        self._schedule(call)
+
+    def _cancel(self, call: DelayedCall) -> None:
+        assert isinstance(call, _LoopCall)
+        call.handle.cancel()
+        self._calls.discard(call)
+
+
+def _call_from_thread(loop: AbstractEventLoop, thread: int) -> Callable[..., None]:
+    """``reactor.callFromThread``; any thread."""
+
+    def run(callable: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        try:
+            callable(*args, **kwargs)
+        except BaseException:
+            _log.failure("while calling from thread")
+
+    def call_from_thread(callable: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+        if get_ident() == thread and sys._getframe(1).f_code is blockingCallFromThread.__code__:
+            raise RuntimeError(BLOCKING_CALL)
+        loop.call_soon_threadsafe(run, callable, args, kwargs)
+
+    return call_from_thread
+
+
+def attach(
+    reactor: AsyncioSelectorReactor, loop: AbstractEventLoop, thread: int
+) -> Callable[[], None]:
+    """
+    Set `callLater`, `getDelayedCalls` and `callFromThread` on the reactor instance.
+
+    Call in the reactor thread, or before the reactor runs.
+
+    Args:
+        reactor: a reactor that runs on ``loop``.
+        loop: the reactor's loop.
+        thread: the reactor thread's identifier.
+
+    Returns:
+        What takes them off; calls that are pending by then still run.
+    """
+    timers = _Timers(reactor, loop)
+    methods = {
+        "callLater": timers.call_later,
+        "getDelayedCalls": timers.delayed_calls,
+        "callFromThread": _call_from_thread(loop, thread),
+    }
+    for name, method in methods.items():
+        setattr(reactor, name, method)
+
+    def undo() -> None:
+        for name, method in methods.items():
+            if vars(reactor).get(name) == method:
+                delattr(reactor, name)
+
+    return undo

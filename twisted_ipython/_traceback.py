@@ -1,0 +1,103 @@
+"""
+Tracebacks that hold the user's frames, and lines that explain what a thread caused.
+
+Any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Final
+
+__all__ = ["explain", "tidy"]
+
+# Whose frames say nothing to a user: how a result gets from the reactor thread
+# to the cell.  Twisted's other modules stay: they are what the user called.
+_PLUMBING: Final = ("twisted_ipython", "crochet", "wrapt")
+_PLUMBING_MODULES: Final = {
+    "twisted.internet.defer",
+    "twisted.internet._producer_helpers",
+    "twisted.python.failure",
+    "twisted.python.context",
+}
+
+OTHER_THREAD: Final = (
+    "The statements of an awaiting cell run in the reactor thread, not in the main thread."
+    " This needs the thread it was made for: await twisted_ipython.in_main_thread(function, *args)"
+)
+OTHER_DRIVER: Final = (
+    "The coroutine that did this is driven by Twisted (ensureDeferred, inlineCallbacks or a Klein"
+    " route) and has no asyncio Task. Run it as a task: await asyncio.create_task(...)"
+)
+
+# What the message of an exception begins or ends with when a thread or driver is the cause.
+_CAUSES: Final = (
+    ("SQLite objects created in a thread can only be used in that same thread", OTHER_THREAD),
+    ("signal only works in main thread", OTHER_THREAD),
+    ("set_wakeup_fd only works in main thread", OTHER_THREAD),
+    ("main thread is not in main loop", OTHER_THREAD),
+    ("Calling Tcl from different apartment", OTHER_THREAD),
+    ("Timeout should be used inside a task", OTHER_DRIVER),
+    ("cannot determine the parent task", OTHER_DRIVER),
+    ("await wasn't used with future", OTHER_DRIVER),
+)
+
+
+def tidy(error: BaseException) -> None:
+    """Take the frames that are not the user's out of an exception's tracebacks, and its causes'."""
+    for one in _chain(error):
+        if one.__traceback__ is not None:
+            one.__traceback__ = _without_plumbing(one.__traceback__)
+
+
+def explain(error: BaseException) -> None:
+    """Add a line to an exception that the reactor thread, or Twisted's driver, caused."""
+    for one in _chain(error):
+        text = str(one)
+        for message, line in _CAUSES:
+            if message in text and line not in getattr(one, "__notes__", ()):
+                one.add_note(line)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception, its causes and contexts, and the members of groups; each once."""
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        todo += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            todo += one.exceptions
+
+
+def _without_plumbing(traceback: TracebackType) -> TracebackType:
+    """The traceback without our frames, crochet's and those of Twisted's Deferreds."""
+    links: list[TracebackType] = []
+    link: TracebackType | None = traceback
+    while link is not None:
+        links.append(link)
+        link = link.tb_next
+    kept = [link for link in links if not _is_plumbing(link)]
+    if not kept or len(kept) == len(links):
+        return traceback
+    after: TracebackType | None = None
+    for link in reversed(kept):
+        after = TracebackType(after, link.tb_frame, link.tb_lasti, link.tb_lineno)
+    assert after is not None
+    return after
+
+
+def _is_plumbing(link: TracebackType) -> bool:
+    name = link.tb_frame.f_globals.get("__name__", "")
+    if not isinstance(name, str) or link.tb_frame.f_code.co_filename == STUB:
+        return True
+    return name in _PLUMBING_MODULES or name.partition(".")[0] in _PLUMBING
+
+
+# The file name of the one statement that stands for an awaiting cell in IPython.
+STUB: Final = "<twisted_ipython>"
