@@ -1,6 +1,7 @@
 """The statements of a cell become a function."""
 
 import __future__
+
 import ast
 import contextlib
 import fnmatch

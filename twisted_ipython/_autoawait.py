@@ -130,13 +130,15 @@ class AutoAwait:
         """`InteractiveShell.run_ast_nodes`, with the statements of an awaiting cell sent off."""
         own = self._run_ast_nodes
         if not (self._active() and self.shell.autoawait and awaits(nodelist, cell_name)):
-            return await own(nodelist, cell_name, interactivity, compiler, result)
+            failed: bool | None = await own(nodelist, cell_name, interactivity, compiler, result)
+            return failed
         _refuse_here(start())
         nodes, shown = _split(nodelist, interactivity)
         with compiler.extra_flags(_AWAIT):
             made = prepare(nodes, shown, cell_name, compiler)
         if not made.codes:
-            return await own(nodelist, cell_name, interactivity, compiler, result)
+            failed = await own(nodelist, cell_name, interactivity, compiler, result)
+            return failed
         stand_in = _StandIn(compiler)
         interactivity = "last" if made.shows else "none"
         with self._sent(lambda cell: self._evaluate(cell, made)):
@@ -144,7 +146,9 @@ class AutoAwait:
                 [stand_in.node, *made.rest], cell_name, interactivity, stand_in, result
             )
 
-    async def run_code(self, code_obj: CodeType, result: Any = None, *, async_: bool = False) -> Any:
+    async def run_code(
+        self, code_obj: CodeType, result: Any = None, *, async_: bool = False
+    ) -> Any:
         """
         `InteractiveShell.run_code`, with an awaiting statement sent off by itself.
 
@@ -174,9 +178,7 @@ class AutoAwait:
         return self.on or is_blocking()
 
     @contextmanager
-    def _sent(
-        self, code: Callable[[AwaitingCell], Coroutine[Any, Any, Any]]
-    ) -> Iterator[None]:
+    def _sent(self, code: Callable[[AwaitingCell], Coroutine[Any, Any, Any]]) -> Iterator[None]:
         """Within, the statement that stands for the cell runs ``code`` in the reactor thread."""
         run_later_calls()
         cell = AwaitingCell(start(), home(), code, self.timeout())
@@ -273,7 +275,14 @@ class Runner:
 
     This is what ``%autoawait twisted`` sets, and what ``IPython.embed(using=...)``
     takes: `twisted_ipython.runner`.
+
+    Args:
+        timeout: gives the time limit, in seconds or None, of a coroutine that
+            is no cell's; a cell has its shell's.
     """
+
+    def __init__(self, timeout: Callable[[], float | None] = lambda: None) -> None:
+        self._timeout = timeout
 
     def __call__(self, coro: Coroutine[Any, Any, _T]) -> _T:
         """
@@ -293,7 +302,8 @@ class Runner:
             except RuntimeError:
                 coro.close()
                 raise
-            return run_blocking(AwaitingCell(start(), BlockingHome(), lambda _: coro).run())
+            cell = AwaitingCell(start(), BlockingHome(), lambda _: coro, self._timeout())
+            return run_blocking(cell.run())
         shell = coro.cr_frame.f_locals["self"]
         with _cut(shell):
             return run_blocking(coro)

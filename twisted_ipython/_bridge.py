@@ -44,7 +44,7 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from functools import partial
 from threading import get_ident
-from types import CodeType, FrameType, TracebackType
+from types import CodeType, FrameType
 from typing import Any, Final, TypeVar, cast, final
 
 from twisted.internet import defer
@@ -52,7 +52,14 @@ from twisted.internet.defer import DebugInfo, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-__all__ = ["Bridge", "BridgedFuture", "BridgedTask", "attach", "deferreds_only", "driven_by_twisted"]
+__all__ = [
+    "Bridge",
+    "BridgedFuture",
+    "BridgedTask",
+    "attach",
+    "deferreds_only",
+    "driven_by_twisted",
+]
 
 _T = TypeVar("_T")
 _log = Logger()
@@ -101,6 +108,12 @@ class _Shown(DebugInfo):
 
 
 _CANCELLATIONS: Final = (defer.CancelledError, asyncio.CancelledError)
+
+
+def _exception(failure: Failure) -> BaseException:
+    """The exception of a failure, with its own traceback."""
+    value: BaseException = failure.value  # type: ignore[assignment]  # None only in a Failure() of old
+    return value.with_traceback(failure.tb)
 
 
 def _is_deferred(kind: type) -> bool:
@@ -161,13 +174,13 @@ def _await_future(self: asyncio.Future[_T]) -> Generator[Any, Any, _T]:
 class BridgedFuture(asyncio.Future[_T]):
     """A future that coroutines driven by asyncio and by Twisted can await."""
 
-    __await__ = __iter__ = _await_future  # type: ignore[assignment]
+    __await__ = __iter__ = _await_future
 
 
 class BridgedTask(asyncio.Task[_T]):
     """A task that coroutines driven by asyncio and by Twisted can await."""
 
-    __await__ = __iter__ = _await_future  # type: ignore[assignment]
+    __await__ = __iter__ = _await_future
 
 
 class _Waiter(asyncio.Future[None]):
@@ -260,11 +273,9 @@ class Bridge(Coroutine[Any, Any, _T]):
     def __next__(self) -> Any:
         return self.send(None)
 
-    def throw(
-        self, typ: Any, val: BaseException | None = None, tb: TracebackType | None = None, /
-    ) -> Any:
+    def throw(self, error: Any, value: Any = None, traceback: Any = None, /) -> Any:
         """Throw into the coroutine; give the Task what it has to wait for."""
-        error = typ if val is None else val
+        error = error if value is None else value
         if self._outcome is not None:
             return self._taken_over(error)
         self._waiter = None
@@ -335,7 +346,7 @@ class Bridge(Coroutine[Any, Any, _T]):
             return None
         (result,), self._ready, self._deferred = self._ready, None, None
         if isinstance(result, Failure):
-            return self._coro.throw, result.value.with_traceback(result.tb)
+            return self._coro.throw, _exception(result)
         return self._send, None
 
     def _fired(self, result: Any, deferred: Deferred[Any]) -> Any:
@@ -402,7 +413,7 @@ class Bridge(Coroutine[Any, Any, _T]):
         _enter_task(loop, task)  # type: ignore[arg-type]
         try:
             if isinstance(result, Failure):
-                awaited = self._coro.throw(result.value.with_traceback(result.tb))
+                awaited = self._coro.throw(_exception(result))
             else:
                 awaited = self._send(None)
             self._settle(awaited)

@@ -12,13 +12,13 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from IPython.core.interactiveshell import InteractiveShell
-from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 
 from twisted_ipython import _awaiting, _reactor
 from twisted_ipython._autoawait import runner
 from twisted_ipython._magics import TwistedMagics
+from twisted_ipython._settings import Settings
 
-__all__ = ["load", "magics_of_last_load", "unload"]
+__all__ = ["load", "settings_of_last_load", "unload"]
 
 _KINDS: Final = ("line", "cell")
 
@@ -63,8 +63,8 @@ def unload(shell: InteractiveShell) -> None:
     extension.magics.auto.when_idle(close)
 
 
-def magics_of_last_load() -> TwistedMagics | None:
-    """The magics that were put on a shell last, while they are on it."""
+def settings_of_last_load() -> Settings | None:
+    """The settings of the shell that loaded the extension last."""
     return _last[-1] if _last else None
 
 

@@ -135,9 +135,7 @@ class BlockingHome:
 class _Interrupts:
     """Takes Ctrl-C for a cell while the main thread waits for it; elsewhere does nothing."""
 
-    def __init__(
-        self, cell: Waits, busy: Callable[[], bool], wake: Callable[[], object]
-    ) -> None:
+    def __init__(self, cell: Waits, busy: Callable[[], bool], wake: Callable[[], object]) -> None:
         self._cell = cell
         self._busy = busy
         self._wake = wake

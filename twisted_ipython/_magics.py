@@ -9,74 +9,39 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Callable
-from math import inf
-from typing import Any, Final
+from typing import Final
 
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
-from traitlets import Bool, CFloat, TraitError, validate
 
 from twisted_ipython import _cell, _jobs
 from twisted_ipython._autoawait import AutoAwait
 from twisted_ipython._eventual import EventualResult
 from twisted_ipython._reactor import start
+from twisted_ipython._settings import SettingError, Settings
 
 __all__ = ["TwistedMagics"]
 
-NO_SUCH_SETTING: Final = "there is no setting {name!r}; there are: {names}"
-BAD_VALUE: Final = "{name} cannot be {value!r}; it takes {takes}"
 CONFIG_USAGE: Final = "usage: %twisted_config show [NAME] | reset | NAME VALUE"
 NAME_USAGE: Final = "{line!r} is not a name for a result; usage: %%run_in_reactor [NAME]"
-_TAKES: Final = {"timeout": "seconds, more than 0, or INFINITY", "autoawait": "True or False"}
 # What %autoawait takes that says nothing about the runner.
 _SWITCHES: Final = frozenset({"", "on", "true", "off", "false"})
-_INFINITY: Final = "INFINITY"
 
 
 @magics_class
-class TwistedMagics(Magics):
+class TwistedMagics(Settings, Magics):
     """
-    Settings of twisted_ipython.
+    The magics of twisted_ipython, and its settings.
 
     Args:
-        shell: the shell that has the magics.
-        auto: the shell's awaiting cells.
+        shell: the shell that has them.
     """
 
-    timeout = CFloat(
-        None,
-        allow_none=True,
-        help="Seconds that a cell may await; None (INFINITY in %twisted_config) is for ever.",
-    ).tag(config=True)
-    autoawait = Bool(
-        False, help="Whether loading the extension also says `%autoawait twisted`."
-    ).tag(config=True)
-
     def __init__(self, shell: InteractiveShell) -> None:
-        super().__init__(shell)
+        super().__init__(shell=shell)
         self.auto = AutoAwait(shell, lambda: self.timeout)
         self._autoawait: Callable[[str], None] = shell.find_line_magic("autoawait")
-
-    @validate("timeout")
-    def _positive(self, proposal: Any) -> float | None:
-        value: float | None = proposal["value"]
-        if value is not None and not value > 0:
-            raise TraitError(f"timeout takes {_TAKES['timeout']}, not {value}")
-        return None if value == inf else value
-
-    # ---- settings
-
-    def names(self) -> list[str]:
-        """The names of the settings."""
-        return sorted(self.traits(config=True))
-
-    def setting(self, name: str) -> str:
-        """A setting's value, as `%twisted_config` writes it."""
-        value = getattr(self, name)
-        if value is None:
-            return _INFINITY
-        return str(value) if isinstance(value, bool) else f"{value:g}"
 
     @line_magic
     def twisted_config(self, line: str) -> None:
@@ -104,37 +69,24 @@ class TwistedMagics(Magics):
             In [1]: %twisted_config timeout 5
             timeout=5
         """
-        match line.split():
-            case ["show"]:
-                self._show(*self.names())
-            case ["show", name]:
-                self._show(name)
-            case ["reset"]:
-                for name in self.names():
-                    setattr(self, name, self.traits()[name].default_value)
-                self._show(*self.names())
-            case [name, value]:
-                self._set(name, value)
-            case _:
-                raise UsageError(CONFIG_USAGE)
-
-    def _check(self, name: str) -> None:
-        if name not in self.names():
-            raise UsageError(NO_SUCH_SETTING.format(name=name, names=", ".join(self.names())))
-
-    def _show(self, *names: str) -> None:
-        for name in names:
-            self._check(name)
-            print(f"{name}={self.setting(name)}")
-
-    def _set(self, name: str, value: str) -> None:
-        self._check(name)
         try:
-            setattr(self, name, self.traits()[name].from_string(value))
-        except (TraitError, ValueError):
-            takes = _TAKES[name]
-            raise UsageError(BAD_VALUE.format(name=name, value=value, takes=takes)) from None
-        self._show(name)
+            match line.split():
+                case ["show", *names] if len(names) < 2:
+                    self._print(names)
+                case ["reset"]:
+                    self.restore()
+                    self._print([])
+                case [name, value] if name != "show":
+                    self.write(name, value)
+                    self._print([name])
+                case _:
+                    raise UsageError(CONFIG_USAGE)
+        except SettingError as error:
+            raise UsageError(str(error)) from None
+
+    def _print(self, names: list[str]) -> None:
+        for name in names or self.names():
+            print(self.written(name))
 
     # ---- awaiting
 

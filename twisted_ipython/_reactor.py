@@ -131,7 +131,7 @@ class ReactorThread:
     def deferred(self, coro: Coroutine[Any, Any, Any], context: Context) -> Deferred[Any]:
         """A Deferred of what a coroutine returns.  In the reactor thread."""
         cancel: list[Callable[[], object]] = []
-        result: Deferred[Any] = Deferred(lambda _: cancel[0]() and None)
+        result: Deferred[Any] = Deferred(lambda _: _discard(cancel[0]()))
 
         async def body() -> None:
             try:
@@ -148,10 +148,10 @@ class ReactorThread:
         """Set what we change on the instances of the reactor, its loop and crochet."""
         if self._undo:
             return
-        registry = crochet._main._registry  # crochet 2.1.1: where it notes each result
+        registry: Any = crochet._main._registry  # type: ignore[attr-defined]  # crochet 2.1.1: where it notes each result
         register = registry.register
 
-        def register_awaitable(result: crochet.EventualResult) -> None:
+        def register_awaitable(result: Any) -> None:
             register(adopt(result))
 
         for result in list(registry._results):
@@ -166,6 +166,10 @@ class ReactorThread:
         """Take off what `attach` set; jobs that are pending go on.  Any thread."""
         while self._undo:
             self._undo.pop()()
+
+
+def _discard(_: object) -> None:
+    """Say that a value is of no use."""
 
 
 _lock = threading.Lock()
@@ -210,9 +214,9 @@ def _start() -> ReactorThread:
         answer[0].attach()
         answered.set()
 
-    reactor.callFromThread(look)  # type: ignore[attr-defined]
+    reactor.callFromThread(look)
     if not answered.wait(_START if _reactor_thread() is not None else 0.5):
-        raise RuntimeError(STOPPED if reactor._startedBefore else NOT_RUNNING)  # type: ignore[attr-defined]
+        raise RuntimeError(STOPPED if reactor._startedBefore else NOT_RUNNING)
     return answer[0]
 
 

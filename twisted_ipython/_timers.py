@@ -61,7 +61,8 @@ class _Timers:
         reactor = self._reactor
         if reactor._stopped:
             # Twisted's own loop of timers is what notices a stop (26.10).
-            return self._original(delay, callable, *args, **kwargs)
+            late: DelayedCall = self._original(delay, callable, *args, **kwargs)
+            return late
         assert delay >= 0, f"{delay} is not greater than or equal to 0 seconds"
         seconds = reactor.seconds
         call = _LoopCall(

@@ -1,28 +1,30 @@
 """
 ``twisted_ipython.config.config``: the settings, by the name that version 2 gave them.
 
-The settings themselves are traits of the magics that the last load made; with
-none loaded, what is set here holds for `twisted_ipython.async_runner`.
+They are those of the shell that loaded the extension last.  Call in the thread
+that runs its cells.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from IPython.core.error import UsageError
+from twisted_ipython._settings import SettingError as ConfigError
+from twisted_ipython._settings import Settings
 
 __all__ = ["Config", "ConfigError", "config"]
 
 
-class ConfigError(Exception):
-    """A setting's name or value is not one."""
-
-
 class Config:
-    """The settings; call in the thread that runs the shell's cells."""
+    """The settings of the shell that loaded the extension last, or of none."""
 
     def __init__(self) -> None:
-        self._magics: Any = None
+        self._unloaded = Settings()
+
+    def _settings(self) -> Settings:
+        from twisted_ipython._extension import settings_of_last_load
+
+        return settings_of_last_load() or self._unloaded
 
     @property
     def timeout(self) -> float | None:
@@ -35,27 +37,24 @@ class Config:
         self._settings().timeout = seconds
 
     def get(self, key: str) -> Any:
-        """A setting's value; raises `ConfigError` if there is none of that name."""
-        self._line(f"show {key}", quiet=True)
+        """A setting's value; `ConfigError` if there is none of that name."""
+        self._settings().written(key)
         return getattr(self._settings(), key)
 
     def set(self, key: str, raw_value: object) -> None:
-        """Change a setting and print it; raises `ConfigError` for a bad name or value."""
-        self._line(f"{key} {raw_value}")
+        """Change a setting and print it; `ConfigError` for a bad name or value."""
+        self._settings().write(key, str(raw_value))
+        self.show(key)
 
     def show(self, key: str | None = None) -> None:
-        """Print one setting, or all."""
-        self._line(f"show {key or ''}")
+        """Print one setting, or all; `ConfigError` if there is none of that name."""
+        for name in self._settings().names() if key is None else [key]:
+            print(self._settings().written(name))
 
     def reset(self) -> None:
         """Set everything as it is by default, and print it."""
-        self._line("reset")
+        self._settings().restore()
+        self.show()
 
-    def _settings(self) -> Any:
-        from twisted_ipython._extension import magics_of_last_load
-        from twisted_ipython._settings import Settings
 
-        loaded = magics_of_last_load()
-        if loaded is None and self._magics is None:
-            self._magics = Settings()
-        return loaded or self._magics
+config = Config()

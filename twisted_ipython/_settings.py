@@ -1,0 +1,85 @@
+"""
+The settings: traits, and how `%twisted_config` reads and writes them.
+
+The thread that runs the shell's cells.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any, Final
+
+from traitlets import Bool, CFloat, TraitError, validate
+from traitlets.config import Configurable
+
+__all__ = ["SettingError", "Settings"]
+
+NO_SUCH_SETTING: Final = "there is no setting {name!r}; there are: {names}"
+BAD_VALUE: Final = "{name} cannot be {value!r}; it takes {takes}"
+INFINITY: Final = "INFINITY"
+_TAKES: Final = {"timeout": "seconds, more than 0, or INFINITY", "autoawait": "True or False"}
+
+
+class SettingError(ValueError):
+    """A setting's name or value is not one; the message is one line."""
+
+
+class Settings(Configurable):
+    """What can be set, with `%config TwistedMagics`, a configuration file or `%twisted_config`."""
+
+    timeout = CFloat(
+        None,
+        allow_none=True,
+        help="Seconds that a cell may await; None (INFINITY in %twisted_config) is for ever.",
+    ).tag(config=True)
+    autoawait = Bool(
+        False, help="Whether loading the extension also says `%autoawait twisted`."
+    ).tag(config=True)
+
+    @validate("timeout")
+    def _positive(self, proposal: Any) -> float | None:
+        value: float | None = proposal["value"]
+        if value is not None and not value > 0:
+            raise TraitError(f"timeout takes {_TAKES['timeout']}, not {value:g}")
+        return None if value == inf else value
+
+    def names(self) -> list[str]:
+        """The names of the settings."""
+        return sorted(_TAKES)
+
+    def written(self, name: str) -> str:
+        """
+        One setting as ``name=value``.
+
+        Raises:
+            SettingError: there is none of that name.
+        """
+        self._check(name)
+        value = getattr(self, name)
+        if value is None:
+            return f"{name}={INFINITY}"
+        return f"{name}={value if isinstance(value, bool) else format(value, 'g')}"
+
+    def write(self, name: str, value: str) -> None:
+        """
+        Change one setting.
+
+        Raises:
+            SettingError: there is none of that name, or it does not take that value.
+        """
+        self._check(name)
+        try:
+            setattr(self, name, self.traits()[name].from_string(value))
+        except (TraitError, ValueError):
+            takes = _TAKES[name]
+            raise SettingError(BAD_VALUE.format(name=name, value=value, takes=takes)) from None
+
+    def restore(self) -> None:
+        """Set everything as it is by default."""
+        for name in self.names():
+            setattr(self, name, self.traits()[name].default_value)
+
+    def _check(self, name: str) -> None:
+        if name not in _TAKES:
+            names = ", ".join(self.names())
+            raise SettingError(NO_SUCH_SETTING.format(name=name, names=names))

@@ -1,0 +1,97 @@
+"""
+Where a thread, a task or a coroutine stands: file, line and function, the user's frames first.
+
+Any thread.
+"""
+
+from __future__ import annotations
+
+import linecache
+import site
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Final
+
+__all__ = ["Place", "of_coroutine", "of_thread", "waits_at"]
+
+
+def _libraries() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return tuple({*folders, *site.getsitepackages(), site.getusersitepackages()})
+
+
+_LIBRARIES: Final = _libraries()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """
+    A line of code.
+
+    Attributes:
+        file: its file, or what IPython calls a cell's.
+        line: its number.
+        function: the function's name.
+        users: whether the code is the user's, no library's and not ours.
+    """
+
+    file: str
+    line: int
+    function: str
+    users: bool
+
+    @property
+    def text(self) -> str:
+        """The line itself, or nothing if its source is not known."""
+        return linecache.getline(self.file, self.line).strip()
+
+
+def _place(frame: FrameType) -> Place:
+    file = frame.f_code.co_filename
+    module = str(frame.f_globals.get("__name__", ""))
+    ours = module.partition(".")[0] in {"twisted_ipython", "crochet"}
+    library = file.startswith(_LIBRARIES) or file.startswith("<frozen ")
+    return Place(file, frame.f_lineno, frame.f_code.co_name, users=not (ours or library))
+
+
+def of_thread(ident: int) -> list[Place]:
+    """Where the thread ``ident`` is now: the innermost call first; empty if it is gone."""
+    frame = sys._current_frames().get(ident)
+    places = []
+    while frame is not None:
+        places.append(_place(frame))
+        frame = frame.f_back
+    return places
+
+
+def of_coroutine(coro: Any) -> list[Place]:
+    """What a suspended coroutine, or generator, waits in: the innermost await first."""
+    places = [_place(frame) for frame in _awaits(coro)]
+    return places[::-1]
+
+
+def waits_at(coro: Any) -> Place | None:
+    """The innermost line of the user's that a coroutine waits at; any line if there is none."""
+    places = of_coroutine(coro)
+    users = [place for place in places if place.users]
+    return next(iter(users or places), None)
+
+
+def _awaits(coro: Any) -> Iterator[FrameType]:
+    """The frames of a coroutine and of what it awaits, the outermost first."""
+    for _ in range(1000):  # an await chain is never this deep: it may change while it is read
+        frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
+        frame = frame or getattr(coro, "ag_frame", None)
+        if frame is not None:
+            yield frame
+        coro = (
+            getattr(coro, "cr_await", None)
+            or getattr(coro, "gi_yieldfrom", None)
+            or getattr(coro, "ag_await", None)
+        )
+        if coro is None:
+            return
