@@ -188,6 +188,17 @@ def test_inner_scopes_leave_the_cell_plain(body: str, names: bool) -> None:
 
 @pytest.mark.parametrize("names", KINDS_OF_NAMES)
 @pytest.mark.parametrize(
+    "inner", ["f = lambda: (yield)", "def f():\n    yield", "f = (x for x in ())"]
+)
+def test_await_may_stand_beside_inner_generators(inner: str, names: bool) -> None:
+    """A yield in a scope of its own is no reason to refuse an awaiting cell."""
+    function = function_of(inner + "\nawait later(1)", top_level_global=names)
+    assert function.kind is Kind.COROUTINE
+    assert drive(function.bind({"later": later})()) == 1
+
+
+@pytest.mark.parametrize("names", KINDS_OF_NAMES)
+@pytest.mark.parametrize(
     ("body", "value"),
     [
         ("x = yield 1\nx + 1", 11),
@@ -815,6 +826,7 @@ def test_tree_is_compiled_as_transformed() -> None:
 
     class Doubling(ast.NodeTransformer):
         def visit_Constant(self, node: ast.Constant) -> ast.AST:
+            assert isinstance(node.value, int)
             return ast.copy_location(ast.Constant(node.value * 2), node)
 
     tree = Doubling().visit(parse("x = 4\nx + 1", filename=FILENAME, first_line=2))

@@ -344,7 +344,7 @@ def test_cell_does_what_a_function_does(program: Program, base: str, quiet: bool
 
 def simple(namespace: dict[str, Any]) -> dict[str, Any]:
     """Choose what can be compared of a namespace."""
-    kinds = int | str | tuple | type(None)
+    kinds = (int, str, tuple, type(None))
     names = {name: value for name, value in namespace.items() if isinstance(value, kinds)}
     return {name: value for name, value in names.items() if not name.startswith("__")}
 

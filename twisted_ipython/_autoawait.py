@@ -29,7 +29,7 @@ from twisted_ipython._awaiting import AwaitingCell, run_later_calls
 from twisted_ipython._home import BlockingHome, home, is_blocking, run_blocking
 from twisted_ipython._language import Statements, awaits, is_async, prepare
 from twisted_ipython._reactor import ReactorThread, start
-from twisted_ipython._traceback import STUB, explain, tidy
+from twisted_ipython._traceback import STUB, explain, is_of_cell, tidy
 
 __all__ = ["AutoAwait", "Runner", "runner"]
 
@@ -169,6 +169,8 @@ class AutoAwait:
             tidy(error)
             if exc_tuple is not None:
                 exc_tuple = (exc_tuple[0], error, error.__traceback__)
+            if is_of_cell(error):
+                kwargs["running_compiled_code"] = False
         return self._showtraceback(exc_tuple, *args, **kwargs)
 
     # ---- how it is done

@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import traceback
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 __all__ = ["Table", "as_html", "as_text", "duration"]
 
@@ -47,7 +47,9 @@ def _head(state: str, job: Shown | None) -> str:
         words += [f"of cell {job.cell}:"]
     words += [state]
     if job is not None:
-        words += [f"for {duration(job.seconds)}" if state == "pending" else f"in {duration(job.seconds)}"]
+        words += [
+            f"for {duration(job.seconds)}" if state == "pending" else f"in {duration(job.seconds)}"
+        ]
     return " ".join(words)
 
 
@@ -132,9 +134,3 @@ class Report:
 
     def _repr_html_(self) -> str:
         return "".join(table.html() for table in self.tables)
-
-
-def value_of(result: Any) -> object:
-    """The value that a result shows: the exception, for a failure."""
-    value = result._value
-    return getattr(value, "value", value) if type(value).__name__ == "Failure" else value

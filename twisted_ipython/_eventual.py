@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import crochet
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python import threadable
 from twisted.python.failure import Failure
 
+if TYPE_CHECKING:
+    from twisted_ipython._jobs import Job
+
 __all__ = ["EventualResult", "adopt"]
+
+_CANCELLATIONS: Final = (CancelledError, asyncio.CancelledError)
 
 WAITS_FOR_ITSELF: Final = (
     "EventualResult.wait() was called in the reactor thread, which would then wait for itself"
@@ -74,6 +79,38 @@ class EventualResult(crochet.EventualResult):  # type: ignore[misc]
         if threadable.isInIOThread():
             raise RuntimeError(WAITS_FOR_ITSELF)
         return super().wait(timeout)
+
+    # The job that it is the result of, if `%%run_in_reactor` made it.
+    job: Job | None = None
+
+    @property
+    def state(self) -> str:
+        """``pending``, ``done``, ``failed`` or ``cancelled``.  Any thread."""
+        if not self._result_set.is_set():
+            return "pending"
+        if not isinstance(self._value, Failure):
+            return "done"
+        return "cancelled" if self._value.check(*_CANCELLATIONS) else "failed"
+
+    def peek(self) -> Any:
+        """The value, the exception of a failure, or None; this does not count as looking at it."""
+        value = self._value
+        return value.value if isinstance(value, Failure) else value
+
+    def __del__(self) -> None:
+        """Log a failure that nobody looked at, as crochet does; being cancelled is none."""
+        if self.state != "cancelled":
+            super().__del__()
+
+    def __repr__(self) -> str:
+        from twisted_ipython._display import as_text
+
+        return as_text(self.state, self.job, self.peek())
+
+    def _repr_html_(self) -> str:
+        from twisted_ipython._display import as_html
+
+        return as_html(self.state, self.job, self.peek())
 
     def when_done(self, call: Callable[[], object]) -> None:
         """

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Coroutine, Generator
 from queue import Empty, SimpleQueue
 from types import FrameType
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
 __all__ = ["BlockingHome", "Home", "Waits", "home", "is_blocking", "run_blocking"]
 
@@ -65,38 +65,57 @@ class LoopHome:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.thread = threading.get_ident()
         self._loop = loop
-        self._busy = False
+        self._interrupts: _Interrupts | None = None
 
     def call(self, function: Callable[[], object]) -> None:
         """See `Home`."""
         self._loop.call_soon_threadsafe(self._run, function)
 
     def _run(self, function: Callable[[], object]) -> None:
-        self._busy, before = True, self._busy
-        try:
+        if self._interrupts is None:  # the wait is over
             function()
-        finally:
-            self._busy = before
+        else:
+            self._interrupts.run(function)
 
     async def wait(self, cell: Waits) -> None:
         """See `Home`.  A cancellation of the waiting task counts as an interrupt."""
         done = asyncio.Event()
         cell.when_done(lambda: self._loop.call_soon_threadsafe(done.set))
-        left = cell.seconds_left
-        timer = None if left is None else self._loop.call_later(left, cell.strike)
+        self._interrupts = _Interrupts(cell, self._wake)
         try:
-            with _Interrupts(cell, lambda: self._busy, self._wake):
+            with self._interrupts, _Clock(self._loop, cell):
                 while not done.is_set():
                     try:
                         await done.wait()
                     except asyncio.CancelledError:
                         cell.interrupt()
         finally:
-            if timer is not None:
-                timer.cancel()
+            self._interrupts = None
 
     def _wake(self) -> None:
         self._loop.call_soon_threadsafe(lambda: None)
+
+
+class _Clock:
+    """Strikes for a cell in a loop, as often as the cell sets a limit."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, cell: Waits) -> None:
+        self._loop = loop
+        self._cell = cell
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        left = self._cell.seconds_left
+        if left is not None:
+            self._timer = self._loop.call_later(left, self._strike)
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _strike(self) -> None:
+        self._cell.strike()
+        self.__enter__()
 
 
 class BlockingHome:
@@ -105,7 +124,6 @@ class BlockingHome:
     def __init__(self) -> None:
         self.thread = threading.get_ident()
         self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
-        self._busy = False
 
     def call(self, function: Callable[[], object]) -> None:
         """See `Home`."""
@@ -118,40 +136,56 @@ class BlockingHome:
     def _serve(self, cell: Waits) -> None:
         done: list[bool] = []
         cell.when_done(lambda: self._calls.put(lambda: done.append(True)))
-        with _Interrupts(cell, lambda: self._busy, lambda: None):
+        with _Interrupts(cell, lambda: None) as interrupts:
             while not done:
                 try:
                     function = self._calls.get(timeout=cell.seconds_left)
                 except Empty:
                     cell.strike()
-                    continue
-                self._busy = True
-                try:
-                    function()
-                finally:
-                    self._busy = False
+                else:
+                    interrupts.run(function)
 
 
 class _Interrupts:
-    """Takes Ctrl-C for a cell while the main thread waits for it; elsewhere does nothing."""
+    """
+    Takes Ctrl-C for a cell while the main thread waits for it; elsewhere does nothing.
 
-    def __init__(self, cell: Waits, busy: Callable[[], bool], wake: Callable[[], object]) -> None:
+    What the main thread runs for the cell meanwhile is broken by a
+    KeyboardInterrupt instead, as it would be in a plain cell.
+    """
+
+    def __init__(self, cell: Waits, wake: Callable[[], object]) -> None:
         self._cell = cell
-        self._busy = busy
         self._wake = wake
+        self._busy = False
         self._before: Any = None
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._interrupted)
+            # None: a handler that is not Python's, which could not be put back.
+            self._before = signal.getsignal(signal.SIGINT)
+            if self._before is not None:
+                signal.signal(signal.SIGINT, self._interrupted)
+        return self
 
     def __exit__(self, *_: object) -> None:
-        if self._before is not None:
+        if self._before is not None and signal.getsignal(signal.SIGINT) == self._interrupted:
             signal.signal(signal.SIGINT, self._before)
 
+    def run(self, function: Callable[[], object]) -> None:
+        """Run what the cell sent; a Ctrl-C that comes as it ends is one for the cell."""
+        before = self._busy
+        try:
+            try:
+                self._busy = True
+                function()
+            finally:
+                self._busy = before
+        except KeyboardInterrupt:
+            self._cell.interrupt()
+
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
-        if self._busy():
-            # The main thread runs a magic for the cell: that is what to break.
+        if self._busy:
             signal.default_int_handler(number, frame)
         self._cell.interrupt()
         self._wake()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from time import monotonic, time
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from twisted_ipython._reactor import ReactorThread
 
 __all__ = ["jobs_table", "overview", "stack_table", "tasks"]
 
+_HERE: Final = str(Path(__file__).parent)
 # Seconds that a reactor gets to answer.
 _BOUND: Final = 0.8
 
@@ -100,7 +102,14 @@ def tasks(thread: ReactorThread) -> list[asyncio.Task[Any]]:
     """The asyncio tasks on the reactor's loop, oldest first.  In the reactor thread."""
     if thread.loop is None:
         return []
-    return sorted(asyncio.all_tasks(thread.loop), key=lambda task: task.get_name())
+    running = [task for task in asyncio.all_tasks(thread.loop) if not _is_ours(task)]
+    return sorted(running, key=lambda task: task.get_name())
+
+
+def _is_ours(task: asyncio.Task[Any]) -> bool:
+    """Whether it runs a job or an awaiting cell, which are listed as such."""
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and code.co_filename.startswith(_HERE)
 
 
 def _tasks_table(thread: ReactorThread, label: Label) -> Table:

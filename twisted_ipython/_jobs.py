@@ -104,7 +104,7 @@ class Jobs:
     def _end(self, job: Job) -> None:
         entry = self._pending.pop(job.number, None)
         if entry is not None:
-            job.end(state_of(entry[1]))
+            job.end(entry[1].state)
             self._ended.append(job)
 
     def all(self) -> list[Job]:
@@ -137,15 +137,6 @@ class Jobs:
 
 
 jobs: Final = Jobs()
-
-
-def state_of(result: crochet.EventualResult) -> str:
-    """``pending``, ``done``, ``failed`` or ``cancelled``, without counting as looked at."""
-    if not result._result_set.is_set():
-        return "pending"
-    if not isinstance(result._value, Failure):
-        return "done"
-    return "cancelled" if result._value.check(*CANCELLATIONS) else "failed"
 
 
 def _stop_looping_calls(reactor: Any, numbers: _numbers.Numbers) -> None:

@@ -1,30 +1,39 @@
 """
-The magics, and their settings.
+The magics.
 
-A magic's docstring is its manual.  Magics run in the thread in which IPython
-runs the cell.
+A magic's docstring is its manual.  Magics run in the home thread, the one in
+which IPython runs the cell.
 """
 
 from __future__ import annotations
 
 import keyword
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
 
+from IPython.core import magic_arguments
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 
-from twisted_ipython import _cell, _jobs
+from twisted_ipython import _cell
 from twisted_ipython._autoawait import AutoAwait
+from twisted_ipython._awaiting import AwaitingCell
 from twisted_ipython._eventual import EventualResult
+from twisted_ipython._home import BlockingHome, run_blocking
+from twisted_ipython._jobs import Job, start_job
 from twisted_ipython._reactor import start
 from twisted_ipython._settings import SettingError, Settings
+from twisted_ipython._traceback import of_cell
 
 __all__ = ["TwistedMagics"]
 
 CONFIG_USAGE: Final = "usage: %twisted_config show [NAME] | reset | NAME VALUE"
-NAME_USAGE: Final = "{line!r} is not a name for a result; usage: %%run_in_reactor [NAME]"
+RUN_USAGE: Final = "usage: %%run_in_reactor [NAME] [--wait] [--replace] [--thread] [--global]"
+NOT_A_NAME: Final = "{name!r} cannot be the name of a result; " + RUN_USAGE
+REPLACE_WHAT: Final = "--replace needs the NAME whose result is to be replaced; " + RUN_USAGE
 # What %autoawait takes that says nothing about the runner.
 _SWITCHES: Final = frozenset({"", "on", "true", "off", "false"})
 
@@ -37,6 +46,8 @@ class TwistedMagics(Settings, Magics):
     Args:
         shell: the shell that has them.
     """
+
+    shell: InteractiveShell
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell=shell)
@@ -90,7 +101,7 @@ class TwistedMagics(Settings, Magics):
 
     # ---- awaiting
 
-    @line_magic("autoawait")
+    @line_magic("autoawait")  # type: ignore[arg-type]  # typed for use without a name
     def switch_autoawait(self, line: str) -> None:
         """
         Choose what runs the awaits at the top level of a cell.
@@ -125,55 +136,178 @@ class TwistedMagics(Settings, Magics):
                 self.auto.switch_off()
             self._autoawait(line)
 
+    # ---- background cells
+
+    @magic_arguments.magic_arguments()
+    @magic_arguments.argument("name", nargs="?", help="what to bind the EventualResult to")
+    @magic_arguments.argument(
+        "-w", "--wait", action="store_true", help="wait for the value and show it"
+    )
+    @magic_arguments.argument(
+        "-r",
+        "--replace",
+        action="store_true",
+        help="first stop what NAME holds from an earlier run",
+    )
+    @magic_arguments.argument(
+        "-t", "--thread", action="store_true", help="run blocking code, in Twisted's thread pool"
+    )
+    @magic_arguments.argument(
+        "-g", "--global", action="store_true", help="names belong to the namespace, as in a script"
+    )
+    @no_var_expand
     @cell_magic
-    def run_in_reactor(self, line: str, cell: str) -> EventualResult | None:
+    def run_in_reactor(self, line: str, cell: str) -> Any:
         """
         Run the cell in the reactor thread, in the background.
 
-        ``%%run_in_reactor NAME``
-            binds the EventualResult of the cell to NAME.
-        ``%%run_in_reactor``
-            gives the EventualResult as the cell's own result.
+        The statements become the body of a function that `crochet.run_in_reactor`
+        runs. Its value is what it returns, or else its last expression (none if
+        that ends in ``;``). With ``await`` it is a coroutine, with ``yield`` it
+        is driven as `inlineCallbacks` does. Its names are local, except those
+        that are declared ``global``; it reads those of the namespace.
 
-        The cell is a function: its names are local, its value is what it
-        returns, or else its last expression. ``await`` and ``yield`` wait for
-        Deferreds.
+        The cell's EventualResult is bound to NAME, or is the cell's own result:
+        ``NAME.wait(5)``, ``await NAME``, ``NAME.cancel()``. ``%reactor jobs``
+        lists the cells that run.
+
+        ``--replace`` stops what NAME holds, and waits for that: a pending job
+        with its LoopingCalls, a listening port with the connections that it
+        accepted, a LoopingCall, a service, a connector, a DelayedCall, an
+        asyncio Task or Server, a child process, and lists or tuples of these.
+        So a cell that starts a server can be run again.
+
+        ``--wait`` waits as an awaiting cell does: Ctrl-C cancels, the time
+        limit of ``%twisted_config timeout`` holds.
 
         Example::
 
-            In [1]: %%run_in_reactor page
-               ...: response = await treq.get(url)
-               ...: return await response.text()
+            In [1]: %%run_in_reactor --replace port
+               ...: from twisted.web import resource, server
+               ...: return reactor.listenTCP(8080, server.Site(resource.Resource()))
 
-            In [2]: page.wait(5)
+            In [2]: port.wait(2)
+            Out[2]: <...Port of twisted.web.server.Site on 8080>
+
+            In [3]: %%run_in_reactor --wait
+               ...: await deferLater(reactor, 0.1, lambda: "later")
+            Out[3]: 'later'
         """
-        name = line.strip()
-        if name and (not name.isidentifier() or keyword.iskeyword(name)):
-            raise UsageError(NAME_USAGE.format(line=name))
-        function = self._function(line, cell)
-        if function is None:
-            return None
-        result = _jobs.begin(start(), function.bind(self.shell.user_ns), function.kind)
-        if not name:
-            return result
-        self.shell.user_ns[name] = result
+        run = self._parse(line)
+        result = self._begin(run, cell)
+        if run.wait:
+            return self._wait_for(value_of(result))
+        return None if run.name else result
+
+    def _parse(self, line: str) -> _Run:
+        """The options of `%%run_in_reactor`; a UsageError of one line for what is none."""
+        try:
+            args = magic_arguments.parse_argstring(self.run_in_reactor, line)
+        except ValueError as error:
+            raise UsageError(f"{error}; {RUN_USAGE}") from None
+        name = args.name
+        if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
+            raise UsageError(NOT_A_NAME.format(name=name))
+        if args.replace and name is None:
+            raise UsageError(REPLACE_WHAT)
+        return _Run(line, name, args.wait, args.replace, args.thread, getattr(args, "global"))
+
+    def _begin(self, run: _Run, cell: str) -> EventualResult:
+        """Start the cell as a job, and bind its name."""
+        try:
+            function = self._compile(run, cell)
+        except SyntaxError as error:
+            raise of_cell(error) from None
+        code = next((text.strip() for text in cell.splitlines() if text.strip()), "")
+        job = Job(run.name, self.shell.displayhook.prompt_count, code)
+        names = self.shell.user_ns
+        thread = start()
+        after = None
+        if run.replace and run.name in names:
+            from twisted_ipython._replace import stop
+
+            after = partial(stop, thread, run.name, names[run.name])
+        bound = function.bind(names)
+        result = start_job(thread, job, bound, function.kind, in_thread=run.in_thread, after=after)
+        if run.name is not None:
+            names[run.name] = result
+        return result
+
+    def _wait_for(self, coro: Coroutine[Any, Any, Any]) -> Any:
+        """Wait as an awaiting cell does, but blocking: for shells that do not await."""
+        cell = AwaitingCell(start(), BlockingHome(), lambda _: coro, self.timeout)
+        return run_blocking(cell.run())
+
+    def _compile(self, run: _Run, cell: str) -> _cell.CellFunction:
+        """The cell as a function; a SyntaxError has the lines of the cell as typed."""
+        shell = self.shell
+        heading = f"%%run_in_reactor {run.line}\n"
+        # A line in front, or IPython drops blank lines and dedents strings.
+        text = shell.transform_cell("#\n" + cell).removeprefix("#\n")
+        number = shell.displayhook.prompt_count
+        name = shell.compile.cache(heading + text, number, raw_code=heading + cell)
+        flags = shell.compile.flags
+        tree = _cell.parse(text, filename=name, first_line=2, flags=flags)
+        return _cell.rewrite(
+            shell.transform_ast(tree),
+            filename=name,
+            source=heading + cell,
+            flags=flags,
+            quiet=_cell.ends_quietly(text),
+            top_level_global=run.as_script,
+            in_thread=run.in_thread,
+        )
+
+    # ---- the reactor
+
+    @line_magic
+    def reactor(self, line: str) -> Any:
+        """
+        Show what the reactor is and does, and handle background jobs.
+
+        ``%reactor``
+            the reactor, its thread and latency; jobs, asyncio tasks, delayed
+            calls, ports and connections, child processes, the thread pool
+        ``%reactor jobs``
+            the cells that run, or ran, in the background
+        ``%reactor cancel JOB... | all``
+            cancel jobs (by number or name) and stop the LoopingCalls that they
+            started; also asyncio tasks, by name; ``all`` are all jobs
+        ``%reactor wait JOB [SECONDS]``
+            wait for a job, as an awaiting cell does, and give its EventualResult
+        ``%reactor stack``
+            where the reactor thread is right now, your own code first
+
+        Example::
+
+            In [1]: %%run_in_reactor download
+               ...: await asyncio.sleep(60)
+
+            In [2]: %reactor jobs
+            Jobs
+              job  name      cell  code                     state    age    waits at
+              1    download  1     await asyncio.sleep(60)  pending  3.1 s  Cell In[1], line 2
+        """
+        from twisted_ipython import _control
+
+        if _control.waits(line):
+            return self._wait_for(_control.wait_for(start(), line))
+        _control.command(self.shell, start(), line)
         return None
 
-    def _function(self, line: str, cell: str) -> _cell.CellFunction | None:
-        """The cell as a function; None if it does not compile, which is shown as in any cell."""
-        shell = self.shell
-        text = shell.transform_cell(cell)
-        source = f"%%run_in_reactor {line}\n{text}"
-        name = shell.compile.cache(source, shell.execution_count, raw_code=source)
-        try:
-            tree = _cell.parse(text, filename=name, first_line=2, flags=shell.compile.flags)
-            return _cell.rewrite(
-                shell.transform_ast(tree),
-                filename=name,
-                source=source,
-                flags=shell.compile.flags,
-                quiet=_cell.ends_quietly(cell),
-            )
-        except SyntaxError:
-            shell.showsyntaxerror()
-            return None
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What the line of `%%run_in_reactor` says."""
+
+    line: str
+    name: str | None
+    wait: bool
+    replace: bool
+    in_thread: bool
+    as_script: bool
+
+
+async def value_of(result: EventualResult) -> Any:
+    """What an EventualResult gives; in the reactor thread."""
+    return await result

@@ -33,6 +33,7 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from time import time
 from typing import Any, Final
 
 import crochet
@@ -72,12 +73,14 @@ class ReactorThread:
         reactor: Twisted's reactor.
         loop: the asyncio loop that it runs on, or None.
         ident: the reactor thread's identifier.
+        began: when it was first reached, in seconds since the epoch.
     """
 
     def __init__(self, reactor: Any, loop: asyncio.AbstractEventLoop | None, ident: int) -> None:
         self.reactor = reactor
         self.loop = loop
         self.ident = ident
+        self.began = time()
         self._undo: list[Callable[[], None]] = []
 
     @property

@@ -33,7 +33,7 @@ _PATIENCE: Final = 2.0
 _LOOK: Final = 0.02
 
 
-def stop(thread: ReactorThread, name: str, held: object) -> Deferred[Any]:
+def stop(thread: ReactorThread, name: str | None, held: object) -> Deferred[Any]:
     """
     Stop what ``name`` held; what cannot be stopped is said and left.
 
@@ -64,10 +64,10 @@ def _short(held: object) -> str:
     return text if len(text) < 60 else text[:57] + "..."
 
 
-def _stop_result(thread: ReactorThread, name: str, held: EventualResult) -> Deferred[Any]:
+def _stop_result(thread: ReactorThread, name: str | None, held: EventualResult) -> Deferred[Any]:
     if held.job is not None:
         jobs.cancel(thread, held.job)
-    if not held.done():
+    if held.state == "pending":
         ended: Deferred[None] = Deferred()
         held.when_done(lambda: ended.callback(None))
         held.cancel()
@@ -78,7 +78,7 @@ def _stop_result(thread: ReactorThread, name: str, held: EventualResult) -> Defe
 def _stop_port(thread: ReactorThread, port: Any) -> Deferred[Any]:
     """Stop listening, and close what the port had accepted: clients keep connections open."""
     reactor = thread.reactor
-    accepted = {one for one in (*reactor.getReaders(), *reactor.getWriters())}
+    accepted = set(reactor.getReaders()) | set(reactor.getWriters())
     stopped = maybeDeferred(port.stopListening)
     for transport in accepted:
         if getattr(transport, "server", None) is port:

@@ -54,7 +54,7 @@ def _place(frame: FrameType) -> Place:
     file = frame.f_code.co_filename
     module = str(frame.f_globals.get("__name__", ""))
     ours = module.partition(".")[0] in {"twisted_ipython", "crochet"}
-    library = file.startswith(_LIBRARIES) or file.startswith("<frozen ")
+    library = file.startswith((*_LIBRARIES, "<frozen "))
     return Place(file, frame.f_lineno, frame.f_code.co_name, users=not (ours or library))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Final
 
-__all__ = ["explain", "tidy"]
+__all__ = ["explain", "is_of_cell", "of_cell", "tidy"]
 
 # Whose frames say nothing to a user: how a result gets from the reactor thread
 # to the cell.  Twisted's other modules stay: they are what the user called.
@@ -58,6 +58,17 @@ def explain(error: BaseException) -> None:
         for message, line in _CAUSES:
             if message in text and line not in getattr(one, "__notes__", ()):
                 one.add_note(line)
+
+
+def of_cell(error: SyntaxError) -> SyntaxError:
+    """Mark a SyntaxError as that of the cell's own text, to be shown without a traceback."""
+    error.__dict__["_twisted_ipython_cell"] = True
+    return error
+
+
+def is_of_cell(error: BaseException) -> bool:
+    """Whether `of_cell` marked it."""
+    return "_twisted_ipython_cell" in error.__dict__
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
