@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from IPython import start_ipython
+from IPython.terminal.ipapp import TerminalIPythonApp
 from traitlets.config import Config
 
 from twisted_ipython import _reactor
@@ -12,26 +12,34 @@ from twisted_ipython import _reactor
 __all__ = ["main"]
 
 
-def main(arguments: list[str]) -> int:
+class TwistedIPythonApp(TerminalIPythonApp):
+    """IPython at the terminal, which loads the extension before those of the user."""
+
+    def init_extensions(self) -> None:
+        """Load the extension; a list in the configuration would be replaced by ``--ext``."""
+        assert self.shell is not None
+        self.shell.extension_manager.load_extension("twisted_ipython")
+        super().init_extensions()  # type: ignore[no-untyped-call]  # IPython has no types here
+
+
+def main(arguments: list[str]) -> None:
     """
     Start IPython with the extension loaded and ``%autoawait twisted`` on.
 
-    The reactor is installed before anything of the user's is imported.  Runs
-    in the main thread, until IPython ends.
+    The reactor is installed before anything of the user's is imported, be it
+    by a configuration file.  Runs in the main thread, until IPython ends.
 
     Args:
         arguments: IPython's own.
 
-    Returns:
-        the exit status.
+    Raises:
+        SystemExit: with IPython's exit status, if that is not 0.
     """
     _reactor.start()
     config = Config()
-    config.InteractiveShellApp.extra_extensions = ["twisted_ipython"]
     config.TwistedMagics.autoawait = True
-    status = start_ipython(argv=arguments, config=config)
-    return status if isinstance(status, int) else 0
+    TwistedIPythonApp.launch_instance(argv=arguments, config=config)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -3,8 +3,8 @@ The cut through IPython's way of running a cell, and the runner.
 
 Events, history, compiling, display and tracebacks stay where IPython does them.
 Only the user's statements go to the reactor thread, all in one hop: in
-`run_ast_nodes`, one statement of ours stands for them, whose value is the
-cell's value and which raises what they raise.  `run_code` is looked up for each
+`run_ast_nodes`, two statements of ours stand for them: one waits, the other has
+the cell's value or raises what the cell raised.  `run_code` is looked up for each
 statement, so that a wrapper there takes effect in the cell that loads the
 extension.
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import CodeType
@@ -25,8 +25,9 @@ from typing import Any, Final, TypeVar
 from IPython.core.async_helpers import _asyncio_runner
 from IPython.core.interactiveshell import InteractiveShell
 
-from twisted_ipython._awaiting import AwaitingCell, run_later_calls
+from twisted_ipython._awaiting import AwaitingCell, run_later_calls, show_at_home
 from twisted_ipython._home import BlockingHome, home, is_blocking, run_blocking
+from twisted_ipython._instance import override
 from twisted_ipython._language import Statements, awaits, is_async, prepare
 from twisted_ipython._reactor import ReactorThread, start
 from twisted_ipython._traceback import STUB, explain, is_of_cell, tidy
@@ -42,19 +43,26 @@ IN_REACTOR_THREAD: Final = (
 )
 
 _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-_running: ContextVar[Coroutine[Any, Any, Any]] = ContextVar("twisted_ipython_running")
+_running: ContextVar[AwaitingCell] = ContextVar("twisted_ipython_running")
 
 
-def running() -> Awaitable[Any]:
-    """What the statement that stands for a cell awaits."""
+def running() -> AwaitingCell:
+    """The awaiting cell whose statements ours stand for.  In the home's thread."""
     return _running.get()
 
 
-_SOURCE: Final = "await __import__('twisted_ipython._autoawait')._autoawait.running()"
-_CODES: Final = {
-    mode: compile(_SOURCE, STUB, mode, flags=_AWAIT, dont_inherit=True)
-    for mode in ("exec", "single")
-}
+def _stub(source: str, *modes: str) -> dict[str, CodeType]:
+    source = source.format("__import__('twisted_ipython._autoawait')._autoawait.running()")
+    return {mode: compile(source, STUB, mode, flags=_AWAIT, dont_inherit=True) for mode in modes}
+
+
+# What stands for a cell's statements: one that waits for them, and one that has
+# their value, or raises what they raised.  That one does not await: a
+# StopIteration that left a coroutine would become a RuntimeError.
+_WAIT: Final = _stub("await {}.wait()", "exec")
+_RESULT: Final = _stub("{}.result()", "exec", "single")
+# For one statement of a cell.
+_RUN: Final = _stub("await {}.run()", "single")
 
 
 class AutoAwait:
@@ -72,8 +80,9 @@ class AutoAwait:
         self.on = False
         self.awaiting = 0
         self._when_idle: list[Callable[[], None]] = []
-        self._run_ast_nodes = shell.run_ast_nodes
-        self._run_code = shell.run_code
+        self._trio_runner: Any = None
+        self._run_ast_nodes: Callable[..., Coroutine[Any, Any, bool | None]] = shell.run_ast_nodes
+        self._run_code: Callable[..., Coroutine[Any, Any, bool]] = shell.run_code
         self._showtraceback = shell.showtraceback
 
     # ---- on the shell, and off it
@@ -89,13 +98,15 @@ class AutoAwait:
     def switch_on(self) -> None:
         """Have top-level awaits run in the reactor thread."""
         shell = self.shell
-        if getattr(shell, "kernel", None) is None:
-            shell.loop_runner = runner
-        else:
-            # ipykernel keeps its loop turning during a cell for this runner only;
-            # `run_ast_nodes` decides where the cell runs.  The other one is for
-            # what calls run_cell(), which cannot use a loop that turns.
-            shell.loop_runner = _asyncio_runner
+        # ipykernel keeps its loop turning during a cell for asyncio's runner only;
+        # `run_ast_nodes` decides where the cell runs.
+        in_kernel = getattr(shell, "kernel", None) is not None
+        shell.loop_runner = _asyncio_runner if in_kernel else runner
+        # In spite of its name this is what runs every cell of run_cell(), even one
+        # that IPython does not recognize as awaiting.  In a kernel that is a nested
+        # cell, which cannot use the loop that turns.
+        if shell.trio_runner is not runner:
+            self._trio_runner = shell.trio_runner
             shell.set_trio_runner(runner)
         shell.autoawait = True
         self.on = True
@@ -104,7 +115,7 @@ class AutoAwait:
         """Leave awaits to another runner; the shell's `loop_runner` is the caller's to set."""
         self.on = False
         if self.shell.trio_runner is runner:
-            self.shell.set_trio_runner(None)
+            self.shell.set_trio_runner(self._trio_runner)
 
     def when_idle(self, call: Callable[[], None]) -> None:
         """Call ``call`` at once, or after the cells that are awaiting."""
@@ -130,21 +141,18 @@ class AutoAwait:
         """`InteractiveShell.run_ast_nodes`, with the statements of an awaiting cell sent off."""
         own = self._run_ast_nodes
         if not (self._active() and self.shell.autoawait and awaits(nodelist, cell_name)):
-            failed: bool | None = await own(nodelist, cell_name, interactivity, compiler, result)
-            return failed
+            return await own(nodelist, cell_name, interactivity, compiler, result)
         _refuse_here(start())
         nodes, shown = _split(nodelist, interactivity)
         with compiler.extra_flags(_AWAIT):
             made = prepare(nodes, shown, cell_name, compiler)
         if not made.codes:
-            failed = await own(nodelist, cell_name, interactivity, compiler, result)
-            return failed
+            return await own(nodelist, cell_name, interactivity, compiler, result)
         stand_in = _StandIn(compiler)
+        nodes = [*stand_in.codes, *made.rest]
         interactivity = "last" if made.shows else "none"
         with self._sent(lambda cell: self._evaluate(cell, made)):
-            return await own(
-                [stand_in.node, *made.rest], cell_name, interactivity, stand_in, result
-            )
+            return await own(nodes, cell_name, interactivity, stand_in, result)
 
     async def run_code(
         self, code_obj: CodeType, result: Any = None, *, async_: bool = False
@@ -155,11 +163,11 @@ class AutoAwait:
         That is for the rest of a cell whose earlier statement switched
         awaiting on: IPython was running it by then.
         """
-        if not async_ or code_obj in _CODES.values() or not self._active():
+        if not async_ or code_obj in _WAIT.values() or not self._active():
             return await self._run_code(code_obj, result, async_=async_)
         _refuse_here(start())
-        with self._sent(lambda cell: _evaluate_shown(self.shell, code_obj)):
-            return await self._run_code(_CODES["single"], result, async_=True)
+        with self._sent(lambda _: _evaluate_shown(self.shell, code_obj)):
+            return await self._run_code(_RUN["single"], result, async_=True)
 
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`InteractiveShell.showtraceback`, with the user's frames only."""
@@ -183,16 +191,15 @@ class AutoAwait:
     def _sent(self, code: Callable[[AwaitingCell], Coroutine[Any, Any, Any]]) -> Iterator[None]:
         """Within, the statement that stands for the cell runs ``code`` in the reactor thread."""
         run_later_calls()
-        cell = AwaitingCell(start(), home(), code, self.timeout())
-        coro = cell.run()
-        token = _running.set(coro)
+        number = self.shell.displayhook.prompt_count
+        cell = AwaitingCell(start(), home(), code, self.timeout(), number)
+        token = _running.set(cell)
         self.awaiting += 1
         try:
             yield
         finally:
             self.awaiting -= 1
             _running.reset(token)
-            coro.close()
             while self._when_idle and not self.awaiting:
                 self._when_idle.pop(0)()
 
@@ -202,16 +209,19 @@ class AutoAwait:
         value = None
         for code in made.codes:
             cell.check()
-            value = eval(code, shell.user_global_ns, shell.user_ns)
+            try:
+                value = eval(code, shell.user_global_ns, shell.user_ns)
+            except StopIteration as error:
+                return cell.fail(error)
             if is_async(code):
                 value = await value
         return value if made.shows else None
 
 
 async def _evaluate_shown(shell: InteractiveShell, code: CodeType) -> Any:
-    """Run a statement that displays its value, but return the value; in the reactor thread."""
+    """Run a statement that displays values, but return the last one; in the reactor thread."""
     thread = start()
-    shown = []
+    shown: list[object] = []
     before = sys.displayhook
 
     def displayhook(value: object) -> None:
@@ -226,21 +236,24 @@ async def _evaluate_shown(shell: InteractiveShell, code: CodeType) -> Any:
     finally:
         if sys.displayhook is displayhook:
             sys.displayhook = before
+    for value in shown[:-1]:
+        await show_at_home(value)
     return shown[-1] if shown else None
 
 
 class _StandIn:
-    """A compiler that gives our statement for `node`, and IPython's code for the rest."""
+    """A compiler that gives our statements for its nodes, and IPython's code for the rest."""
 
     def __init__(self, compiler: Any) -> None:
-        self.node = ast.Expr(ast.Constant(None), lineno=1, col_offset=0)
+        self.codes: dict[ast.stmt, dict[str, CodeType]] = {
+            ast.Expr(ast.Constant(None), lineno=1, col_offset=0): stub for stub in (_WAIT, _RESULT)
+        }
         self._compiler = compiler
         self.extra_flags = compiler.extra_flags
 
     def __call__(self, tree: Any, name: str, mode: str) -> CodeType:
-        if tree.body == [self.node]:
-            return _CODES[mode]
-        code: CodeType = self._compiler(tree, name, mode)
+        stub = self.codes.get(tree.body[0])
+        code: CodeType = stub[mode] if stub else self._compiler(tree, name, mode)
         return code
 
 
@@ -298,16 +311,17 @@ class Runner:
             KeyboardInterrupt: Ctrl-C, which cancels what is awaited.
             BaseException: what the coroutine raises.
         """
-        if not _is_of_shell(coro):
+        shell = _shell_of(coro)
+        if shell is None:
             try:
                 _refuse_here(start())
             except RuntimeError:
                 coro.close()
                 raise
             cell = AwaitingCell(start(), BlockingHome(), lambda _: coro, self._timeout())
-            return run_blocking(cell.run())
-        shell = coro.cr_frame.f_locals["self"]
-        with _cut(shell):
+            value: _T = run_blocking(cell.run())
+            return value
+        with _cut(shell, self._timeout):
             return run_blocking(coro)
 
     def __str__(self) -> str:
@@ -320,24 +334,23 @@ class Runner:
 runner: Final = Runner()
 
 
-def _is_of_shell(coro: Coroutine[Any, Any, Any]) -> bool:
-    """Whether this is a cell of IPython's, not begun."""
-    return (
-        getattr(coro, "cr_code", None) is InteractiveShell.run_cell_async.__code__
-        and coro.cr_frame is not None
-    )
+def _shell_of(coro: Coroutine[Any, Any, Any]) -> InteractiveShell | None:
+    """The shell whose cell this is, not begun; None if it is no cell."""
+    code, frame = getattr(coro, "cr_code", None), getattr(coro, "cr_frame", None)
+    if code is None or frame is None or code.co_name != "run_cell_async":
+        return None
+    shell = frame.f_locals.get("self")
+    return shell if isinstance(shell, InteractiveShell) else None
 
 
 @contextmanager
-def _cut(shell: InteractiveShell) -> Iterator[None]:
+def _cut(shell: InteractiveShell, timeout: Callable[[], float | None]) -> Iterator[None]:
     """Within, the shell's awaiting cells go to the reactor thread."""
     if isinstance(getattr(shell.run_ast_nodes, "__self__", None), AutoAwait):
         yield
         return
-    methods = AutoAwait(shell, lambda: None).methods()
-    vars(shell).update(methods)
+    undo = override(shell, AutoAwait(shell, timeout).methods())
     try:
         yield
     finally:
-        for name in methods:
-            vars(shell).pop(name, None)
+        undo()

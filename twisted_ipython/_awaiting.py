@@ -7,25 +7,26 @@ shell: what a cell leaves behind (a port, a timer) keeps its context alive.
 
 from __future__ import annotations
 
-import itertools
 import sys
 import threading
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from time import monotonic
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import CancelledError as TwistedCancelledError
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError
 from twisted.python.failure import Failure
 
+from twisted_ipython import _numbers
 from twisted_ipython._eventual import EventualResult
 from twisted_ipython._home import Home
 from twisted_ipython._reactor import STOPPED, ReactorThread, start
+from twisted_ipython._traceback import STUB
 
-__all__ = ["AwaitingCell", "in_main_thread", "run_at_home", "show_at_home"]
+__all__ = ["AwaitingCell", "at_home", "in_main_thread", "run_at_home", "show_at_home"]
 
 _T = TypeVar("_T")
 
@@ -38,13 +39,9 @@ GIVEN_UP: Final = (
     "What the cell awaits does not let itself be cancelled: it goes on in the reactor thread,"
     " and the cell was given up."
 )
-NO_HOME: Final = (
-    "The cell that this code belongs to has ended, and the main thread is not waiting for it"
-)
 
-_numbers = itertools.count(1)
-_number: ContextVar[int] = ContextVar("twisted_ipython_cell")
-_cells: dict[int, AwaitingCell] = {}
+# The cells that are waited for, by the numbers that their contexts carry.
+_cells: dict[_numbers.Numbers, AwaitingCell] = {}
 # Seconds that a cell gets to end after its time limit cancelled it.
 _GRACE: Final = 1.0
 
@@ -58,6 +55,7 @@ class AwaitingCell:
         home: the waiting thread.
         code: gives the coroutine to run.
         timeout: seconds after which it is cancelled, or None.
+        cell: the number that IPython gave the cell, if it is one.
     """
 
     def __init__(
@@ -66,9 +64,10 @@ class AwaitingCell:
         home: Home,
         code: Callable[[AwaitingCell], Coroutine[Any, Any, Any]],
         timeout: float | None = None,
+        cell: int = 0,
     ) -> None:
         self.home = home
-        self.number = next(_numbers)
+        self.numbers = _numbers.new(cell)
         self.given_up = False
         self._reactor = reactor
         self._code = code
@@ -76,40 +75,55 @@ class AwaitingCell:
         self._timeout = timeout
         self._deadline = None if timeout is None else monotonic() + timeout
         self._reason: BaseException | None = None
+        self._failed: BaseException | None = None
         self._outcome: tuple[Any, BaseException | None] = None, None
         self._cancel: Callable[[], object] | None = None
         self._abandoned: list[Callable[[], object]] = []
         self._eventual: EventualResult | None = None
 
     async def run(self) -> Any:
-        """
-        Run the code in the reactor thread and wait for it.  In the home's thread.
+        """`wait`, and then the `result`."""
+        await self.wait()
+        return self.result()
 
-        Returns:
-            what the code returns.
+    async def wait(self) -> None:
+        """
+        Run the code in the reactor thread and wait for its end.  In the home's thread.
+
+        Whatever else ends the wait also cancels the code.
+
+        Raises:
+            RuntimeError: the reactor was stopped before.
+        """
+        _cells[self.numbers] = self
+        try:
+            self._eventual = self._reactor.run(self._begin)
+            await self.home.wait(self)
+        except BaseException:
+            self.interrupt()
+            raise
+        finally:
+            del _cells[self.numbers]
+
+    def result(self) -> Any:
+        """
+        What the code returned.  In the home's thread, after `wait`.
 
         Raises:
             KeyboardInterrupt: one Ctrl-C cancels what is awaited, a second one
                 stops waiting for it.
             TimeoutError: the time limit was reached.
-            RuntimeError: the reactor was stopped.
-            BaseException: what the code raises.
+            RuntimeError: the reactor was stopped meanwhile.
+            BaseException: what the code raised.
         """
-        _cells[self.number] = self
-        try:
-            self._eventual = self._reactor.run(self._begin)
-            await self.home.wait(self)
-        finally:
-            del _cells[self.number]
-        return self._result()
-
-    def _result(self) -> Any:
         assert self._eventual is not None
-        if not self.given_up:
-            failure = self._eventual.original_failure()
-            if failure is not None:  # crochet's ReactorStopped
-                self._outcome = None, RuntimeError(STOPPED)
+        if self.given_up:
+            assert self._reason is not None
+            raise self._reason
+        if self._eventual.original_failure() is not None:  # crochet's ReactorStopped
+            raise RuntimeError(STOPPED)
         value, error = self._outcome
+        error = error or self._failed
         if error is not None:
             raise error
         return value
@@ -117,7 +131,7 @@ class AwaitingCell:
     # ---- in the reactor thread
 
     def _begin(self) -> Deferred[None]:
-        self._context.run(_number.set, self.number)
+        self._context.run(_numbers.carry, self.numbers)
         ended, self._cancel = self._reactor.drive(self._body(), self._context)
         if self._reason is not None:
             self._cancel()
@@ -127,10 +141,13 @@ class AwaitingCell:
         """Run the code; nothing leaves this: a SystemExit would end the reactor's loop."""
         try:
             self._outcome = await self._code(self), None
-        except (CancelledError, TwistedCancelledError) as error:
-            self._outcome = None, self._because(error)
         except BaseException as error:
-            self._outcome = None, error
+            self._reactor.explain(error)
+            self._outcome = None, self._because(error) if _is_cancellation(error) else error
+
+    def fail(self, error: BaseException) -> None:
+        """Have `result` raise what would change if it left a coroutine.  In the reactor thread."""
+        self._failed = error
 
     def check(self) -> None:
         """
@@ -144,7 +161,7 @@ class AwaitingCell:
 
     def _because(self, cancelled: BaseException) -> BaseException:
         """What ended the code, with the traceback of the cancellation that it caused."""
-        if self._reason is None:
+        if self._reason is None or self.given_up:
             return cancelled
         return self._reason.with_traceback(cancelled.__traceback__)
 
@@ -164,7 +181,9 @@ class AwaitingCell:
     @property
     def seconds_left(self) -> float | None:
         """See `_home.Waits`."""
-        return None if self._deadline is None else max(0.0, self._deadline - monotonic())
+        if self._deadline is None or self.given_up:
+            return None
+        return max(0.0, self._deadline - monotonic())
 
     def interrupt(self) -> None:
         """Cancel what is awaited; the second time, stop waiting for it."""
@@ -181,11 +200,18 @@ class AwaitingCell:
             self._reason = reason
             self._reactor.call(self._end_because, reason)
         elif not self.given_up:
-            self.given_up = True
             reason.add_note(GIVEN_UP)
-            self._outcome = None, reason
+            self._reason = reason
+            self.given_up = True
             for call in self._abandoned:
                 call()
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Whether something was cancelled, seen through what `gatherResults` makes of it."""
+    if isinstance(error, FirstError):
+        return error.subFailure.check(TwistedCancelledError) is not None
+    return isinstance(error, (CancelledError, TwistedCancelledError))
 
 
 # ---- what code in the reactor thread calls
@@ -193,7 +219,7 @@ class AwaitingCell:
 
 def _current() -> AwaitingCell | None:
     """The awaiting cell whose context this is, while it is waited for.  Any thread."""
-    return _cells.get(_number.get(0))
+    return _cells.get(_numbers.current())
 
 
 def _send(call: Callable[[Callable[[], None]], object], function: Callable[[], _T]) -> Deferred[_T]:
@@ -217,27 +243,44 @@ def _send(call: Callable[[Callable[[], None]], object], function: Callable[[], _
     return result
 
 
-async def run_at_home(function: Callable[[], _T]) -> _T:
+def run_at_home(source: str) -> Deferred[Any]:
     """
-    Run IPython's own language (``%magic``, ``!command``) where the cell was typed.
+    Evaluate IPython's own language (``%magic``, ``!command``) where the cell was typed.
 
-    Runs in the reactor thread, which turns meanwhile.
+    It is evaluated in the namespaces of the caller, as IPython does it: magics
+    look at the frame that called them.  In the reactor thread, which turns
+    meanwhile.
+
+    Args:
+        source: a Python expression.
+
+    Raises:
+        RuntimeError: nobody waits for the cell any more.
+    """
+    caller = sys._getframe(1)
+    code = compile(source, STUB, "eval", dont_inherit=True)
+    return at_home(lambda: eval(code, caller.f_globals, caller.f_locals))
+
+
+def show_at_home(value: object) -> Deferred[None]:
+    """Display ``value`` as IPython displays an expression.  In the reactor thread."""
+    return at_home(lambda: sys.displayhook(value))
+
+
+def at_home(function: Callable[[], _T]) -> Deferred[_T]:
+    """
+    Run ``function`` where the cell was typed, or in the main thread if nobody waits for the cell.
+
+    In the reactor thread, which turns meanwhile.
     """
     cell = _current()
-    if cell is None:
-        raise RuntimeError(NO_HOME)
-    return await _send(cell.home.call, function)
+    return _send(_call_in_main_thread if cell is None else cell.home.call, function)
 
 
-async def show_at_home(value: object) -> None:
-    """Display ``value`` as IPython displays an expression.  Runs in the reactor thread."""
-    await run_at_home(lambda: sys.displayhook(value))
-
-
-# Ways to have the main thread run something while no cell makes it wait, of the
-# shells that have the extension; each says whether it took the call.
-main_ways: list[Callable[[Callable[[], None]], bool]] = []
+# What waits for the main thread; and what has that thread look here soon, while
+# it idles, in each shell that has the extension.
 _later: deque[Callable[[], None]] = deque()
+pokes: list[Callable[[], object]] = []
 
 
 def in_main_thread(function: Callable[..., _T], /, *args: Any) -> Deferred[_T]:
@@ -247,7 +290,8 @@ def in_main_thread(function: Callable[..., _T], /, *args: Any) -> Deferred[_T]:
     For what belongs to that thread: signals, sqlite objects that plain cells
     made, GUI toolkits.  Any thread; await the result in an awaiting cell or in
     a coroutine of the reactor thread, which turns meanwhile.  While the main
-    thread runs a plain cell, the call waits for that cell's end.
+    thread runs a plain cell, the call waits for that cell's end; at a prompt
+    without prompt_toolkit, for the next cell.
 
     On Ctrl-C and on a timeout the await is cancelled, and a function that has
     begun goes on.
@@ -267,15 +311,16 @@ def _call_in_main_thread(function: Callable[[], None]) -> None:
     if threading.get_ident() == main:
         function()
         return
+    _later.append(function)
     for cell in reversed(list(_cells.values())):
         if cell.home.thread == main:
-            cell.home.call(function)
+            cell.home.call(run_later_calls)
             return
-    if not any(way(function) for way in main_ways):
-        _later.append(function)
+    for poke in pokes.copy():
+        poke()
 
 
-def run_later_calls() -> None:
-    """Run what waits for the main thread.  In the main thread."""
-    while _later:
+def run_later_calls(*_: object) -> None:
+    """Run what waits for the main thread, if this is that thread.  Any thread."""
+    while _later and threading.current_thread() is threading.main_thread():
         _later.popleft()()

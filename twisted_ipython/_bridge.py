@@ -28,7 +28,10 @@ inside a chain of Deferreds that fire each other, resumes its coroutine a loop
 iteration later; a callback added meanwhile has then changed the value that
 ``Deferred.__await__`` reads.  A future made by hand (``asyncio.Future()``) or
 by `asyncio.gather` cannot tell who drives the coroutine that awaits it, and
-fails under Twisted's driver.
+fails under Twisted's driver.  There `asyncio.current_task` may also name the
+task whose step started the coroutine: `asyncio.timeout` and tasks of a
+TaskGroup are refused, but a cancel scope of anyio's is not.  A task made with
+``asyncio.Task(...)`` rather than ``create_task`` has no bridge.
 
 All of this runs in the reactor thread, unless a docstring says otherwise.
 """
@@ -36,6 +39,7 @@ All of this runs in the reactor thread, unless a docstring says otherwise.
 from __future__ import annotations
 
 import asyncio
+import dis
 import sys
 import types
 from asyncio import current_task
@@ -43,6 +47,7 @@ from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from functools import partial
+from operator import attrgetter
 from threading import get_ident
 from types import CodeType, FrameType
 from typing import Any, Final, TypeVar, cast, final
@@ -51,6 +56,8 @@ from twisted.internet import defer
 from twisted.internet.defer import DebugInfo, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+
+from twisted_ipython._instance import override
 
 __all__ = [
     "Bridge",
@@ -62,15 +69,17 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+_Step = tuple[Callable[[Any], Any], Any]
 _log = Logger()
+
 # How many steps run inside each other now.
 _nesting = [0]
-_Step = tuple[Callable[[Any], Any], Any]
-
 # How many steps may nest (one step fires a Deferred that another coroutine
 # awaits, and so on) before the next one waits for the loop: far under Python's
 # recursion limit, far over what ordinary code does.
 _DEEPEST: Final = 20
+
+_CANCELLATIONS: Final = (defer.CancelledError, asyncio.CancelledError)
 
 NEEDS_TASK: Final = (
     "{what} needs an asyncio Task, and the coroutine that uses it is driven by Twisted"
@@ -98,7 +107,7 @@ class _Shown(DebugInfo):
         self._failure: Failure | None = None
 
     @property
-    def failResult(self) -> Failure | None:  # type: ignore[override]
+    def failResult(self) -> Failure | None:
         """The failure that nobody has handled."""
         return self._failure
 
@@ -107,13 +116,10 @@ class _Shown(DebugInfo):
         self._failure = None if failure is self._handled else failure
 
 
-_CANCELLATIONS: Final = (defer.CancelledError, asyncio.CancelledError)
-
-
 def _exception(failure: Failure) -> BaseException:
     """The exception of a failure, with its own traceback."""
-    value: BaseException = failure.value  # type: ignore[assignment]  # None only in a Failure() of old
-    return value.with_traceback(failure.tb)
+    assert failure.value is not None
+    return failure.value.with_traceback(failure.tb)
 
 
 def _is_deferred(kind: type) -> bool:
@@ -127,6 +133,9 @@ def _mark_handled(deferred: Deferred[Any], failure: Failure) -> None:
     if deferred._debugInfo is not None:  # with Deferred.debug: who made it, who fired it
         shown.__dict__.update(deferred._debugInfo.__dict__, failResult=None)
     deferred._debugInfo = shown
+
+
+# ---- futures and tasks of our loop
 
 
 class FutureAwait(Deferred[None]):
@@ -143,15 +152,24 @@ class FutureAwait(Deferred[None]):
     def __init__(self, future: asyncio.Future[Any]) -> None:
         self.future = future
 
-    def addBoth(self, *args: Any, **kwargs: Any) -> Deferred[Any]:  # type: ignore[override]
+    def addBoth(self, *args: Any, **kwargs: Any) -> Deferred[Any]:
         """Become a Deferred that fires with None once the future is done."""
-        super().__init__(lambda _: self.future.cancel() and None)
+        super().__init__(self._give_up)
         self.future.add_done_callback(self._done)
         return super().addBoth(*args, **kwargs)
+
+    def _give_up(self, _: object) -> None:
+        self.future.cancel()
 
     def _done(self, _: object) -> None:
         if not self.called:
             self.callback(None)
+
+    def cancel(self, msg: Any = None) -> Any:
+        """Cancel as a Deferred, once it has become one; as the future otherwise."""
+        if "_callbacks" in vars(self):
+            return super().cancel()
+        return self.future.cancel(msg)
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """Return the future's loop, for a Task that has no bridge."""
@@ -164,11 +182,14 @@ class FutureAwait(Deferred[None]):
 
 def _await_future(self: asyncio.Future[_T]) -> Generator[Any, Any, _T]:
     """Await a future of our loop, whoever drives the coroutine."""
-    if not self.done():
-        yield FutureAwait(self)
-    if not self.done():
-        raise RuntimeError("await wasn't used with future")
-    return self.result()
+    try:
+        if not self.done():
+            yield FutureAwait(self)
+        if not self.done():
+            raise RuntimeError("await wasn't used with future")
+        return self.result()
+    finally:
+        del self  # or the exception, its traceback and the future keep each other alive
 
 
 class BridgedFuture(asyncio.Future[_T]):
@@ -177,10 +198,57 @@ class BridgedFuture(asyncio.Future[_T]):
     __await__ = __iter__ = _await_future
 
 
+class _Held(BaseException):
+    """A SystemExit or KeyboardInterrupt that a task raised; asyncio ends the loop for those."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(repr(error))
+        self.error = error
+
+
+def _held(error: BaseException) -> BaseException:
+    """What a task may raise in place of ``error`` without ending the loop."""
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        return _Held(error).with_traceback(error.__traceback__)
+    return error
+
+
 class BridgedTask(asyncio.Task[_T]):
-    """A task that coroutines driven by asyncio and by Twisted can await."""
+    """
+    A task that coroutines driven by asyncio and by Twisted can await.
+
+    A SystemExit or KeyboardInterrupt is a failure of the task like any other.
+    """
 
     __await__ = __iter__ = _await_future
+
+    def set_name(self, value: object) -> None:
+        """`asyncio.Task.set_name`, but None, which Python 3.13.0 sets, is no name."""
+        if value is not None:
+            super().set_name(value)
+
+    def exception(self) -> BaseException | None:
+        """`asyncio.Task.exception`."""
+        error = super().exception()
+        return error.error if isinstance(error, _Held) else error
+
+    def result(self) -> _T:
+        """`asyncio.Task.result`."""
+        try:
+            return super().result()
+        except _Held as held:
+            error = held.error
+        finally:
+            del self  # or the exception, its traceback and the task keep each other alive
+        try:
+            raise error
+        finally:
+            del error
+
+    def cancelling(self) -> int:
+        """`asyncio.Task.cancelling`, which `asyncio.timeout` asks when it begins."""
+        _refuse_without_task(sys._getframe(1), _TIMEOUTS)
+        return super().cancelling()
 
 
 class _Waiter(asyncio.Future[None]):
@@ -192,7 +260,58 @@ class _Waiter(asyncio.Future[None]):
 
     def cancel(self, msg: Any = None) -> bool:
         """Cancel what the bridge waits for; called by `asyncio.Task.cancel`."""
-        return not self.done() and self._bridge._cancel(msg)
+        return self._bridge._cancel(msg)
+
+
+class _Mirror(asyncio.Future[None]):
+    """
+    A future of our loop that is done when one of another running loop is.
+
+    Cancelling it cancels the other future, which has the say about what comes
+    of that: a task may need time to end, or go on.
+
+    Raises:
+        RuntimeError: the other loop is closed.
+    """
+
+    def __init__(self, future: asyncio.Future[Any], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._asyncio_future_blocking = True
+        self._future = future
+        self._other = future.get_loop()
+        self._asked: tuple[Any] | None = None
+        self._accepted = False
+        self._other.call_soon_threadsafe(future.add_done_callback, self._tell)
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Ask the other future to cancel; at once if its loop has stopped."""
+        if self.done():
+            return False
+        self._asked = (msg,)
+        try:
+            self._other.call_soon_threadsafe(self._cancel_other, msg)
+        except RuntimeError:  # the loop is closed
+            return super().cancel(msg)
+        return self._other.is_running() or super().cancel(msg)
+
+    def _cancel_other(self, msg: Any) -> None:
+        """Cancel the other future.  In its loop's thread."""
+        self._accepted = self._future.cancel(msg)
+
+    def _tell(self, _: object) -> None:
+        """Hear that the other future is done.  In its loop's thread."""
+        self.get_loop().call_soon_threadsafe(self._finish)
+
+    def _finish(self) -> None:
+        if self.done():
+            return
+        if self._asked is not None and not self._accepted:
+            super().cancel(*self._asked)  # asked too late: whoever awaits is cancelled all the same
+        else:
+            self.set_result(None)
+
+
+# ---- the bridge
 
 
 @final
@@ -206,84 +325,98 @@ class Bridge(Coroutine[Any, Any, _T]):
         context: the Task's context; each step runs in it.
     """
 
-    __slots__ = (
-        "__name__",
-        "__qualname__",
-        "__weakref__",
-        "_adding",
-        "_cancelling",
-        "_context",
-        "_coro",
-        "_deferred",
-        "_loop",
-        "_must_cancel",
-        "_outcome",
-        "_ready",
-        "_scheduled",
-        "_send",
-        "_swallowed",
-        "_task",
-        "_thread",
-        "_waiter",
-    )
-
     def __init__(
         self, coro: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoop, context: Context
     ) -> None:
         self._coro = coro
-        self.__name__ = getattr(coro, "__name__", type(coro).__name__)
-        self.__qualname__ = getattr(coro, "__qualname__", type(coro).__qualname__)
         self._send = coro.send
         self._loop = loop
         self._context = context
+        self.__name__ = getattr(coro, "__name__", type(coro).__name__)
+        self.__qualname__ = getattr(coro, "__qualname__", type(coro).__qualname__)
+        # All that follows concerns the time while Deferreds step the coroutine.
+        # Where they do, the Task, and the future that the Task waits for.
         self._thread = 0
         self._task: asyncio.Task[Any] | None = None
-        # While Deferreds step the coroutine: what its Task waits for.
         self._waiter: _Waiter | None = None
-        # What the coroutine came to, until its Task takes over: what it
-        # awaits, or the exception (StopIteration too) that it ended with.
+        # What the coroutine came to, until its Task takes over: what it awaits,
+        # or the exception (StopIteration too) that it ended with.
         self._outcome: tuple[Any, BaseException | None] | None = None
         # The Deferred that the coroutine waits for; None while it runs.
         self._deferred: Deferred[Any] | None = None
+        # Whether a callback is being added to it, and the result if it came at once.
         self._adding = False
         self._ready: tuple[Any] | None = None
+        # Whether it has fired, and the coroutine goes on in an iteration of the loop.
         self._scheduled = False
+        # Whether it is being cancelled, and the message of a cancellation that
+        # it has not answered yet.
         self._cancelling = False
+        self._unanswered: tuple[Any] | None = None
+        # The message of a cancellation that came while the coroutine ran.
         self._must_cancel: tuple[Any] | None = None
-        self._swallowed: tuple[Any] | None = None
 
     # ---- what tools read of a coroutine
 
-    def __getattr__(self, name: str) -> Any:
-        """Give the user's coroutine's own ``cr_code``, ``cr_frame``, ``cr_running`` and so on."""
-        return getattr(self._coro, name)
+    # One by one: a __getattr__ would make every attribute slow.
+    cr_await = property(attrgetter("_coro.cr_await"))
+    cr_code = property(attrgetter("_coro.cr_code"))
+    cr_frame = property(attrgetter("_coro.cr_frame"))
+    cr_origin = property(attrgetter("_coro.cr_origin"))
+    cr_running = property(attrgetter("_coro.cr_running"))
+    cr_suspended = property(attrgetter("_coro.cr_suspended"))
+    gi_code = property(attrgetter("_coro.gi_code"))
+    gi_frame = property(attrgetter("_coro.gi_frame"))
+    gi_running = property(attrgetter("_coro.gi_running"))
+    gi_suspended = property(attrgetter("_coro.gi_suspended"))
+    gi_yieldfrom = property(attrgetter("_coro.gi_yieldfrom"))
 
     def __await__(self) -> Generator[Any, Any, _T]:
         return self._coro.__await__()
 
     # ---- what a Task calls
 
-    def send(self, value: Any) -> Any:
+    def __next__(self) -> Any:
         """Step the coroutine; give the Task what it has to wait for."""
         if self._outcome is not None:
-            return self._taken_over()
-        awaited = self._send(value)
-        return awaited if awaited is None else self._for_task(awaited)
+            return self._take_over()
+        try:
+            awaited = self._send(None)
+        except (KeyboardInterrupt, SystemExit) as error:
+            held = _held(error)
+        else:
+            return awaited if awaited is None else self._for_task(awaited)
+        raise held
 
-    def __next__(self) -> Any:
-        return self.send(None)
+    def send(self, _value: Any) -> Any:
+        """Step the coroutine; a Task sends None, and by `__next__`, which is quicker."""
+        return self.__next__()
 
-    def throw(self, error: Any, value: Any = None, traceback: Any = None, /) -> Any:
+    def throw(self, error: Any, value: Any = None, _traceback: Any = None, /) -> Any:
         """Throw into the coroutine; give the Task what it has to wait for."""
-        error = error if value is None else value
-        if self._outcome is not None:
-            return self._taken_over(error)
-        self._waiter = None
-        return self._for_task(self._coro.throw(error))
+        try:
+            error = error if value is None else value
+            if self._outcome is not None:
+                return self._take_over(error)
+            self._waiter = self._task = None
+            return self._throw(error.error if isinstance(error, _Held) else error)
+        finally:
+            del error, value  # or it and its traceback keep each other alive
 
     def close(self) -> None:
         """Close the user's coroutine."""
         self._coro.close()
+
+    def _throw(self, error: BaseException) -> Any:
+        try:
+            awaited = self._coro.throw(error)
+        except (KeyboardInterrupt, SystemExit) as raised:
+            held = _held(raised)
+        else:
+            return self._for_task(awaited)
+        finally:
+            del error
+        raise held
 
     def _for_task(self, awaited: Any) -> Any:
         """Turn what the coroutine awaits into what a Task understands."""
@@ -295,44 +428,52 @@ class Bridge(Coroutine[Any, Any, _T]):
         elif getattr(awaited, "_asyncio_future_blocking", None) is None:
             return awaited
         if awaited.get_loop() is not self._loop:
-            return self._send_over(awaited)
+            return self._from_other_loop(awaited)
         return awaited
 
-    def _send_over(self, future: asyncio.Future[Any]) -> Any:
+    def _from_other_loop(self, future: asyncio.Future[Any]) -> Any:
         """Await a future of another loop through one of ours, or refuse it in a sentence."""
         future._asyncio_future_blocking = False
-        if not future.get_loop().is_running() and not future.done():
-            return self.throw(RuntimeError(IDLE_LOOP.format(what=future)))
-        mirror = _mirror(future, self._loop)
-        mirror._asyncio_future_blocking = True
-        return mirror
+        if future.done():
+            return None  # done since it was awaited: the coroutine looks again
+        if future.get_loop().is_running():
+            try:
+                return _Mirror(future, self._loop)
+            except RuntimeError:  # the loop has been closed since
+                pass
+        return self._throw(RuntimeError(IDLE_LOOP.format(what=future)))
 
     def _wait(self, deferred: Deferred[Any]) -> Any:
         """Leave the Task waiting while Deferreds step the coroutine."""
         self._thread = get_ident()
-        self._task = asyncio.current_task(self._loop)
+        self._task = current_task(self._loop)
         waiter = self._waiter = _Waiter(self, self._loop)
         step = self._subscribe(deferred)
         if step is not None:
-            self._waiter = None
+            self._waiter = self._task = None
             return self._for_task(step[0](step[1]))
         waiter._asyncio_future_blocking = True
         return waiter
 
-    def _taken_over(self, thrown: BaseException | None = None) -> Any:
+    def _take_over(self, thrown: BaseException | None = None) -> Any:
         """Give the Task what the coroutine came to while Deferreds stepped it."""
         assert self._outcome is not None
-        (awaited, error), self._outcome, self._waiter = self._outcome, None, None
-        if error is not None:
-            # A coroutine that ended before a cancellation reached it is cancelled,
-            # as a Task is; one that failed keeps its failure.
-            raise thrown if thrown is not None and isinstance(error, StopIteration) else error
-        if thrown is None:
-            return self._for_task(awaited)
-        future = awaited.future if type(awaited) is FutureAwait else awaited
-        if future is not None and future.cancel(*thrown.args):
-            return self._for_task(awaited)
-        return self._for_task(self._coro.throw(thrown))
+        (awaited, error), self._outcome = self._outcome, None
+        self._waiter = self._task = None
+        try:
+            if error is not None:
+                # A coroutine that returned before a cancellation reached it is
+                # cancelled, as a Task is; one that failed keeps its failure.
+                cancelled = thrown is not None and isinstance(error, StopIteration)
+                raise thrown if cancelled else _held(error)  # type: ignore[misc]  # not None
+            if getattr(awaited, "_asyncio_future_blocking", None) is not None:
+                awaited._asyncio_future_blocking = True
+            waits = self._for_task(awaited)
+            if thrown is None or (waits is not None and waits.cancel(*thrown.args)):
+                return waits
+            return self._throw(thrown)
+        finally:
+            del error, thrown  # or they and their tracebacks keep each other alive
 
     # ---- what Deferreds call
 
@@ -355,18 +496,18 @@ class Bridge(Coroutine[Any, Any, _T]):
 
         Called in whichever thread fires the Deferred.
         """
+        if self._deferred is not deferred:  # given up
+            return result
         if isinstance(result, Failure):
             _mark_handled(deferred, result)
-        if self._deferred is not deferred:
-            pass
-        elif get_ident() != self._thread:
+        if get_ident() != self._thread:
             self._scheduled = True
             self._loop.call_soon_threadsafe(self._resume, result, deferred)
         elif self._adding:
             self._ready = (result,)
         elif self._cancelling:
             self._deferred = None
-        elif self._swallowed is not None or _nesting[0] >= _DEEPEST:
+        elif self._unanswered is not None or _nesting[0] >= _DEEPEST:
             self._schedule(result, deferred)
         else:
             self._run(result, deferred)
@@ -382,10 +523,9 @@ class Bridge(Coroutine[Any, Any, _T]):
         if self._deferred is not deferred:
             return
         self._scheduled = False
-        if self._swallowed is not None:
-            (msg,), self._swallowed = self._swallowed, None
+        if self._unanswered is not None:
+            (msg,), self._unanswered = self._unanswered, None
             if isinstance(result, Failure) and result.check(*_CANCELLATIONS):
-                self._deferred = None
                 self._wake_cancelled(msg)
                 return
         self._run(result, deferred)
@@ -407,10 +547,11 @@ class Bridge(Coroutine[Any, Any, _T]):
         """Step the coroutine as its own Task, entered in place of whichever runs now."""
         self._deferred = None
         loop, task = self._loop, self._task
+        assert task is not None
         outer = current_task(loop)
         if outer is not None:
             _leave_task(loop, outer)
-        _enter_task(loop, task)  # type: ignore[arg-type]
+        _enter_task(loop, task)
         try:
             if isinstance(result, Failure):
                 awaited = self._coro.throw(_exception(result))
@@ -420,9 +561,10 @@ class Bridge(Coroutine[Any, Any, _T]):
         except BaseException as error:
             self._hand_over(None, error)
         finally:
-            _leave_task(loop, task)  # type: ignore[arg-type]
+            _leave_task(loop, task)
             if outer is not None:
                 _enter_task(loop, outer)
+            del result, task, outer  # or they and a failure's traceback keep each other alive
 
     def _settle(self, awaited: Any) -> None:
         """Wait for the Deferred that the coroutine awaits, or have its Task take over."""
@@ -433,6 +575,9 @@ class Bridge(Coroutine[Any, Any, _T]):
                     self._cancel_late()
                 return
             awaited = step[0](step[1])
+        if type(awaited) is not FutureAwait and hasattr(awaited, "_asyncio_future_blocking"):
+            # Until the Task takes over, others may await the same future.
+            awaited._asyncio_future_blocking = False
         self._hand_over(awaited, None)
 
     def _hand_over(self, awaited: Any, error: BaseException | None) -> None:
@@ -447,40 +592,61 @@ class Bridge(Coroutine[Any, Any, _T]):
     def _cancel(self, msg: Any) -> bool:
         """Cancel what the coroutine waits for; True if a cancellation is on its way."""
         deferred = self._deferred
-        if deferred is None and self._outcome is None:
+        if self._cancelling:
+            return True  # asked for by the Deferred's canceller
+        if self._outcome is not None:
+            return self._cancel_future(self._outcome[0], msg)
+        if deferred is None:
             # The coroutine itself is running: at its next await, as a Task does.
             self._must_cancel = (msg,)
             return True
-        if deferred is not None and not self._scheduled and not self._cancel_deferred(deferred):
-            self._swallowed = (msg,)
+        if not self._scheduled and not self._cancel_deferred(deferred):
+            self._unanswered = (msg,)
             return True
-        self._deferred = None
         return self._wake_cancelled(msg)
+
+    def _cancel_future(self, awaited: Any, msg: Any) -> bool:
+        """Cancel the future that the Task will wait for; False if there is none to cancel."""
+        future = awaited.future if type(awaited) is FutureAwait else awaited
+        if getattr(future, "_asyncio_future_blocking", None) is None:
+            return False
+        return future.get_loop() is self._loop and bool(future.cancel(msg))
 
     def _cancel_deferred(self, deferred: Deferred[Any]) -> bool:
         """Cancel the Deferred; False if it goes on."""
+        if deferred.called and not isinstance(getattr(deferred, "result", None), Deferred):
+            return True  # callbacks before ours run in another thread, or it is paused
         self._cancelling = True
         try:
             deferred.cancel()
         except Exception:
-            _log.failure("A canceller of {deferred!r} failed", deferred=deferred)
+            _log.failure("The canceller of {deferred} failed", deferred=repr(deferred))
             return True
         finally:
             self._cancelling = False
         return self._deferred is None
 
     def _cancel_late(self) -> bool:
-        """Apply a cancellation that was asked for while the coroutine ran, if it still stands."""
+        """
+        Apply a cancellation that was asked for while the coroutine ran, if it still stands.
+
+        Returns:
+            whether the Task will be woken by it.
+        """
         assert self._must_cancel is not None
         (msg,), self._must_cancel = self._must_cancel, None
         # From 3.13 on, uncancel() takes back a cancellation that was not delivered.
         assert self._task is not None
         if sys.version_info >= (3, 13) and not self._task.cancelling():
             return False
-        return self._cancel(msg)
+        if self._outcome is None:
+            return self._cancel(msg)
+        return not self._cancel_future(self._outcome[0], msg) and self._wake_cancelled(msg)
 
     def _wake_cancelled(self, msg: Any) -> bool:
         """Have the Task throw a CancelledError into the coroutine."""
+        self._deferred = self._unanswered = None
+        self._scheduled = False
         assert self._waiter is not None
         return asyncio.Future.cancel(self._waiter, msg)
 
@@ -492,33 +658,52 @@ def attach(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
     """
     Give every task and future of ``loop`` the bridge.
 
-    Sets the loop's task factory, and `create_future` and `call_at` on this one
-    instance.  Call before the loop runs, or in its thread.
+    Sets the loop's task factory, and methods on this one instance; a task
+    factory that the user sets is used by ours.  Call before the loop runs, or
+    in its thread.
 
     Returns:
         What undoes it; tasks that exist by then keep their bridge.
     """
-    before = loop.get_task_factory()
-    loop.set_task_factory(_TaskFactory(before))
-    marks = {"create_future": partial(BridgedFuture, loop=loop), "call_at": _call_at(loop)}
-    for name, value in marks.items():
-        setattr(loop, name, value)
+    factory = _TaskFactory(loop.get_task_factory())
+    loop.set_task_factory(factory)
+    put_back = override(
+        loop,
+        {
+            "create_future": partial(BridgedFuture, loop=loop),
+            "set_task_factory": factory.use,
+            "get_task_factory": factory.used,
+        },
+    )
 
     def undo() -> None:
-        if isinstance(loop.get_task_factory(), _TaskFactory):
-            loop.set_task_factory(before)
-        for name, value in marks.items():
-            if vars(loop).get(name) is value:
-                delattr(loop, name)
+        put_back()
+        if loop.get_task_factory() is factory:
+            loop.set_task_factory(factory.used())
 
     return undo
 
 
 class _TaskFactory:
-    """Makes tasks whose coroutines may await Deferreds; runs in the reactor thread."""
+    """
+    Makes tasks whose coroutines may await Deferreds; runs in the reactor thread.
 
-    def __init__(self, before: Any) -> None:
-        self._before = before
+    Args:
+        own: the task factory that the user set, or None.
+    """
+
+    def __init__(self, own: Any) -> None:
+        self._own = own
+
+    def use(self, factory: Any) -> None:
+        """`loop.set_task_factory`."""
+        if factory is not None and not callable(factory):
+            raise TypeError("task factory must be a callable or None")
+        self._own = factory
+
+    def used(self) -> Any:
+        """`loop.get_task_factory`."""
+        return self._own
 
     def __call__(
         self,
@@ -529,39 +714,32 @@ class _TaskFactory:
         **options: Any,
     ) -> Any:
         """Make a task; the options are those of `asyncio.Task`."""
-        _refuse_without_task(sys._getframe(1), _TASK_MAKERS)
+        try:
+            _refuse_without_task(sys._getframe(1), _TASK_MAKERS)
+        except RuntimeError:
+            coro.close()
+            raise
         if context is None:
             context = copy_context()
         bridge = Bridge(coro, loop, context) if asyncio.iscoroutine(coro) else coro
-        if self._before is not None:
-            return self._before(loop, bridge, context=context, **options)
-        return BridgedTask(bridge, loop=loop, context=context, **options)
+        if self._own is None:
+            return BridgedTask(bridge, loop=loop, context=context, **options)
+        return self._own(loop, bridge, context=context, **options)
 
 
-def _call_at(loop: asyncio.AbstractEventLoop) -> Callable[..., asyncio.TimerHandle]:
-    """`call_at` that refuses an `asyncio.timeout` which would cancel somebody else's task."""
-    original = loop.call_at
-
-    def call_at(
-        when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
-        if type(getattr(callback, "__self__", None)) is asyncio.Timeout:
-            _refuse_without_task(sys._getframe(1), _TIMEOUT)
-        return original(when, callback, *args, context=context)
-
-    return call_at
-
-
+_TIMEOUTS: Final = {
+    asyncio.Timeout.__aenter__.__code__: "asyncio.timeout",
+    asyncio.wait_for.__code__: "asyncio.wait_for",
+}
 _TASK_MAKERS: Final = {
     asyncio.TaskGroup.create_task.__code__: "asyncio.TaskGroup",
     asyncio.gather.__code__: "asyncio.gather",
 }
-_TIMEOUT: Final = {asyncio.Timeout.reschedule.__code__: "asyncio.timeout"}
 
 
 def _refuse_without_task(frame: FrameType | None, users: dict[CodeType, str]) -> None:
     """
-    Raise if ``frame`` was called by one of ``users`` in a coroutine that Twisted drives.
+    Raise if one of ``users`` called ``frame`` for a coroutine that Twisted drives.
 
     A coroutine given to ``ensureDeferred`` inside a task's step runs its first
     step there: `asyncio.current_task` then names a task that is not its own.
@@ -571,12 +749,24 @@ def _refuse_without_task(frame: FrameType | None, users: dict[CodeType, str]) ->
     """
     what = None
     for _ in range(3):
-        if frame is None or what is not None:
+        if frame is None:
             break
-        what = users.get(frame.f_code)
+        what = users.get(frame.f_code, what)
         frame = frame.f_back
-    if what is not None and driven_by_twisted(frame):
-        raise RuntimeError(NEEDS_TASK.format(what=what))
+    if what is None or not driven_by_twisted(frame):
+        return
+    if what == "asyncio.gather" and not _awaits_call(frame):
+        return  # Deferred.fromFuture(asyncio.gather(...)) needs no task
+    raise RuntimeError(NEEDS_TASK.format(what=what))
+
+
+def _awaits_call(frame: FrameType | None) -> bool:
+    """Whether ``frame`` awaits what it is calling, as in ``await f()``."""
+    if frame is None:
+        return False
+    instructions = iter(dis.get_instructions(frame.f_code))
+    calling = any(one.offset == frame.f_lasti for one in instructions)
+    return calling and next(instructions).opname == "GET_AWAITABLE"
 
 
 def driven_by_twisted(frame: FrameType | None) -> bool:
@@ -591,32 +781,9 @@ def driven_by_twisted(frame: FrameType | None) -> bool:
 
 
 _TWISTED_DRIVER: Final = defer._inlineCallbacks.__code__
-_OUR_DRIVER: Final = {Bridge.send.__code__, Bridge.throw.__code__, Bridge._step.__code__}
-
-
-def _mirror(future: asyncio.Future[Any], loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
-    """
-    A future of ``loop`` that is done when ``future``, of another loop, is.
-
-    Cancelling it cancels the other.
-    """
-    other = future.get_loop()
-    mirror: asyncio.Future[None] = loop.create_future()
-
-    def finish() -> None:
-        if not mirror.done():
-            mirror.set_result(None)
-
-    def finished(_: object) -> None:
-        loop.call_soon_threadsafe(finish)
-
-    def mirrored(_: object) -> None:
-        if mirror.cancelled():
-            other.call_soon_threadsafe(future.cancel)
-
-    mirror.add_done_callback(mirrored)
-    other.call_soon_threadsafe(future.add_done_callback, finished)
-    return mirror
+_OUR_DRIVER: Final = {
+    method.__code__ for method in (Bridge.__next__, Bridge._throw, Bridge._step, Bridge._wait)
+}
 
 
 # ---- a reactor without a loop
@@ -656,7 +823,7 @@ def deferreds_only(
 
 
 def _relay(deferred: Deferred[Any], thread: int, call: Callable[..., Any]) -> Deferred[Any]:
-    """A Deferred that fires, in the reactor thread, as ``deferred`` does; which keeps its result."""
+    """A Deferred that fires in the reactor thread as ``deferred``, which keeps its result, does."""
     relay: Deferred[Any] = Deferred(lambda _: deferred.cancel())
 
     def fire(result: Any) -> None:

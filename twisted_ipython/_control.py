@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine, Mapping
+from math import isfinite
 from typing import Any, Final
 
+import crochet
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.display import display
 from twisted.internet.defer import Deferred
 
-from twisted_ipython._display import Report
+from twisted_ipython._display import Report, duration
 from twisted_ipython._eventual import EventualResult
-from twisted_ipython._inspect import Label, jobs_table, overview, stack_table, tasks
-from twisted_ipython._jobs import Job, jobs
+from twisted_ipython._inspect import Label, ask, jobs_table, overview, stack_table, tasks
+from twisted_ipython._jobs import THREAD_GOES_ON, Job, jobs
 from twisted_ipython._reactor import ReactorThread
 from twisted_ipython._stack import Place
 
-__all__ = ["command", "wait_for", "waits"]
+__all__ = ["COMMANDS", "command", "waiting", "waits"]
 
+COMMANDS: Final = ("cancel", "jobs", "stack", "wait")
 USAGE: Final = "usage: %reactor [jobs | cancel JOB... | cancel all | wait JOB [SECONDS] | stack]"
-NO_JOB: Final = "there is no job or task {word!r}; there are: {names}"
+NO_COMMAND: Final = "there is no %reactor {word}; " + USAGE
+NO_JOB: Final = "there is no job {word!r}; there are: {names}"
+STUCK: Final = "the reactor does not answer, so its tasks are not known; jobs: {names}"
 NOT_SECONDS: Final = "{word!r} is not a number of seconds; " + USAGE
 STILL_PENDING: Final = "{job} is still pending after {seconds:g} s, and goes on"
-# Seconds that the reactor gets to say which tasks there are.
-_BOUND: Final = 0.8
+ENDED: Final = "{job} has ended: {state} after {time}"
+# How many ended jobs an error names.
+_NAMED: Final = 5
 
 
 def waits(line: str) -> bool:
@@ -41,15 +47,22 @@ def command(shell: InteractiveShell, thread: ReactorThread, line: str) -> None:
     """
     match line.split():
         case []:
-            display(overview(thread, _label(shell)))
+            _show(shell, overview(thread, _label(shell)))
         case ["jobs"]:
-            display(Report(jobs_table(_label(shell))))
+            _show(shell, Report(jobs_table(_label(shell))))
         case ["stack"]:
-            display(Report(stack_table(thread, _label(shell))))
+            _show(shell, Report(stack_table(thread, _label(shell))))
         case ["cancel", *words] if words:
             _cancel(thread, words)
-        case _:
-            raise UsageError(USAGE)
+        case [word, *_]:
+            raise UsageError(USAGE if word in COMMANDS else NO_COMMAND.format(word=word))
+
+
+def _show(shell: InteractiveShell, report: Report) -> None:
+    """`IPython.display.display` on this shell, which need not be the one of the process."""
+    assert shell.display_formatter is not None
+    data, metadata = shell.display_formatter.format(report)
+    shell.display_pub.publish(data=data, metadata=metadata)
 
 
 def _label(shell: InteractiveShell) -> Label:
@@ -62,36 +75,65 @@ def _label(shell: InteractiveShell) -> Label:
     return label
 
 
+# ---- cancel
+
+
 def _cancel(thread: ReactorThread, words: list[str]) -> None:
     """Cancel jobs, by number or name, and tasks, by name; nothing if one is unknown."""
-    if words == ["all"]:
-        chosen: list[Job | asyncio.Task[Any]] = [*jobs.pending()]
-    else:
-        named = {task.get_name(): task for task in thread.run(lambda: tasks(thread)).wait(_BOUND)}
-        chosen = [jobs.find(word) or named.get(word) or _unknown(word, named) for word in words]
-    for one in chosen:
+    for one in jobs.pending() if words == ["all"] else _named(thread, words):
         if isinstance(one, Job):
+            if one.in_thread and one.ended is None:
+                print(THREAD_GOES_ON.format(job=one))
             jobs.cancel(thread, one)
         else:
             thread.call(one.cancel)
 
 
-def _unknown(word: str, named: dict[str, Any]) -> Any:
-    known = [str(job.number) + (f" ({job.name})" if job.name else "") for job in jobs.all()]
-    names = ", ".join([*known, *named]) or "none"
-    raise UsageError(NO_JOB.format(word=word, names=names))
+def _named(thread: ReactorThread, words: list[str]) -> list[Job | asyncio.Task[Any]]:
+    """The jobs and tasks of these names."""
+    found: dict[str, Job | asyncio.Task[Any]] = {}
+    found.update((word, job) for word in words if (job := jobs.find(word)) is not None)
+    if len(found) < len(set(words)):
+        running = _tasks_by_name(thread)
+        for word in words:
+            if word not in found:
+                found[word] = running.get(word) or _refuse(word, running)
+    return list(found.values())
 
 
-async def wait_for(thread: ReactorThread, line: str) -> EventualResult | None:
+def _tasks_by_name(thread: ReactorThread) -> dict[str, asyncio.Task[Any]]:
+    try:
+        return ask(thread, lambda: {task.get_name(): task for task in tasks(thread)})
+    except crochet.TimeoutError:
+        raise UsageError(STUCK.format(names=_names({}))) from None
+
+
+def _refuse(word: str, running: Mapping[str, object]) -> Any:
+    raise UsageError(NO_JOB.format(word=word, names=_names(running)))
+
+
+def _names(running: Mapping[str, object]) -> str:
+    """The latest jobs that have ended, those that have not, and tasks."""
+    known = jobs.all()
+    old = [job for job in known if job.ended is not None][:-_NAMED]
+    names = [str(job) for job in known if job not in old]
+    return ", ".join([*names, *(f"task {name}" for name in running)]) or "none"
+
+
+# ---- wait
+
+
+def waiting(thread: ReactorThread, line: str) -> Coroutine[Any, Any, EventualResult | None]:
     """
-    Wait for the job that ``wait JOB [SECONDS]`` names.  In the reactor thread.
+    What waits for the job that ``wait JOB [SECONDS]`` names.  Any thread.
 
     Returns:
-        its result, if it was pending.
+        a coroutine for the reactor thread, which gives the job's result; None
+        if the job had ended and nobody holds its result. It raises
+        TimeoutError if the job is still pending after the seconds; it goes on.
 
     Raises:
         UsageError: there is no such job, or the line is not of that form.
-        TimeoutError: it is still pending after the seconds; it goes on.
     """
     match line.split():
         case ["wait", word]:
@@ -100,19 +142,26 @@ async def wait_for(thread: ReactorThread, line: str) -> EventualResult | None:
             seconds = _seconds(number)
         case _:
             raise UsageError(USAGE)
-    job = jobs.find(word) or _unknown(word, {})
-    result = jobs.result(job)
-    if result is not None and not await _ends(thread, result, seconds):
-        assert seconds is not None
-        raise TimeoutError(STILL_PENDING.format(job=f"job {job.number}", seconds=seconds))
-    return result
+    return _wait(thread, jobs.find(word) or _refuse(word, {}), seconds)
 
 
 def _seconds(word: str) -> float:
     try:
-        return float(word)
+        seconds = float(word)
     except ValueError:
-        raise UsageError(NOT_SECONDS.format(word=word)) from None
+        seconds = -1
+    if not (isfinite(seconds) and seconds >= 0):
+        raise UsageError(NOT_SECONDS.format(word=word))
+    return seconds
+
+
+async def _wait(thread: ReactorThread, job: Job, seconds: float | None) -> EventualResult | None:
+    result = job.result
+    if result is None:
+        print(ENDED.format(job=job, state=job.state, time=duration(job.seconds)))
+    elif not await _ends(thread, result, seconds):
+        raise TimeoutError(STILL_PENDING.format(job=job, seconds=seconds or 0))
+    return result
 
 
 async def _ends(thread: ReactorThread, result: EventualResult, seconds: float | None) -> bool:
@@ -124,6 +173,9 @@ async def _ends(thread: ReactorThread, result: EventualResult, seconds: float | 
             ended.callback(came)
 
     result.when_done(lambda: thread.call(end, True))
-    if seconds is not None:
-        thread.reactor.callLater(seconds, end, False)
-    return await ended
+    timer = None if seconds is None else thread.reactor.callLater(seconds, end, False)
+    try:
+        return await ended
+    finally:
+        if timer is not None and timer.active():
+            timer.cancel()

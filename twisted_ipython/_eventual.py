@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import suppress
+from threading import Event
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import crochet
 from twisted.internet.defer import CancelledError, Deferred
@@ -19,6 +21,10 @@ from twisted.python.failure import Failure
 
 if TYPE_CHECKING:
     from twisted_ipython._jobs import Job
+
+    _Result = crochet.EventualResult[Any]
+else:
+    _Result = crochet.EventualResult  # generic in its stub only
 
 __all__ = ["EventualResult", "adopt"]
 
@@ -30,8 +36,13 @@ WAITS_FOR_ITSELF: Final = (
 )
 
 
-class EventualResult(crochet.EventualResult):  # type: ignore[misc]
+class EventualResult(_Result):
     """What will come of code in the reactor thread: ``wait`` for it, or ``await`` it."""
+
+    # crochet's own (2.1.1), which its stub leaves out.
+    _result_set: Event
+    _result_retrieved: bool
+    _value: Any
 
     def __await__(self) -> Generator[Any, Any, Any]:
         """
@@ -47,6 +58,7 @@ class EventualResult(crochet.EventualResult):  # type: ignore[misc]
             yield from self._pending()
         self._result_retrieved = True
         if isinstance(self._value, Failure):
+            assert self._value.value is not None
             raise self._value.value.with_traceback(self._value.tb)
         return self._value
 
@@ -57,12 +69,23 @@ class EventualResult(crochet.EventualResult):  # type: ignore[misc]
             self.when_done(lambda: None if deferred.called else deferred.callback(None))
             yield from deferred.__await__()
         else:
-            loop = asyncio.get_running_loop()
-            future = loop.create_future()
-            future.add_done_callback(lambda f: self.cancel() if f.cancelled() else None)
-            done = lambda: None if future.done() else future.set_result(None)  # noqa: E731
-            self.when_done(lambda: loop.call_soon_threadsafe(done))
-            yield from future.__await__()
+            yield from self._pending_elsewhere(asyncio.get_running_loop())
+
+    def _pending_elsewhere(self, loop: asyncio.AbstractEventLoop) -> Generator[Any, Any, None]:
+        """Wait on a loop of another thread than the reactor's."""
+        future = loop.create_future()
+
+        def finish() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        def tell() -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(finish)
+
+        future.add_done_callback(lambda _: self.cancel() if future.cancelled() else None)
+        self.when_done(tell)
+        yield from future.__await__()
 
     def wait(self, timeout: float | None = None) -> Any:
         """
@@ -78,7 +101,7 @@ class EventualResult(crochet.EventualResult):  # type: ignore[misc]
         """
         if threadable.isInIOThread():
             raise RuntimeError(WAITS_FOR_ITSELF)
-        return super().wait(timeout)
+        return super().wait(timeout)  # type: ignore[arg-type]  # crochet takes None, for ever
 
     # The job that it is the result of, if `%%run_in_reactor` made it.
     job: Job | None = None
@@ -100,7 +123,7 @@ class EventualResult(crochet.EventualResult):  # type: ignore[misc]
     def __del__(self) -> None:
         """Log a failure that nobody looked at, as crochet does; being cancelled is none."""
         if self.state != "cancelled":
-            super().__del__()
+            super().__del__()  # type: ignore[misc]  # not in crochet's stub
 
     def __repr__(self) -> str:
         from twisted_ipython._display import as_text
@@ -123,8 +146,15 @@ class EventualResult(crochet.EventualResult):  # type: ignore[misc]
             self._tell()
 
     def _set_result(self, result: Any) -> None:
-        """Take the result (crochet 2.1.1 calls this in the reactor thread) and say so."""
-        super()._set_result(result)
+        """
+        Take the result (crochet 2.1.1 calls this in the reactor thread) and say so.
+
+        Not by crochet's own method, which warns; where warnings are errors, nobody
+        would ever be told.
+        """
+        if not self._result_set.is_set():
+            self._value = result
+            self._result_set.set()
         self._tell()
 
     def _tell(self) -> None:
@@ -137,9 +167,12 @@ class EventualResult(crochet.EventualResult):  # type: ignore[misc]
             call()
 
 
-def adopt(result: crochet.EventualResult) -> EventualResult:
-    """Make one of crochet's results awaitable; any thread."""
+def adopt(result: crochet.EventualResult[Any]) -> EventualResult:
+    """
+    Make one of crochet's results awaitable; any thread.
+
+    A result of somebody's own subclass stays as it is.
+    """
     if type(result) is crochet.EventualResult:
         result.__class__ = EventualResult
-    assert isinstance(result, EventualResult)
-    return result
+    return cast(EventualResult, result)

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, Final
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from twisted_ipython import _awaiting, _reactor
+from twisted_ipython import _awaiting, _reactor, _timing, _waits
 from twisted_ipython._autoawait import runner
-from twisted_ipython._magics import TwistedMagics
+from twisted_ipython._awaited_magics import AddAwaits
+from twisted_ipython._complete import complete
+from twisted_ipython._instance import override
+from twisted_ipython._jobs import pending_lines
+from twisted_ipython._language import send_home
+from twisted_ipython._magics import TwistedMagics, give_body
 from twisted_ipython._settings import Settings
 
 __all__ = ["load", "settings_of_last_load", "unload"]
-
-_KINDS: Final = ("line", "cell")
 
 _loaded: WeakKeyDictionary[InteractiveShell, _Extension] = WeakKeyDictionary()
 _last: list[TwistedMagics] = []
@@ -56,6 +59,8 @@ def unload(shell: InteractiveShell) -> None:
     def close() -> None:
         if _loaded.pop(shell, None) is not None:
             extension.close()
+            for line in pending_lines():
+                print(line)
         thread = _reactor.started()
         if not _loaded and thread is not None:
             thread.detach()
@@ -72,50 +77,55 @@ class _Extension:
     """What the extension put on one shell; `close` takes it off."""
 
     def __init__(self, shell: InteractiveShell) -> None:
-        self._undo = ExitStack()
         self._shell = shell
-        configurables = list(shell.configurables)
-        self.magics = TwistedMagics(shell)
-        self._undo.callback(shell.configurables.__setitem__, slice(None), configurables)
-        _last.append(self.magics)
-        self._undo.callback(_last.remove, self.magics)
-        self._register_magics()
-        self._choose_runner()
-        for name, method in self.magics.auto.methods().items():
-            self._set(name, method)
-        self._set("loop_runner_map", {**shell.loop_runner_map, "twisted": (runner, True)})
-        shell.events.register("pre_execute", _awaiting.run_later_calls)
-        self._undo.callback(shell.events.unregister, "pre_execute", _awaiting.run_later_calls)
-        way = _way_to_main_thread(shell)
-        _awaiting.main_ways.append(way)
-        self._undo.callback(_awaiting.main_ways.remove, way)
+        with ExitStack() as undo:
+            self._undo = undo
+            undo.callback(_remove_configurables, shell.configurables)
+            self.magics = TwistedMagics(shell)
+            _last.append(self.magics)
+            undo.callback(_last.remove, self.magics)
+            self._register_magics()
+            self._note_runner()
+            runners = {**(shell.loop_runner_map or {}), "twisted": (runner, True)}
+            own = {**self.magics.auto.methods(), "loop_runner_map": runners}
+            undo.callback(override(shell, own))
+            for event in ("pre_execute", "post_execute"):
+                shell.events.register(event, _awaiting.run_later_calls)
+                undo.callback(shell.events.unregister, event, _awaiting.run_later_calls)
+            self._append(shell.input_transformers_post, give_body)
+            self._append(shell.input_transformers_post, self._add_awaits())
+            self._append(shell.Completer.custom_matchers, complete)
+            self._reach_main_thread()
+            self._undo = undo.pop_all()
 
     def close(self) -> None:
         """Take everything off the shell, the last thing first."""
         self._undo.close()
 
-    def _set(self, name: str, value: Any) -> None:
-        """Set an attribute of this one shell."""
-        own = vars(self._shell)
-        if name in own:
-            self._undo.callback(own.__setitem__, name, own[name])
-        else:
-            self._undo.callback(own.pop, name, None)
-        own[name] = value
+    def _append(self, hooks: list[Any], hook: Any) -> None:
+        hooks.append(hook)
+        self._undo.callback(hooks.remove, hook)
+
+    def _add_awaits(self) -> AddAwaits:
+        """The hook that makes a cell with a magic that awaits an awaiting one."""
+        shell, magics = self._shell, self.magics
+        awaited = {**_timing.awaited(magics, send_home), **_waits.awaited(magics)}
+        return AddAwaits(awaited, lambda: magics.auto.on and shell.autoawait)
 
     def _register_magics(self) -> None:
         manager = self._shell.magics_manager
-        for kind in _KINDS:
-            for name in self.magics.magics[kind]:
+        ours = self.magics.magics
+        for kind, table in manager.magics.items():
+            for name in ours[kind]:
                 # IPython 9.18 keeps placeholders until a magic is looked for.
-                before = manager.find(kind, name) if hasattr(manager, "find") else None
-                before = before or manager.magics[kind].get(name)
-                self._undo.callback(_put_back, manager.magics[kind], name, before)
+                found = manager.find(kind, name) if hasattr(manager, "find") else None
+                before = found or table.get(name)
+                self._undo.callback(_put_back, table, name, before, ours[kind][name])
         self._undo.callback(manager.registry.pop, "TwistedMagics", None)
         manager.register(self.magics)
 
-    def _choose_runner(self) -> None:
-        """Note the runner, to be put back."""
+    def _note_runner(self) -> None:
+        """Have the runner put back."""
         shell = self._shell
         before = shell.loop_runner, shell.autoawait, shell.trio_runner
 
@@ -125,26 +135,39 @@ class _Extension:
 
         self._undo.callback(put_back)
 
+    def _reach_main_thread(self) -> None:
+        """Have the main thread run what waits for it while the shell idles."""
+        shell = self._shell
+        loop = getattr(getattr(shell, "kernel", None), "io_loop", None)
+        application = getattr(getattr(shell, "pt_app", None), "app", None)
+        if loop is not None:
+            self._add_poke(lambda: loop.add_callback(_awaiting.run_later_calls))
+        elif application is not None:
+            # Drawing comes first at each prompt too, so that none is missed.
+            draws = application.before_render
+            draws.add_handler(_run_later_calls_soon)
+            self._undo.callback(draws.remove_handler, _run_later_calls_soon)
+            self._add_poke(application.invalidate)
 
-def _put_back(table: dict[str, Any], name: str, before: Any) -> None:
+    def _add_poke(self, poke: Callable[[], object]) -> None:
+        _awaiting.pokes.append(poke)
+        self._undo.callback(_awaiting.pokes.remove, poke)
+
+
+def _run_later_calls_soon(application: Any) -> None:
+    """After the drawing, in the prompt's loop."""
+    application.loop.call_soon(_awaiting.run_later_calls)
+
+
+def _remove_configurables(configurables: list[Any]) -> None:
+    configurables[:] = [one for one in configurables if not isinstance(one, TwistedMagics)]
+
+
+def _put_back(table: dict[str, Any], name: str, before: Any, ours: Any) -> None:
+    """Put back the magic that was there; one that somebody registered later stays."""
+    if table.get(name) is not ours:
+        return
     if before is None:
-        table.pop(name, None)
+        del table[name]
     else:
         table[name] = before
-
-
-def _way_to_main_thread(shell: InteractiveShell) -> Callable[[Callable[[], None]], bool]:
-    """How to have the shell's thread, which is the main one, run something while it idles."""
-
-    def call(function: Callable[[], None]) -> bool:
-        loop = getattr(getattr(shell, "kernel", None), "io_loop", None)
-        if loop is not None:
-            loop.add_callback(function)
-            return True
-        application = getattr(getattr(shell, "pt_app", None), "app", None)
-        if application is not None and application.is_running:
-            application.loop.call_soon_threadsafe(function)
-            return True
-        return False
-
-    return call

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Coroutine, Generator
 from queue import Empty, SimpleQueue
 from types import FrameType
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar, cast
 
 __all__ = ["BlockingHome", "Home", "Waits", "home", "is_blocking", "run_blocking"]
 
@@ -202,17 +202,25 @@ class _Block:
 
 
 class _Driving(threading.local):
-    """Whether this thread is stepping a coroutine in `run_blocking`."""
+    """What this thread is stepping a coroutine with: `run_blocking`, inside of which loop."""
 
     blocking = False
+    loop: asyncio.AbstractEventLoop | None = None
 
 
 _driving = _Driving()
 
 
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 def is_blocking() -> bool:
-    """Whether `run_blocking` drives the code that asks, in this thread."""
-    return _driving.blocking
+    """Whether `run_blocking` drives the code that asks, and no loop that was started inside."""
+    return _driving.blocking and _driving.loop is _running_loop()
 
 
 def home() -> Home:
@@ -222,12 +230,12 @@ def home() -> Home:
     Raises:
         RuntimeError: nothing that could wait runs the cell.
     """
-    if _driving.blocking:
+    if is_blocking():
         return BlockingHome()
-    try:
-        return LoopHome(asyncio.get_running_loop())
-    except RuntimeError:
-        raise RuntimeError(NO_LOOP) from None
+    loop = _running_loop()
+    if loop is None:
+        raise RuntimeError(NO_LOOP)
+    return LoopHome(loop)
 
 
 def run_blocking(coro: Coroutine[Any, Any, _T]) -> _T:
@@ -242,13 +250,14 @@ def run_blocking(coro: Coroutine[Any, Any, _T]) -> _T:
     step: Callable[[Any], Any] = coro.send
     value: Any = None
     while True:
-        before, _driving.blocking = _driving.blocking, True
+        before = _driving.blocking, _driving.loop
+        _driving.blocking, _driving.loop = True, _running_loop()
         try:
             awaited = step(value)
         except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
+            return cast(_T, stop.value)
         finally:
-            _driving.blocking = before
+            _driving.blocking, _driving.loop = before
         try:
             if not isinstance(awaited, _Block):
                 raise RuntimeError(AWAITS_MORE)

@@ -8,15 +8,20 @@ not answer is reported as stuck, with its stack.
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
-from collections.abc import Callable, Iterable
+from asyncio.base_subprocess import BaseSubprocessTransport
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from time import monotonic, time
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import crochet
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.process import reapProcessHandlers
+from twisted.internet.task import LoopingCall
+from twisted.internet.tcp import Connection
 from twisted.python.reflect import qual, safe_repr
 
 from twisted_ipython import _numbers, _stack
@@ -24,31 +29,61 @@ from twisted_ipython._display import Report, Table, duration
 from twisted_ipython._jobs import Job, jobs
 from twisted_ipython._reactor import ReactorThread
 
-__all__ = ["jobs_table", "overview", "stack_table", "tasks"]
+__all__ = ["Label", "ask", "jobs_table", "living", "overview", "stack_table", "tasks"]
+
+_T = TypeVar("_T")
 
 _HERE: Final = str(Path(__file__).parent)
 # Seconds that a reactor gets to answer.
 _BOUND: Final = 0.8
 
 Label = Callable[[_stack.Place], str]
+"""How to write a place in the code."""
+
+
+def ask(thread: ReactorThread, question: Callable[[], _T]) -> _T:
+    """
+    What ``question`` gives in the reactor thread.  Any thread.
+
+    Raises:
+        crochet.TimeoutError: the reactor does not answer; it will not be asked later either.
+    """
+    if thread.here():
+        return question()
+    late: list[bool] = []
+    answer = thread.run(lambda: None if late else question())
+    try:
+        given: _T = answer.wait(_BOUND)
+    except crochet.TimeoutError:
+        late.append(True)
+        raise
+    return given
+
+
+def living(kind: type[_T]) -> Iterator[_T]:
+    """
+    The instances of ``kind`` that exist.  Any thread.
+
+    Nothing else knows a connection that is paused, or a child of asyncio's.
+    """
+    for one in gc.get_objects():
+        # Not isinstance(): that asks proxies, which may do anything then.
+        if issubclass(type(one), kind):
+            yield one
 
 
 def overview(thread: ReactorThread, label: Label) -> Report:
     """
-    Everything about the reactor; or, if it does not answer, where it is stuck.
-
-    Any thread but the reactor's.
+    Everything about the reactor; or, if it does not answer, where it is stuck.  Any thread.
 
     Args:
         thread: the reactor thread.
         label: how to write a place in the code.
     """
     asked = monotonic()
-    answer = thread.run(lambda: (monotonic() - asked, _tables(thread, label)))
     try:
-        latency, tables = answer.wait(_BOUND)
+        latency, tables = ask(thread, lambda: (monotonic() - asked, _tables(thread, label)))
     except crochet.TimeoutError:
-        answer.cancel()
         state = f"stuck: no answer within {duration(_BOUND)}"
         return Report(_about(thread, state), jobs_table(label), stack_table(thread, label))
     return Report(_about(thread, f"answers in {duration(latency)}"), *tables)
@@ -73,16 +108,18 @@ def _thread_name(ident: int) -> str:
 
 def _tables(thread: ReactorThread, label: Label) -> list[Table]:
     """The tables that only the reactor thread can make; those without rows are left out."""
-    reactor = thread.reactor
     tables = [
         jobs_table(label),
         _tasks_table(thread, label),
-        _calls_table(reactor),
-        _sockets_table(reactor),
-        _processes_table(),
-        _pool_table(reactor),
+        _calls_table(thread.reactor),
+        _sockets_table(thread),
+        _processes_table(thread),
+        _pool_table(thread.reactor),
     ]
     return [table for table in tables if table.rows]
+
+
+# ---- jobs and tasks
 
 
 def jobs_table(label: Label) -> Table:
@@ -99,11 +136,12 @@ def _job_row(job: Job, label: Label) -> tuple[object, ...]:
 
 
 def tasks(thread: ReactorThread) -> list[asyncio.Task[Any]]:
-    """The asyncio tasks on the reactor's loop, oldest first.  In the reactor thread."""
+    """The asyncio tasks on the reactor's loop, about in their order.  In the reactor thread."""
     if thread.loop is None:
         return []
     running = [task for task in asyncio.all_tasks(thread.loop) if not _is_ours(task)]
-    return sorted(running, key=lambda task: task.get_name())
+    # Task-9 stands before Task-10.
+    return sorted(running, key=lambda task: (len(task.get_name()), task.get_name()))
 
 
 def _is_ours(task: asyncio.Task[Any]) -> bool:
@@ -125,6 +163,9 @@ def _task_row(task: asyncio.Task[Any], label: Label) -> tuple[object, ...]:
     return task.get_name(), name, cell or "", "" if place is None else label(place)
 
 
+# ---- what the reactor waits for
+
+
 def _calls_table(reactor: Any) -> Table:
     now = reactor.seconds()
     calls = sorted(reactor.getDelayedCalls(), key=lambda call: call.getTime())
@@ -134,44 +175,77 @@ def _calls_table(reactor: Any) -> Table:
 
 def _name(function: Any) -> str:
     """What a function is called: for a LoopingCall, what it calls."""
-    looped = getattr(function, "f", None)
-    if looped is not None:
-        return f"LoopingCall of {_name(looped)}"
+    if isinstance(function, LoopingCall):
+        return f"LoopingCall of {_name(function.f)}"
+    if isinstance(function, partial):
+        return _name(function.func)
     name = getattr(function, "__qualname__", None)
-    return str(name) if name else safe_repr(function)
+    return name if isinstance(name, str) else safe_repr(function)
 
 
-def _sockets_table(reactor: Any) -> Table:
-    found: dict[int, Any] = {id(s): s for s in (*reactor.getReaders(), *reactor.getWriters())}
+_Row = tuple[str, str, str, str]
+
+
+def _sockets_table(thread: ReactorThread) -> Table:
+    reactor = thread.reactor
+    paused = [one for one in living(Connection) if one.connected and one.reactor is reactor]
+    found = {id(one): one for one in (*reactor.getReaders(), *reactor.getWriters(), *paused)}
     rows = [row for row in map(_socket_row, found.values()) if row is not None]
-    return Table("Ports and connections", ("kind", "address", "peer", "factory"), rows)
+    rows += [*_asyncio_servers(thread.loop), *_asyncio_connections(thread.loop)]
+    return Table("Ports and connections", ("kind", "address", "peer", "factory"), sorted(rows))
 
 
-def _socket_row(one: Any) -> tuple[str, str, str, str] | None:
-    if not hasattr(one, "getHost"):
-        return None  # the reactor's own waker, a pipe of a child process
-    if IListeningPort.providedBy(one):
-        serves = getattr(one, "factory", None) or getattr(one, "protocol", None)
-        return "listens", _address(one.getHost()), "", _kind(serves)
-    peer = _address(one.getPeer()) if hasattr(one, "getPeer") else ""
+def _socket_row(one: Any) -> _Row | None:
+    listens = IListeningPort.providedBy(one)
+    try:
+        here, there = _address(one.getHost()), "" if listens else _address(one.getPeer())
+    except Exception:
+        return None  # a pipe, the reactor's own waker, or closed meanwhile
+    if listens:
+        return "listens", here, "", _kind(getattr(one, "factory", None) or one.protocol)
     protocol = getattr(one, "protocol", None)
-    serves = getattr(protocol, "factory", None) or protocol
-    return "connection", _address(one.getHost()), peer, _kind(serves)
+    protocol = getattr(protocol, "wrappedProtocol", None) or protocol  # of TLS
+    return "connection", here, there, _kind(getattr(protocol, "factory", None) or protocol)
+
+
+def _asyncio_servers(loop: asyncio.AbstractEventLoop | None) -> Iterator[_Row]:
+    for server in living(asyncio.Server):
+        if server.get_loop() is loop:
+            factory = _name(getattr(server, "_protocol_factory", server))
+            for socket in server.sockets:
+                yield "listens (asyncio)", _address(socket.getsockname()), "", factory
+
+
+def _asyncio_connections(loop: asyncio.AbstractEventLoop | None) -> Iterator[_Row]:
+    for one in living(asyncio.Transport):
+        # Not what TLS puts around a transport, nor the pipe of a child process.
+        here = one.get_extra_info("sockname")
+        if getattr(one, "_loop", None) is loop and here and hasattr(one, "_sock_fd"):
+            there = _address(one.get_extra_info("peername"))
+            yield "connection (asyncio)", _address(here), there, _kind(one.get_protocol())
 
 
 def _address(address: Any) -> str:
     if hasattr(address, "port"):
         return f"{address.host}:{address.port}"
+    if isinstance(address, tuple):
+        return f"{address[0]}:{address[1]}"
     name = getattr(address, "name", address)
-    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name or "")
 
 
 def _kind(one: object) -> str:
+    one = getattr(one, "wrappedFactory", None) or one  # of TLS
     return "" if one is None else qual(type(one))
 
 
-def _processes_table() -> Table:
+def _processes_table(thread: ReactorThread) -> Table:
     rows = [(pid, _kind(getattr(one, "proto", one))) for pid, one in reapProcessHandlers.items()]
+    rows += [
+        (child.get_pid() or 0, _kind(child.get_protocol()))
+        for child in living(BaseSubprocessTransport)
+        if getattr(child, "_loop", None) is thread.loop and child.get_returncode() is None
+    ]
     return Table("Child processes", ("pid", "protocol"), rows)
 
 
@@ -182,7 +256,7 @@ def _pool_table(reactor: Any) -> Table:
     rows = [
         ("working", len(pool.working)),
         ("idle", len(pool.waiters)),
-        ("queued", pool._queue.qsize() if hasattr(pool, "_queue") else 0),
+        ("queued", pool._queue.qsize()),
         ("at most", pool.max),
     ]
     return Table("Thread pool", (), rows)

@@ -17,19 +17,22 @@ from time import time
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 
-from twisted_ipython import _numbers
+from twisted_ipython import _loops, _numbers
 from twisted_ipython._cell import Kind
+from twisted_ipython._display import duration
 from twisted_ipython._eventual import EventualResult
 from twisted_ipython._reactor import ReactorThread
 from twisted_ipython._stack import Place, waits_at
 
-__all__ = ["Job", "Jobs", "jobs", "start_job"]
+__all__ = ["THREAD_GOES_ON", "Job", "Jobs", "jobs", "pending_lines", "start_job"]
 
 # How many ended jobs the table remembers.
 _KEPT: Final = 100
+
+THREAD_GOES_ON: Final = "{job} runs in a pool thread, which nothing can stop: its code goes on"
+GOES_ON: Final = "{job} of cell {cell} goes on in the reactor thread; pending for {time}"
 
 
 class Job:
@@ -46,25 +49,27 @@ class Job:
         numbers: what its context carries.
         began: when it was started, in seconds since the epoch.
         ended: when it ended, or None.
+        state: ``pending``, ``done``, ``failed`` or ``cancelled``.
+        in_thread: whether a thread of Twisted's pool runs it.
     """
 
     _numbers = itertools.count(1)
 
-    def __init__(self, name: str | None, cell: int, code: str) -> None:
+    def __init__(self, name: str | None, cell: int, code: str, *, in_thread: bool = False) -> None:
         self.number = next(Job._numbers)
         self.numbers = _numbers.new(cell)
         self.name = name
         self.cell = cell
         self.code = code
+        self.in_thread = in_thread
         self.began = time()
         self.ended: float | None = None
-        self._state = "pending"
+        self.state = "pending"
         self._coro: Callable[[], Any] = lambda: None
+        self._result: Callable[[], EventualResult | None] = lambda: None
 
-    @property
-    def state(self) -> str:
-        """``pending``, ``done``, ``failed`` or ``cancelled``."""
-        return self._state
+    def __str__(self) -> str:
+        return f"job {self.number} ({self.name})" if self.name else f"job {self.number}"
 
     @property
     def seconds(self) -> float:
@@ -73,19 +78,29 @@ class Job:
 
     @property
     def waits_at(self) -> Place | None:
-        """Where a pending coroutine waits."""
+        """Where a pending coroutine or generator waits."""
         coro = self._coro()
         return None if coro is None or self.ended is not None else waits_at(coro)
+
+    @property
+    def result(self) -> EventualResult | None:
+        """What came or will come of it, while anybody holds that."""
+        return self._result()
 
     def follow(self, coro: Any) -> Any:
         """Note the coroutine or generator that does the work, and return it."""
         self._coro = weakref.ref(coro)
         return coro
 
+    def begin(self, result: EventualResult) -> None:
+        """Note what will come of it."""
+        self._result = weakref.ref(result)
+        result.job = self
+
     def end(self, state: str) -> None:
         """Note the end.  In the reactor thread."""
         self.ended = time()
-        self._state = state
+        self.state = state
 
 
 class Jobs:
@@ -98,19 +113,22 @@ class Jobs:
     def add(self, job: Job, result: EventualResult) -> None:
         """Put a job in the table; it is kept with its result until it ends."""
         self._pending[job.number] = job, result
-        result.job = job
+        job.begin(result)
         result.when_done(lambda: self._end(job))
 
     def _end(self, job: Job) -> None:
-        entry = self._pending.pop(job.number, None)
+        entry = self._pending.get(job.number)
         if entry is not None:
             job.end(entry[1].state)
             self._ended.append(job)
+            self._pending.pop(job.number, None)
 
     def all(self) -> list[Job]:
         """All jobs, by number."""
-        pending = [job for job, _ in list(self._pending.values())]
-        return sorted([*pending, *self._ended], key=lambda job: job.number)
+        # The pending ones first: a job that ends meanwhile is in both, not in none.
+        found = [job for job, _ in list(self._pending.values())]
+        numbered = {job.number: job for job in [*found, *self._ended]}
+        return [numbered[number] for number in sorted(numbered)]
 
     def pending(self) -> list[Job]:
         """The jobs that have not ended, by number."""
@@ -123,29 +141,22 @@ class Jobs:
                 return job
         return None
 
-    def result(self, job: Job) -> EventualResult | None:
-        """The result of a pending job."""
-        entry = self._pending.get(job.number)
-        return None if entry is None else entry[1]
-
     def cancel(self, thread: ReactorThread, job: Job) -> None:
         """Cancel a pending job, and stop the LoopingCalls that it started."""
-        result = self.result(job)
-        if result is not None:
+        result = job.result
+        if result is not None and job.ended is None:
             result.cancel()
-        thread.call(_stop_looping_calls, thread.reactor, job.numbers)
+        thread.call(_loops.stop, job.numbers)
 
 
 jobs: Final = Jobs()
 
 
-def _stop_looping_calls(reactor: Any, numbers: _numbers.Numbers) -> None:
-    """Stop the LoopingCalls whose timer was set in that work's context.  In the reactor thread."""
-    for call in reactor.getDelayedCalls():
-        context = getattr(call, "context", None)
-        loop = getattr(call, "func", None)
-        if isinstance(loop, LoopingCall) and _numbers.numbers_in(context) == numbers:
-            loop.stop()
+def pending_lines() -> list[str]:
+    """What goes on when the extension is unloaded: a line for each pending job."""
+    return [
+        GOES_ON.format(job=job, cell=job.cell, time=duration(job.seconds)) for job in jobs.pending()
+    ]
 
 
 def start_job(
@@ -153,8 +164,6 @@ def start_job(
     job: Job,
     function: Callable[[], Any],
     kind: Kind,
-    *,
-    in_thread: bool = False,
     after: Callable[[], Deferred[Any]] | None = None,
 ) -> EventualResult:
     """
@@ -165,7 +174,6 @@ def start_job(
         job: the job that it is.
         function: the cell as a function.
         kind: how to drive it.
-        in_thread: run it in Twisted's thread pool instead.
         after: gives, in the reactor thread, a Deferred to wait for first.
 
     Returns:
@@ -176,9 +184,11 @@ def start_job(
     """
     context = copy_context()
     context.run(_numbers.carry, job.numbers)
+    # Taken out when it is called: a failure's frames keep what they see alive.
+    first = [] if after is None else [after]
 
     def work(_: object = None) -> Any:
-        if in_thread:
+        if job.in_thread:
             reactor = thread.reactor
             return deferToThreadPool(reactor, reactor.getThreadPool(), context.run, function)
         if kind is Kind.COROUTINE:
@@ -188,7 +198,7 @@ def start_job(
         return context.run(function)
 
     def begin() -> Any:
-        return work() if after is None else context.run(after).addCallback(work)
+        return context.run(first.pop()).addCallback(work) if first else work()
 
     result = thread.run(begin)
     jobs.add(job, result)

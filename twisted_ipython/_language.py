@@ -14,13 +14,14 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import CodeType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-__all__ = ["Statements", "awaits", "prepare"]
+__all__ = ["Statements", "await_magics", "awaits", "prepare", "send_home"]
 
 _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 # What IPython 8 and 9 make of its own language.
 _CALLS: Final = {"getoutput", "run_cell_magic", "run_line_magic", "system"}
+_MAGICS: Final = {"run_line_magic": "line", "run_cell_magic": "cell"}
 # What a scope of its own begins: an await put there would belong to that scope.
 _SCOPES: Final = (
     ast.FunctionDef,
@@ -33,6 +34,7 @@ _SCOPES: Final = (
     ast.DictComp,
 )
 
+_Tree = TypeVar("_Tree", bound=ast.AST)
 Compiler = Callable[[ast.AST, str, str], CodeType]
 
 
@@ -115,15 +117,44 @@ def _compile(
     return compiler(ast.Module([sent], []), name, "exec")
 
 
-class _SendHome(ast.NodeTransformer):
-    """Sends what is IPython's own to the thread that the cell was typed in."""
+def send_home(tree: _Tree) -> _Tree:
+    """Send magics and commands in code that will run in the reactor thread back home."""
+    sent: _Tree = _SendHome(display=False).visit(tree)
+    return sent
 
-    def __init__(self, *, display: bool) -> None:
-        self._display = display
+
+def await_magics(tree: _Tree) -> _Tree:
+    """Have magics that await do so in code that will run in the reactor thread."""
+    awaiting: _Tree = _AwaitMagics().visit(tree)
+    return awaiting
+
+
+class _AwaitMagics(ast.NodeTransformer):
+    """Turns the await of a magic into that of what `_awaited_magics` makes of it."""
 
     def visit(self, node: ast.AST) -> Any:
         """Leave scopes of their own alone."""
         return node if isinstance(node, _SCOPES) else super().visit(node)
+
+    def visit_Await(self, node: ast.Await) -> ast.Await:
+        """Run a magic that awaits as part of the cell; see `_awaited_magics`."""
+        call = node.value
+        if not (isinstance(call, ast.Call) and _is_language(call) and not call.keywords):
+            self.generic_visit(node)
+            return node
+        assert isinstance(call.func, ast.Attribute)
+        kind = _MAGICS.get(call.func.attr)
+        if kind is None:
+            return node
+        args = [call.func.value, ast.copy_location(ast.Constant(kind), call), *call.args]
+        return _await("run", args, call, module="_awaited_magics")
+
+
+class _SendHome(_AwaitMagics):
+    """Sends what is IPython's own to the thread that the cell was typed in."""
+
+    def __init__(self, *, display: bool) -> None:
+        self._display = display
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr:
         """Display the value at home, where IPython would display it here."""
@@ -137,8 +168,8 @@ class _SendHome(ast.NodeTransformer):
         if not _is_language(node):
             self.generic_visit(node)
             return node
-        arguments = ast.arguments([], [], None, [], [], None, [])
-        return _await("run_at_home", [ast.copy_location(ast.Lambda(arguments, node), node)], node)
+        source = ast.copy_location(ast.Constant(ast.unparse(node)), node)
+        return _await("run_at_home", [source], node)
 
 
 def _is_language(node: ast.Call) -> bool:
@@ -154,9 +185,12 @@ def _is_language(node: ast.Call) -> bool:
     )
 
 
-def _await(function: str, args: list[ast.expr], at: ast.expr) -> ast.Await:
-    """``await twisted_ipython._awaiting.<function>(*args)``, without a name in the namespace."""
-    call = ast.parse(f"__import__('twisted_ipython._awaiting')._awaiting.{function}()", mode="eval")
+def _await(
+    function: str, args: list[ast.expr], at: ast.expr, module: str = "_awaiting"
+) -> ast.Await:
+    """``await twisted_ipython.<module>.<function>(*args)``, without a name in the namespace."""
+    path = f"__import__('twisted_ipython.{module}').{module}.{function}()"
+    call = ast.parse(path, mode="eval")
     assert isinstance(call.body, ast.Call)
     call.body.args = args
     for part in (call.body, call.body.func, *ast.walk(call.body.func)):

@@ -8,6 +8,7 @@ which IPython runs the cell.
 from __future__ import annotations
 
 import keyword
+import unicodedata
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
@@ -24,15 +25,20 @@ from twisted_ipython._awaiting import AwaitingCell
 from twisted_ipython._eventual import EventualResult
 from twisted_ipython._home import BlockingHome, run_blocking
 from twisted_ipython._jobs import Job, start_job
+from twisted_ipython._language import await_magics
 from twisted_ipython._reactor import start
 from twisted_ipython._settings import SettingError, Settings
 from twisted_ipython._traceback import of_cell
 
-__all__ = ["TwistedMagics"]
+__all__ = ["TwistedMagics", "give_body"]
 
 CONFIG_USAGE: Final = "usage: %twisted_config show [NAME] | reset | NAME VALUE"
 RUN_USAGE: Final = "usage: %%run_in_reactor [NAME] [--wait] [--replace] [--thread] [--global]"
 NOT_A_NAME: Final = "{name!r} cannot be the name of a result; " + RUN_USAGE
+NOT_HERE: Final = (
+    "Code in the reactor thread cannot wait for the reactor by a magic, it would wait for itself"
+    " for ever: `await` the EventualResult"
+)
 REPLACE_WHAT: Final = "--replace needs the NAME whose result is to be replaced; " + RUN_USAGE
 # What %autoawait takes that says nothing about the runner.
 _SWITCHES: Final = frozenset({"", "on", "true", "off", "false"})
@@ -138,7 +144,7 @@ class TwistedMagics(Settings, Magics):
 
     # ---- background cells
 
-    @magic_arguments.magic_arguments()
+    @magic_arguments.magic_arguments("%run_in_reactor")
     @magic_arguments.argument("name", nargs="?", help="what to bind the EventualResult to")
     @magic_arguments.argument(
         "-w", "--wait", action="store_true", help="wait for the value and show it"
@@ -180,9 +186,13 @@ class TwistedMagics(Settings, Magics):
         ``--wait`` waits as an awaiting cell does: Ctrl-C cancels, the time
         limit of ``%twisted_config timeout`` holds.
 
+        ``--thread`` is for code that blocks. ``--global`` is for scripts, whose
+        functions and classes use each other's names, and ``__main__.NAME``.
+
         Example::
 
             In [1]: %%run_in_reactor --replace port
+               ...: from twisted.internet import reactor
                ...: from twisted.web import resource, server
                ...: return reactor.listenTCP(8080, server.Site(resource.Resource()))
 
@@ -190,58 +200,66 @@ class TwistedMagics(Settings, Magics):
             Out[2]: <...Port of twisted.web.server.Site on 8080>
 
             In [3]: %%run_in_reactor --wait
-               ...: await deferLater(reactor, 0.1, lambda: "later")
+               ...: import asyncio
+               ...: await asyncio.sleep(0.1, "later")
             Out[3]: 'later'
         """
-        run = self._parse(line)
-        result = self._begin(run, cell)
+        run = self.options(line)
+        result = self.begin(run, cell)
         if run.wait:
             return self._wait_for(value_of(result))
         return None if run.name else result
 
-    def _parse(self, line: str) -> _Run:
+    def options(self, line: str) -> RunOptions:
         """The options of `%%run_in_reactor`; a UsageError of one line for what is none."""
         try:
             args = magic_arguments.parse_argstring(self.run_in_reactor, line)
-        except ValueError as error:
+        except (UsageError, ValueError) as error:
             raise UsageError(f"{error}; {RUN_USAGE}") from None
         name = args.name
-        if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
-            raise UsageError(NOT_A_NAME.format(name=name))
+        if name is not None:
+            # As Python reads it in code: another spelling would be another key.
+            name = unicodedata.normalize("NFKC", name)
+            if not name.isidentifier() or keyword.iskeyword(name):
+                raise UsageError(NOT_A_NAME.format(name=args.name))
         if args.replace and name is None:
             raise UsageError(REPLACE_WHAT)
-        return _Run(line, name, args.wait, args.replace, args.thread, getattr(args, "global"))
+        return RunOptions(line, name, args.wait, args.replace, args.thread, getattr(args, "global"))
 
-    def _begin(self, run: _Run, cell: str) -> EventualResult:
+    def begin(self, run: RunOptions, cell: str) -> EventualResult:
         """Start the cell as a job, and bind its name."""
         try:
             function = self._compile(run, cell)
         except SyntaxError as error:
             raise of_cell(error) from None
-        code = next((text.strip() for text in cell.splitlines() if text.strip()), "")
-        job = Job(run.name, self.shell.displayhook.prompt_count, code)
+        number = self.shell.displayhook.prompt_count
+        job = Job(run.name, number, _first_line(cell), in_thread=run.in_thread)
         names = self.shell.user_ns
         thread = start()
         after = None
-        if run.replace and run.name in names:
+        if run.replace and run.name is not None and run.name in names:
             from twisted_ipython._replace import stop
 
             after = partial(stop, thread, run.name, names[run.name])
-        bound = function.bind(names)
-        result = start_job(thread, job, bound, function.kind, in_thread=run.in_thread, after=after)
+        result = start_job(thread, job, function.bind(names), function.kind, after)
         if run.name is not None:
             names[run.name] = result
         return result
 
     def _wait_for(self, coro: Coroutine[Any, Any, Any]) -> Any:
         """Wait as an awaiting cell does, but blocking: for shells that do not await."""
-        cell = AwaitingCell(start(), BlockingHome(), lambda _: coro, self.timeout)
-        return run_blocking(cell.run())
+        thread = start()
+        if thread.here():
+            coro.close()
+            raise RuntimeError(NOT_HERE)
+        return run_blocking(
+            AwaitingCell(thread, BlockingHome(), lambda _: coro, self.timeout).run()
+        )
 
-    def _compile(self, run: _Run, cell: str) -> _cell.CellFunction:
+    def _compile(self, run: RunOptions, cell: str) -> _cell.CellFunction:
         """The cell as a function; a SyntaxError has the lines of the cell as typed."""
         shell = self.shell
-        heading = f"%%run_in_reactor {run.line}\n"
+        heading = f"%%run_in_reactor {run.line}".rstrip() + "\n"
         # A line in front, or IPython drops blank lines and dedents strings.
         text = shell.transform_cell("#\n" + cell).removeprefix("#\n")
         number = shell.displayhook.prompt_count
@@ -249,7 +267,7 @@ class TwistedMagics(Settings, Magics):
         flags = shell.compile.flags
         tree = _cell.parse(text, filename=name, first_line=2, flags=flags)
         return _cell.rewrite(
-            shell.transform_ast(tree),
+            await_magics(shell.transform_ast(tree)),
             filename=name,
             source=heading + cell,
             flags=flags,
@@ -291,13 +309,13 @@ class TwistedMagics(Settings, Magics):
         from twisted_ipython import _control
 
         if _control.waits(line):
-            return self._wait_for(_control.wait_for(start(), line))
+            return self._wait_for(_control.waiting(start(), line))
         _control.command(self.shell, start(), line)
         return None
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class RunOptions:
     """What the line of `%%run_in_reactor` says."""
 
     line: str
@@ -311,3 +329,26 @@ class _Run:
 async def value_of(result: EventualResult) -> Any:
     """What an EventualResult gives; in the reactor thread."""
     return await result
+
+
+def _first_line(cell: str) -> str:
+    """The first line of code, or of what there is."""
+    lines = [line.strip() for line in cell.splitlines() if line.strip()]
+    code = (line for line in lines if not line.startswith("#"))
+    return next(code, lines[0] if lines else "")
+
+
+_CALL: Final = f"get_ipython().run_cell_magic('{TwistedMagics.run_in_reactor.__name__}', "
+_NO_BODY: Final = ", '')\n"
+
+
+def give_body(lines: list[str]) -> list[str]:
+    """
+    A hook for ``shell.input_transformers_post``: an empty `%%run_in_reactor` gets a line.
+
+    IPython refuses a cell magic without lines below it before the magic is asked.
+    """
+    match lines:
+        case [line] if line.startswith(_CALL) and line.endswith(_NO_BODY):
+            return [line.removesuffix(_NO_BODY) + ", '\\n')\n"]
+    return lines

@@ -16,8 +16,11 @@ on a new selector loop, never on the kernel's.  crochet is set up from a
 short-lived daemon thread, so that its threads inherit being daemons.  One
 thread of ours that is no daemon waits for the main thread's end, lets crochet
 stop the reactor, and waits for that at most `_GRACE` seconds.  What has to
-change is set on the reactor's and the loop's instances, and taken off when the
-last shell unloads the extension.
+change is set on the instances of the reactor, its loop and crochet's registry,
+and taken off when the last shell unloads the extension.  Only the bridge stays
+on a loop that was made here: jobs and servers that go on after that start new
+tasks, which await Deferreds and asyncio objects as before.  On a loop that
+somebody else made it is taken off; tasks that exist by then keep it.
 
 What can still go wrong.  A reactor that is stuck at the end of the process is
 abandoned.  A reactor that somebody else installed stays as it is: without an
@@ -31,24 +34,29 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from time import time
 from typing import Any, Final
 
 import crochet
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.threads import blockingCallFromThread
+from twisted.python import threadable
 from twisted.python.failure import Failure
 
-from twisted_ipython import _bridge, _timers
+from twisted_ipython import _bridge, _loops, _timers
 from twisted_ipython._eventual import EventualResult, adopt
+from twisted_ipython._instance import override
 
 __all__ = ["ReactorThread", "start", "started"]
 
 # Seconds that a stopping reactor gets at the end of the process.
 _GRACE: Final = 1.0
-# Seconds that a starting reactor gets.
+# Seconds that a starting reactor gets, and one that does not seem to run.
 _START: Final = 10.0
+_LOOK: Final = 0.5
 
 STOPPED: Final = (
     "The reactor was stopped, and a reactor cannot be started again in the same process."
@@ -57,6 +65,9 @@ STOPPED: Final = (
 NOT_RUNNING: Final = (
     "The reactor is not running: crochet.no_setup() was called, so this program has to run"
     " the reactor itself, and has not yet. Start it, then load twisted_ipython."
+)
+STUCK: Final = (
+    f"The reactor runs, but did not answer within {_START:g} seconds: something blocks its thread."
 )
 NO_ASYNCIO: Final = (
     "{reactor} was installed before twisted_ipython was loaded (importing klein or"
@@ -74,19 +85,33 @@ class ReactorThread:
         loop: the asyncio loop that it runs on, or None.
         ident: the reactor thread's identifier.
         began: when it was first reached, in seconds since the epoch.
+
+    Args:
+        ours: whether the reactor was installed here, and its loop made.
     """
 
-    def __init__(self, reactor: Any, loop: asyncio.AbstractEventLoop | None, ident: int) -> None:
+    def __init__(
+        self, reactor: Any, loop: asyncio.AbstractEventLoop | None, ident: int, *, ours: bool
+    ) -> None:
         self.reactor = reactor
         self.loop = loop
         self.ident = ident
         self.began = time()
         self._undo: list[Callable[[], None]] = []
+        self._bridge_stays = loop is not None and ours
+        if loop is not None and ours:
+            _bridge.attach(loop)
 
     @property
     def refusal(self) -> str:
         """Why asyncio objects cannot be awaited, and what to do."""
         return NO_ASYNCIO.format(reactor=type(self.reactor).__name__)
+
+    def explain(self, error: BaseException) -> None:
+        """Add a line to an exception that the lack of an asyncio loop caused."""
+        missing = isinstance(error, RuntimeError) and "event loop" in str(error)
+        if self.loop is None and missing and str(error) != self.refusal:
+            error.add_note(self.refusal)
 
     def here(self) -> bool:
         """Whether the caller is in the reactor thread.  Any thread."""
@@ -132,47 +157,88 @@ class ReactorThread:
         return ended, task.cancel
 
     def deferred(self, coro: Coroutine[Any, Any, Any], context: Context) -> Deferred[Any]:
-        """A Deferred of what a coroutine returns.  In the reactor thread."""
-        cancel: list[Callable[[], object]] = []
-        result: Deferred[Any] = Deferred(lambda _: _discard(cancel[0]()))
+        """
+        A Deferred of what a coroutine returns.  In the reactor thread.
+
+        It fires when the coroutine has ended, also when it is cancelled: the
+        coroutine may clean up, or go on.
+        """
+        result = _Ending()
 
         async def body() -> None:
             try:
                 value: Any = await coro
-            except BaseException:
+            except BaseException as error:
+                self.explain(error)
                 value = Failure()
-            if not result.called:
-                result.callback(value)
+            result.callback(value)
 
-        cancel.append(self.drive(body(), context)[1])
+        ended, result.stop = self.drive(body(), context)
+        ended.addCallback(lambda _: result.end_unbegun(coro))
         return result
 
     def attach(self) -> None:
-        """Set what we change on the instances of the reactor, its loop and crochet."""
+        """Set what we change on the instances of the reactor, its loop and crochet.  Any thread."""
         if self._undo:
             return
-        registry: Any = crochet._main._registry  # type: ignore[attr-defined]  # crochet 2.1.1: where it notes each result
-        register = registry.register
-
-        def register_awaitable(result: Any) -> None:
-            register(adopt(result))
-
-        for result in list(registry._results):
-            adopt(result)
-        registry.register = register_awaitable
-        self._undo.append(lambda: delattr(registry, "register"))
-        if self.loop is not None:
+        self._undo.append(_adopt_results())
+        self._undo.append(_loops.attach(self.reactor))
+        if self.loop is None:
+            self._undo.append(_refuse_blocking_calls(self))
+            return
+        if not self._bridge_stays:
             self._undo.append(_bridge.attach(self.loop))
-            self._undo.append(_timers.attach(self.reactor, self.loop, self.ident))
+        self._undo.append(_timers.attach(self.reactor, self.loop, self.ident))
 
     def detach(self) -> None:
-        """Take off what `attach` set; jobs that are pending go on.  Any thread."""
+        """Take off what `attach` set; what is pending goes on.  Any thread."""
         while self._undo:
             self._undo.pop()()
 
 
-def _discard(_: object) -> None:
-    """Say that a value is of no use."""
+class _Ending(Deferred[Any]):
+    """What a coroutine will return; cancelling it cancels the coroutine, and no more."""
+
+    stop: Callable[[], object]
+
+    def cancel(self) -> None:
+        """Cancel the coroutine; once it has ended, what a callback returned."""
+        if self.called:
+            super().cancel()
+        else:
+            self.stop()
+
+    def end_unbegun(self, coro: Coroutine[Any, Any, Any]) -> None:
+        """Fire for a coroutine that was cancelled before it began."""
+        if not self.called:
+            coro.close()
+            self.errback(CancelledError())
+
+
+def _adopt_results() -> Callable[[], None]:
+    """Have crochet's results be awaitable; returns what undoes it."""
+    # Where crochet 2.1.1 notes each result; its stub leaves it out.
+    registry: Any = crochet._main._registry  # type: ignore[attr-defined]
+    register = registry.register
+
+    def register_awaitable(result: Any) -> None:
+        register(adopt(result))
+
+    for result in list(registry._results):
+        adopt(result)
+    return override(registry, {"register": register_awaitable})
+
+
+def _refuse_blocking_calls(thread: ReactorThread) -> Callable[[], None]:
+    """Have `blockingCallFromThread` fail in the reactor thread; returns what undoes it."""
+    original = thread.reactor.callFromThread
+
+    def call_from_thread(callable: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+        if thread.here() and sys._getframe(1).f_code is blockingCallFromThread.__code__:
+            raise RuntimeError(_timers.BLOCKING_CALL)
+        original(callable, *args, **kwargs)
+
+    return override(thread.reactor, {"callFromThread": call_from_thread})
 
 
 _lock = threading.Lock()
@@ -186,10 +252,10 @@ def started() -> ReactorThread | None:
 
 def start() -> ReactorThread:
     """
-    Start the reactor thread, or find the one that is there.  Any thread but the reactor's.
+    Start the reactor thread, or find the one that is there.  Any thread.
 
     Raises:
-        RuntimeError: the reactor was stopped, or nobody runs it.
+        RuntimeError: the reactor was stopped, nobody runs it, or it is stuck.
     """
     global _thread
     with _lock:
@@ -199,10 +265,22 @@ def start() -> ReactorThread:
 
 
 def _start() -> ReactorThread:
-    if "twisted.internet.reactor" not in sys.modules:
+    ours = "twisted.internet.reactor" not in sys.modules
+    if ours:
         _install()
+    showwarning = warnings.showwarning
     _in_daemon_thread(crochet.setup)
+    thread = _find(ours=ours)
+    # crochet 2.1.1 means to leave this alone when it starts Twisted's log; as it is,
+    # every warning would go to that log, and be shown by another thread some time later.
+    warnings.showwarning = showwarning
+    thread.attach()
     threading.Thread(target=_end, name="twisted_ipython exit", daemon=False).start()
+    return thread
+
+
+def _find(*, ours: bool) -> ReactorThread:
+    """Ask the reactor which thread and loop it runs in."""
     from twisted.internet import reactor
 
     answered = threading.Event()
@@ -213,13 +291,17 @@ def _start() -> ReactorThread:
             loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
             loop = None
-        answer.append(ReactorThread(reactor, loop, threading.get_ident()))
-        answer[0].attach()
+        answer.append(ReactorThread(reactor, loop, threading.get_ident(), ours=ours))
         answered.set()
 
-    reactor.callFromThread(look)
-    if not answered.wait(_START if _reactor_thread() is not None else 0.5):
-        raise RuntimeError(STOPPED if reactor._startedBefore else NOT_RUNNING)
+    if threadable.isInIOThread():
+        look()
+    else:
+        reactor.callFromThread(look)
+    turning = _reactor_thread() is not None or reactor.running
+    if not answered.wait(_START if turning else _LOOK):
+        stopped = reactor._startedBefore
+        raise RuntimeError(STUCK if turning else STOPPED if stopped else NOT_RUNNING)
     return answer[0]
 
 

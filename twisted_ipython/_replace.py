@@ -7,11 +7,12 @@ Everything here runs in the reactor thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextvars import copy_context
 from typing import Any, Final
 
 from twisted.application.service import IService
-from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks, maybeDeferred
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import (
     IConnector,
@@ -19,71 +20,106 @@ from twisted.internet.interfaces import (
     IListeningPort,
     IProcessTransport,
 )
+from twisted.internet.protocol import ReconnectingClientFactory
 from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.tcp import Server
+from twisted.python.reflect import safe_repr
 
+from twisted_ipython import _loops
+from twisted_ipython._display import failure_line, one_line
 from twisted_ipython._eventual import EventualResult
-from twisted_ipython._jobs import jobs
+from twisted_ipython._inspect import living
+from twisted_ipython._jobs import THREAD_GOES_ON
 from twisted_ipython._reactor import ReactorThread
 
 __all__ = ["stop"]
 
-LEFT: Final = "{name} held {kind} {what}, which --replace does not know how to stop: it was left"
-# Seconds that what is stopped gets to end, and how often a process is looked at.
-_PATIENCE: Final = 2.0
+LEFT: Final = "{name} held {what}, which --replace does not know how to stop: it was left"
+NOT_STOPPED: Final = "{name} held {what}, which did not stop: {why}"
+# Seconds that a thing gets to stop; a child process gets less before it is killed.
+_PATIENCE: Final = 5.0
+_POLITE: Final = 2.0
+# Seconds between two looks at a child process.
 _LOOK: Final = 0.02
 
+_Steps = Generator[Deferred[Any], Any, None]
 
-def stop(thread: ReactorThread, name: str | None, held: object) -> Deferred[Any]:
+
+@inlineCallbacks
+def stop(thread: ReactorThread, name: str, held: object) -> _Steps:
     """
     Stop what ``name`` held; what cannot be stopped is said and left.
 
     Args:
         thread: the reactor thread.
         name: the name.
-        held: an EventualResult, which stands for its job or its value; or one
+        held: an EventualResult, which stands for its job and its value; or one
             of the things that can be stopped, or a list or tuple of them.
 
     Returns:
-        a Deferred that fires when everything has stopped; it never fails.
+        a Deferred that fires when everything has stopped, or has taken
+        `_PATIENCE` seconds; it fails only if it is cancelled.
     """
     if isinstance(held, EventualResult):
-        return _stop_result(thread, name, held)
-    if isinstance(held, (list, tuple)):
-        return DeferredList([stop(thread, name, one) for one in held], consumeErrors=True)
-    for kind, way in _WAYS:
-        if kind(held):
-            stopped = maybeDeferred(way, thread, held)
-            return stopped.addErrback(lambda failure: print(failure.getErrorMessage()))
-    if held is not None:
-        print(LEFT.format(name=name, kind=type(held).__name__, what=_short(held)))
-    return maybeDeferred(lambda: None)
+        yield _bounded(thread, name, held, _stop_result)
+        if held.state == "done":
+            yield stop(thread, name, held.peek())
+    elif isinstance(held, (list, tuple)):
+        begun = [stop(thread, name, one) for one in held]
+        for stopping in begun:  # noqa: UP028  # results are sent in, which a list refuses
+            yield stopping
+    elif held is not None:
+        way = next((way for is_one, way in _WAYS if is_one(held)), None)
+        if way is not None:
+            yield _bounded(thread, name, held, way)
+        else:
+            print(LEFT.format(name=name, what=_what(held)))
 
 
-def _short(held: object) -> str:
-    text = " ".join(repr(held).split())
-    return text if len(text) < 60 else text[:57] + "..."
+def _what(held: object) -> str:
+    return one_line(f"{type(held).__name__} {safe_repr(held)}", 80)
 
 
-def _stop_result(thread: ReactorThread, name: str | None, held: EventualResult) -> Deferred[Any]:
+@inlineCallbacks
+def _bounded(thread: ReactorThread, name: str, held: Any, way: _Way) -> _Steps:
+    """Stop one thing, or say why it did not stop."""
+    try:
+        yield maybeDeferred(way, thread, held).addTimeout(_PATIENCE, thread.reactor)
+    except (CancelledError, asyncio.CancelledError):
+        raise
+    except Exception as error:
+        print(NOT_STOPPED.format(name=name, what=_what(held), why=failure_line(error)))
+
+
+def _stop_result(_: ReactorThread, held: EventualResult) -> Deferred[None] | None:
+    """Cancel the work, and stop the LoopingCalls that it left behind, done or not."""
     if held.job is not None:
-        jobs.cancel(thread, held.job)
-    if held.state == "pending":
-        ended: Deferred[None] = Deferred()
-        held.when_done(lambda: ended.callback(None))
-        held.cancel()
-        return ended
-    return stop(thread, name, held.peek())
+        _loops.stop(held.job.numbers)
+    if held.state != "pending":
+        return None
+    if held.job is not None and held.job.in_thread:
+        print(THREAD_GOES_ON.format(job=held.job))
+    ended: Deferred[None] = Deferred()
+    held.when_done(lambda: ended.callback(None))
+    held.cancel()
+    return ended
 
 
-def _stop_port(thread: ReactorThread, port: Any) -> Deferred[Any]:
-    """Stop listening, and close what the port had accepted: clients keep connections open."""
+@inlineCallbacks
+def _stop_listening(thread: ReactorThread, stop: Callable[[], object]) -> _Steps:
+    """Call ``stop``, and close what the ports that it stops had accepted: clients keep it open."""
     reactor = thread.reactor
-    accepted = set(reactor.getReaders()) | set(reactor.getWriters())
-    stopped = maybeDeferred(port.stopListening)
-    for transport in accepted:
-        if getattr(transport, "server", None) is port:
-            transport.abortConnection()
-    return stopped
+    before = _ports(reactor)
+    yield maybeDeferred(stop)
+    stopped = before - _ports(reactor)
+    for connection in list(living(Server)):
+        if connection.server in stopped and connection.connected:
+            connection.abortConnection()
+    yield deferLater(reactor, 0)  # by then they are closed
+
+
+def _ports(reactor: Any) -> set[Any]:
+    return {one for one in reactor.getReaders() if IListeningPort.providedBy(one)}
 
 
 def _stop_loop(_: ReactorThread, loop: LoopingCall) -> None:
@@ -91,56 +127,63 @@ def _stop_loop(_: ReactorThread, loop: LoopingCall) -> None:
         loop.stop()
 
 
+def _disconnect(_: ReactorThread, connector: Any) -> None:
+    factory = getattr(connector, "factory", None)
+    if isinstance(factory, ReconnectingClientFactory):
+        factory.stopTrying()
+    connector.disconnect()
+
+
 def _cancel_call(_: ReactorThread, call: Any) -> None:
     if call.active():
         call.cancel()
 
 
-async def _cancel_task(task: asyncio.Future[Any]) -> None:
-    task.cancel()
-    await asyncio.wait([task], timeout=_PATIENCE)
+def _cancel_task(thread: ReactorThread, task: asyncio.Future[Any]) -> Deferred[None] | None:
+    """Cancel a task or future in the thread of its loop, which may be another one."""
+    if task.done():
+        return None
+    ended: Deferred[None] = Deferred()
+
+    def cancel() -> None:
+        task.add_done_callback(lambda _: thread.call(ended.callback, None))
+        task.cancel()
+
+    task.get_loop().call_soon_threadsafe(cancel)
+    return ended
 
 
-async def _close_server(server: asyncio.Server) -> None:
+def _close_server(thread: ReactorThread, server: asyncio.Server) -> Deferred[None]:
     server.close()
-    if hasattr(server, "close_clients"):  # Python 3.13
-        server.close_clients()
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            await server.wait_closed()
-    except TimeoutError:
-        pass
+    for transport in list(living(asyncio.Transport)):
+        if getattr(transport, "_server", None) is server:
+            transport.abort()
+    return thread.deferred(server.wait_closed(), copy_context())
 
 
 @inlineCallbacks
-def _stop_process(thread: ReactorThread, process: Any) -> Any:
+def _stop_process(thread: ReactorThread, process: Any) -> _Steps:
     """End a child process: politely, then not."""
     for signal in ("TERM", "KILL"):
         try:
             process.signalProcess(signal)
         except ProcessExitedAlready:
             return
-        for _ in range(round(_PATIENCE / _LOOK)):
+        for _ in range(round(_POLITE / _LOOK)):
             if process.pid is None:
                 return
             yield deferLater(thread.reactor, _LOOK)
 
 
-def _in_task(function: Callable[[Any], Any]) -> Callable[[ReactorThread, Any], Deferred[Any]]:
-    """Run a coroutine function as a task: it needs asyncio."""
-    from contextvars import copy_context
-
-    return lambda thread, held: thread.deferred(function(held), copy_context())
-
-
-_WAYS: Final[list[tuple[Callable[[Any], bool], Callable[[ReactorThread, Any], Any]]]] = [
-    (IListeningPort.providedBy, _stop_port),
+_Way = Callable[[ReactorThread, Any], Any]
+_WAYS: Final[list[tuple[Callable[[Any], bool], _Way]]] = [
+    (IListeningPort.providedBy, lambda thread, port: _stop_listening(thread, port.stopListening)),
+    (IService.providedBy, lambda thread, one: _stop_listening(thread, one.stopService)),
     (lambda held: isinstance(held, LoopingCall), _stop_loop),
     (lambda held: isinstance(held, Deferred), lambda _, held: held.cancel()),
-    (IService.providedBy, lambda _, held: held.stopService()),
-    (IConnector.providedBy, lambda _, held: held.disconnect()),
+    (IConnector.providedBy, _disconnect),
     (IDelayedCall.providedBy, _cancel_call),
-    (lambda held: isinstance(held, asyncio.Future), _in_task(_cancel_task)),
-    (lambda held: isinstance(held, asyncio.Server), _in_task(_close_server)),
+    (lambda held: isinstance(held, asyncio.Future), _cancel_task),
+    (lambda held: isinstance(held, asyncio.Server), _close_server),
     (IProcessTransport.providedBy, _stop_process),
 ]

@@ -6,7 +6,7 @@ The thread that runs the shell's cells.
 
 from __future__ import annotations
 
-from math import inf
+from threading import TIMEOUT_MAX
 from typing import Any, Final
 
 from traitlets import Bool, CFloat, TraitError, validate
@@ -41,7 +41,7 @@ class Settings(Configurable):
         value: float | None = proposal["value"]
         if value is not None and not value > 0:
             raise TraitError(f"timeout takes {_TAKES['timeout']}, not {value:g}")
-        return None if value == inf else value
+        return None if value is None or value > TIMEOUT_MAX else value
 
     def names(self) -> list[str]:
         """The names of the settings."""
@@ -58,7 +58,7 @@ class Settings(Configurable):
         value = getattr(self, name)
         if value is None:
             return f"{name}={INFINITY}"
-        return f"{name}={value if isinstance(value, bool) else format(value, 'g')}"
+        return f"{name}={value if isinstance(value, bool) else format(value, '.15g')}"
 
     def write(self, name: str, value: str) -> None:
         """

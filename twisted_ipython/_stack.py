@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final
 
-__all__ = ["Place", "of_coroutine", "of_thread", "waits_at"]
+__all__ = ["Place", "is_users", "of_coroutine", "of_thread", "waits_at"]
 
 
 def _libraries() -> tuple[str, ...]:
@@ -50,12 +50,20 @@ class Place:
         return linecache.getline(self.file, self.line).strip()
 
 
-def _place(frame: FrameType) -> Place:
+def is_users(frame: FrameType) -> bool:
+    """Whether the code of ``frame`` is the user's, no library's and not ours."""
     file = frame.f_code.co_filename
+    return not (_is_ours(frame) or file.startswith((*_LIBRARIES, "<frozen ", "<twisted_ipython>")))
+
+
+def _is_ours(frame: FrameType) -> bool:
     module = str(frame.f_globals.get("__name__", ""))
-    ours = module.partition(".")[0] in {"twisted_ipython", "crochet"}
-    library = file.startswith((*_LIBRARIES, "<frozen "))
-    return Place(file, frame.f_lineno, frame.f_code.co_name, users=not (ours or library))
+    return module.partition(".")[0] in {"twisted_ipython", "crochet"}
+
+
+def _place(frame: FrameType) -> Place:
+    code = frame.f_code
+    return Place(code.co_filename, frame.f_lineno, code.co_name, users=is_users(frame))
 
 
 def of_thread(ident: int) -> list[Place]:
@@ -70,7 +78,7 @@ def of_thread(ident: int) -> list[Place]:
 
 def of_coroutine(coro: Any) -> list[Place]:
     """What a suspended coroutine, or generator, waits in: the innermost await first."""
-    places = [_place(frame) for frame in _awaits(coro)]
+    places = [_place(frame) for frame in _awaits(coro) if not _is_ours(frame)]
     return places[::-1]
 
 

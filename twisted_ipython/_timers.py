@@ -7,7 +7,7 @@ Here each `DelayedCall` has a timer of the loop.  That also gives it the
 context in which it was asked for, which the loop captures by itself, and the
 context decides which cell a ``print`` belongs to.
 
-Both methods are set on one reactor instance; the reactor's class is untouched.
+All is set on one reactor instance; the reactor's class is untouched.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from contextvars import Context, copy_context
 from threading import get_ident
 from typing import Any, Final
 
-from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.base import DelayedCall
 from twisted.internet.threads import blockingCallFromThread
 from twisted.logger import Logger
+
+from twisted_ipython._instance import override
 
 __all__ = ["attach"]
 
@@ -45,17 +46,18 @@ class _LoopCall(DelayedCall):
 class _Timers:
     """The delayed calls of one reactor, each behind a timer of its loop."""
 
-    def __init__(self, reactor: AsyncioSelectorReactor, loop: AbstractEventLoop) -> None:
+    def __init__(self, reactor: Any, loop: AbstractEventLoop) -> None:
         self._reactor = reactor
         self._loop = loop
-        # The loop's own, so that what is set on the instance costs timers nothing.
-        self._call_at = type(loop).call_at
+        # The class's own: it is asked twice for each call, so what is set on the
+        # instance costs timers nothing.
+        self._seconds: Callable[[], float] = type(reactor).seconds
         self._original = reactor.callLater
         self._originals = reactor.getDelayedCalls
         self._calls: set[_LoopCall] = set()
 
     def call_later(
-        self, delay: float, callable: Callable[..., Any], /, *args: Any, **kwargs: Any
+        self, delay: float, callable: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> DelayedCall:
         """``reactor.callLater``; runs in the reactor thread."""
         reactor = self._reactor
@@ -64,13 +66,13 @@ class _Timers:
             late: DelayedCall = self._original(delay, callable, *args, **kwargs)
             return late
         assert delay >= 0, f"{delay} is not greater than or equal to 0 seconds"
-        seconds = reactor.seconds
+        seconds = self._seconds
         call = _LoopCall(
             seconds() + delay, callable, args, kwargs, self._cancel, self._sooner, seconds
         )
         call.context = context = copy_context()
         loop = self._loop
-        call.handle = self._call_at(loop, loop.time() + delay, self._run, call, context=context)
+        call.handle = loop.call_at(loop.time() + delay, self._run, call, context=context)
         self._calls.add(call)
         return call
 
@@ -84,6 +86,7 @@ class _Timers:
             self._schedule(call)
             return
         self._calls.discard(call)
+        del call.handle  # or the two, and the arguments, keep each other alive
         call.called = 1
         try:
             call.func(*call.args, **call.kw)
@@ -92,7 +95,7 @@ class _Timers:
 
     def _schedule(self, call: _LoopCall) -> None:
         when = self._loop.time() + call.time - call.seconds()
-        call.handle = self._call_at(self._loop, when, self._run, call, context=call.context)
+        call.handle = self._loop.call_at(when, self._run, call, context=call.context)
 
     def _sooner(self, call: DelayedCall) -> None:
         assert isinstance(call, _LoopCall)
@@ -114,7 +117,7 @@ def _call_from_thread(loop: AbstractEventLoop, thread: int) -> Callable[..., Non
         except BaseException:
             _log.failure("while calling from thread")
 
-    def call_from_thread(callable: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+    def call_from_thread(callable: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         if get_ident() == thread and sys._getframe(1).f_code is blockingCallFromThread.__code__:
             raise RuntimeError(BLOCKING_CALL)
         loop.call_soon_threadsafe(run, callable, args, kwargs)
@@ -122,9 +125,7 @@ def _call_from_thread(loop: AbstractEventLoop, thread: int) -> Callable[..., Non
     return call_from_thread
 
 
-def attach(
-    reactor: AsyncioSelectorReactor, loop: AbstractEventLoop, thread: int
-) -> Callable[[], None]:
+def attach(reactor: Any, loop: AbstractEventLoop, thread: int) -> Callable[[], None]:
     """
     Set `callLater`, `getDelayedCalls` and `callFromThread` on the reactor instance.
 
@@ -139,17 +140,11 @@ def attach(
         What takes them off; calls that are pending by then still run.
     """
     timers = _Timers(reactor, loop)
-    methods = {
-        "callLater": timers.call_later,
-        "getDelayedCalls": timers.delayed_calls,
-        "callFromThread": _call_from_thread(loop, thread),
-    }
-    for name, method in methods.items():
-        setattr(reactor, name, method)
-
-    def undo() -> None:
-        for name, method in methods.items():
-            if vars(reactor).get(name) == method:
-                delattr(reactor, name)
-
-    return undo
+    return override(
+        reactor,
+        {
+            "callLater": timers.call_later,
+            "getDelayedCalls": timers.delayed_calls,
+            "callFromThread": _call_from_thread(loop, thread),
+        },
+    )

@@ -16,10 +16,14 @@ __all__ = ["explain", "is_of_cell", "of_cell", "tidy"]
 # to the cell.  Twisted's other modules stay: they are what the user called.
 _PLUMBING: Final = ("twisted_ipython", "crochet", "wrapt")
 _PLUMBING_MODULES: Final = {
+    "twisted._threads._threadworker",
+    "twisted._threads._team",
     "twisted.internet.defer",
-    "twisted.internet._producer_helpers",
-    "twisted.python.failure",
+    "twisted.internet.task",
+    "twisted.internet.threads",
     "twisted.python.context",
+    "twisted.python.failure",
+    "twisted.python.threadpool",
 }
 
 OTHER_THREAD: Final = (

@@ -1,4 +1,4 @@
-"""``twisted_ipython.async_runner.twisted_runner``: the runner, by the name that version 2 gave it."""
+"""``twisted_ipython.async_runner.twisted_runner``: the runner, by its name in version 2."""
 
 from __future__ import annotations
 

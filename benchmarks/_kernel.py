@@ -1,0 +1,79 @@
+"""Cells of a real kernel, timed by its client: from the request to the reply and to idle."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any, Final
+
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import KernelManager
+
+from benchmarks._subjects import Subject
+
+__all__ = ["Kernel", "kernel"]
+
+# Seconds that a cell may take.
+_PATIENCE: Final = 30
+
+
+class Kernel:
+    """
+    A running kernel.
+
+    Args:
+        client: its client, with open channels.
+    """
+
+    def __init__(self, client: BlockingKernelClient) -> None:
+        self._client = client
+
+    def run(self, code: str) -> float:
+        """
+        Run a cell.
+
+        Returns:
+            seconds until both the reply and the idle status were there.
+
+        Raises:
+            RuntimeError: it failed.
+        """
+        began = perf_counter()
+        request = self._client.execute(code)
+        self._idle(request)
+        reply = self._client.get_shell_msg(timeout=_PATIENCE)
+        seconds = perf_counter() - began
+        content = reply["content"]
+        if reply["parent_header"]["msg_id"] != request or content["status"] != "ok":
+            raise RuntimeError(f"{code!r} failed: {content}")
+        return seconds
+
+    def _idle(self, request: str) -> None:
+        while True:
+            message: dict[str, Any] = self._client.get_iopub_msg(timeout=_PATIENCE)
+            mine = message["parent_header"].get("msg_id") == request
+            if mine and message["content"].get("execution_state") == "idle":
+                return
+
+
+@contextmanager
+def kernel(subject: Subject) -> Iterator[Kernel]:
+    """A running kernel of the subject, to be ended afterwards."""
+    manager = KernelManager()
+    # It would warn, each time, that its connection on this machine is not encrypted.
+    quiet = "--IPKernelApp.log_level=ERROR"
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", quiet]
+    # The manager would look for an installed kernel by name.
+    manager._kernel_spec = KernelSpec(argv=command, language="python", display_name=subject.name)
+    manager.start_kernel(env=subject.environment, cwd=str(subject.folder))
+    client: BlockingKernelClient = manager.blocking_client()
+    try:
+        client.start_channels()
+        client.wait_for_ready(timeout=_PATIENCE)
+        yield Kernel(client)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)

@@ -1,0 +1,217 @@
+"""
+What is measured, on what sides, and how much more than the other side ours may take.
+
+The two sides take turns, so that what else the machine does falls on both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from time import perf_counter
+from typing import Final
+
+from benchmarks._kernel import kernel
+from benchmarks._subjects import Subject, Subjects
+from benchmarks._table import Comparison
+
+__all__ = ["MEASURES"]
+
+# What a side answers in one turn: a number for each name.
+_Answer = dict[str, float]
+_Side = Callable[[], _Answer]
+# Starts what will answer, and ends it.
+_Start = Callable[[], AbstractContextManager[_Side]]
+_Limits = Mapping[str, float | None]
+
+
+def _compared(
+    title: str,
+    against: str,
+    starts: Sequence[_Start],
+    limits: _Limits,
+    *,
+    processes: int,
+    turns: int,
+) -> list[Comparison]:
+    """
+    Let ours and the other side take turns.
+
+    Args:
+        title: what is measured.
+        against: the other side's name.
+        starts: ours and the other side.
+        limits: for each name in the answers, the most that the ratio may be.
+        processes: how often both sides are started anew.
+        turns: how often they then answer, after a first time that does not count.
+
+    Returns:
+        one comparison for each name.
+    """
+    answers: list[list[_Answer]] = [[], []]
+    for _ in range(processes):
+        with ExitStack() as stack:
+            sides = [stack.enter_context(start()) for start in starts]
+            for _ in range(1 + turns):
+                for side, taken in zip(sides, answers, strict=True):
+                    taken.append(side())
+            for taken in answers:
+                del taken[-1 - turns]
+    return [
+        Comparison(
+            f"{title}: {name}",
+            against,
+            ours=[answer[name] for answer in answers[0]],
+            other=[answer[name] for answer in answers[1]],
+            limit=limit,
+            turns=turns,
+        )
+        for name, limit in limits.items()
+    ]
+
+
+# ---- against version 2.0.0
+
+_PREPARATION: Final = """
+%load_ext twisted_ipython
+%autoawait twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, succeed
+def later():
+    deferred = Deferred()
+    reactor.callLater(0, deferred.callback, 1)
+    return deferred
+"""
+_CELLS: Final = {"plain": "succeed(1)", "fired": "await succeed(1)", "pending": "await later()"}
+
+
+def in_kernel(subjects: Subjects) -> list[Comparison]:
+    """Cells seen by the client of a real kernel, each 300 times."""
+
+    @contextmanager
+    def side(subject: Subject) -> Iterator[_Side]:
+        with kernel(subject) as running:
+            running.run(_PREPARATION)
+            for _ in range(10):
+                running.run(_CELLS["pending"])
+            yield lambda: {name: running.run(code) for name, code in _CELLS.items()}
+
+    starts = [partial(side, subject) for subject in (subjects.ours, subjects.peer)]
+    limits = {"fired": 1.05, "pending": 1.05, "plain": None}
+    return _compared("cell of a kernel", "peer", starts, limits, processes=5, turns=60)
+
+
+def in_process(subjects: Subjects) -> list[Comparison]:
+    """What an awaiting cell takes longer than a plain one."""
+
+    @contextmanager
+    def side(subject: Subject) -> Iterator[_Side]:
+        with subject.serving("cells") as answer:
+            yield lambda: _over_plain(answer())
+
+    starts = [partial(side, subject) for subject in (subjects.ours, subjects.peer)]
+    limits = {"fired": 1.4, "pending": 1.4, "a plain one itself": None}
+    return _compared("awaiting cell over plain", "peer", starts, limits, processes=5, turns=15)
+
+
+def _over_plain(seconds: _Answer) -> _Answer:
+    plain = seconds["plain"]
+    over = {name: seconds[name] - plain for name in ("fired", "pending")}
+    return over | {"a plain one itself": plain}
+
+
+def load(subjects: Subjects) -> list[Comparison]:
+    """Loading the extension in a fresh IPython: by itself, and the whole process."""
+
+    def answer(subject: Subject) -> _Answer:
+        began = perf_counter()
+        loading: float = subject.program("load")
+        return {"%load_ext": loading, "whole process": perf_counter() - began}
+
+    @contextmanager
+    def side(subject: Subject) -> Iterator[_Side]:
+        yield lambda: answer(subject)
+
+    starts = [partial(side, subject) for subject in (subjects.ours, subjects.peer)]
+    limits = {"%load_ext": 1.1, "whole process": 1.1}
+    return _compared("load", "peer", starts, limits, processes=5, turns=4)
+
+
+def magic(subjects: Subjects) -> list[Comparison]:
+    """``%%run_in_reactor``, from the magic's call to its return."""
+    starts = [partial(subject.serving, "magic") for subject in (subjects.ours, subjects.peer)]
+    limits = {"one line": 1.0, "20 lines": 1.0}
+    return _compared("%%run_in_reactor", "peer", starts, limits, processes=5, turns=15)
+
+
+# ---- against the bare libraries
+
+
+def awaits(subjects: Subjects) -> list[Comparison]:
+    """Many awaits, against Twisted's and asyncio's own drivers on an untouched reactor."""
+    ours, bare = subjects.ours.serving, subjects.bare.serving
+    limits = {
+        "sequential": 1.1,
+        "failing": 1.15,
+        "nested": 1.1,
+        "fired": 1.1,
+        "at once": 1.25,
+        "coroutines at once": 1.25,
+    }
+    deferreds = [partial(ours, "awaits_ours"), partial(bare, "awaits_bare")]
+    rows = _compared("awaits", "bare Twisted", deferreds, limits, processes=3, turns=5)
+    sleep = "asyncio.sleep"
+    sleeps = [partial(ours, "awaits_ours", sleep), partial(bare, "awaits_asyncio")]
+    return rows + _compared("awaits", "asyncio.run", sleeps, {sleep: 1.3}, processes=3, turns=15)
+
+
+def tasks(subjects: Subjects) -> list[Comparison]:
+    """20,000 tasks that await a Deferred each, against as many coroutines of Twisted's."""
+    name = "tasks at once"
+
+    @contextmanager
+    def bare() -> Iterator[_Side]:
+        with subjects.bare.serving("awaits_bare") as answer:
+            yield lambda: {name: answer()["coroutines at once"]}
+
+    starts: list[_Start] = [partial(subjects.ours.serving, "awaits_ours", name), bare]
+    return _compared("awaits", "ensureDeferred", starts, {name: None}, processes=1, turns=5)
+
+
+# ---- against itself
+
+
+def memory(subjects: Subjects) -> list[Comparison]:
+    """What memory grows by; results that nobody holds must not be kept."""
+    rows = _growth(subjects.ours, "job", 10_000, 10_000)
+    for name in ("port", "LoopingCall"):
+        rows += _growth(subjects.ours, name, 1000, 1 << 20)
+    return rows
+
+
+def _growth(subject: Subject, name: str, cells: int, size: int) -> list[Comparison]:
+    """Growth by cells whose results have that many bytes, against cells with none."""
+    large, small = (subject.program("memory", name, str(cells), str(each)) for each in (size, 0))
+    return [
+        Comparison(
+            f"{cells} cells, a {name} each: {kind}",
+            "no result",
+            [large[kind] / cells],
+            [small[kind] / cells],
+            limit=1.1,
+            unit="byte",
+        )
+        for kind in large
+    ]
+
+
+MEASURES: Final[dict[str, Callable[[Subjects], list[Comparison]]]] = {
+    "kernel": in_kernel,
+    "cell": in_process,
+    "awaits": awaits,
+    "tasks": tasks,
+    "load": load,
+    "magic": magic,
+    "memory": memory,
+}

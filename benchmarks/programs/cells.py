@@ -1,0 +1,52 @@
+"""Cells of an IPython in this process, plain and awaiting; answers with seconds."""
+
+from __future__ import annotations
+
+from statistics import median
+from time import perf_counter
+from typing import Final
+
+from IPython.core.interactiveshell import InteractiveShell
+from serving import serve
+
+# Without a value to display, which would be most of the time.
+_CELLS: Final = {
+    "plain": "x = succeed(1)",
+    "fired": "x = await succeed(1)",
+    "pending": "x = await later()",
+}
+_PREPARATION: Final = """
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, succeed
+def later():
+    deferred = Deferred()
+    reactor.callLater(0, deferred.callback, 1)
+    return deferred
+"""
+# Each answer is the median of so many.
+_TIMES: Final = 20
+
+
+def main() -> None:
+    """Measure the cells in turn."""
+    shell = InteractiveShell.instance()
+    shell.run_line_magic("load_ext", "twisted_ipython")
+    shell.run_line_magic("autoawait", "twisted")
+    shell.run_cell(_PREPARATION).raise_error()
+
+    def seconds(code: str) -> float:
+        began = perf_counter()
+        result = shell.run_cell(code)
+        taken = perf_counter() - began
+        result.raise_error()
+        return taken
+
+    def measure() -> dict[str, float]:
+        turns = [[seconds(code) for code in _CELLS.values()] for _ in range(_TIMES)]
+        return dict(zip(_CELLS, map(median, zip(*turns, strict=True)), strict=True))
+
+    serve(measure)
+
+
+if __name__ == "__main__":
+    main()

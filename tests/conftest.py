@@ -1,0 +1,37 @@
+"""What all tests share: an IPython and a Jupyter without anybody's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from session import Session, session_of
+
+CHECKOUT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobodys_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Programs that tests start find this checkout, and no configuration of the user's."""
+    folder = tmp_path_factory.mktemp("settings")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(CHECKOUT))
+        for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"):
+            patch.setenv(variable, str(folder / variable.lower()))
+        patch.setenv("JUPYTER_RUNTIME_DIR", str(folder / "runtime"))
+        # Programs that print show it at once, and their tracebacks have no colours.
+        patch.setenv("PYTHONUNBUFFERED", "1")
+        patch.setenv("NO_COLOR", "1")
+        # A debugger's check, which warns, has nothing to do with any test.
+        patch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+        for variable in ("PYTHONWARNINGS", "PYTHONSTARTUP", "PYTHONASYNCIODEBUG"):
+            patch.delenv(variable, raising=False)
+        yield folder
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    """A shell of the test process with the extension."""
+    with session_of() as one:
+        yield one

@@ -1,0 +1,242 @@
+"""A real ipykernel, seen as a front end sees it: over its ZeroMQ channels."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from queue import Empty
+from tempfile import TemporaryDirectory
+from threading import Timer
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self
+
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+
+__all__ = ["Execution", "Kernel"]
+
+SECONDS = 30
+# After this a kernel is killed, whatever its test does.
+LIFETIME = 110
+
+Message = dict[str, Any]
+
+
+class Execution:
+    """
+    One execute request.
+
+    Attributes:
+        outputs: the messages on IOPub that it is the parent of, without statuses.
+        late: those of them that came after its idle status.
+        idle: when its idle status came, in seconds of `monotonic`; None before.
+        reply: the content of its reply; None before it came.
+    """
+
+    def __init__(self, kernel: Kernel, number: str) -> None:
+        self._kernel = kernel
+        self.number = number
+        self.outputs: list[Message] = []
+        self.late: list[Message] = []
+        self.idle: float | None = None
+        self.reply: Message | None = None
+
+    def take(self, message: Message) -> None:
+        """Note a message on IOPub."""
+        content = message["content"]
+        if message["msg_type"] == "status":
+            if content["execution_state"] == "idle":
+                self.idle = monotonic()
+            return
+        self.outputs.append(message)
+        if self.idle is not None:
+            self.late.append(message)
+
+    def printed(self, name: str = "stdout") -> str:
+        """What it wrote to a stream so far."""
+        return "".join(
+            message["content"]["text"]
+            for message in self.outputs
+            if message["msg_type"] == "stream" and message["content"]["name"] == name
+        )
+
+    @property
+    def value(self) -> str | None:
+        """The text of its result."""
+        for message in self.outputs:
+            if message["msg_type"] == "execute_result":
+                text: str = message["content"]["data"]["text/plain"]
+                return text
+        return None
+
+    @property
+    def error(self) -> str | None:
+        """The name of the exception that it showed."""
+        for message in self.outputs:
+            if message["msg_type"] == "error":
+                name: str = message["content"]["ename"]
+                return name
+        return None
+
+    @property
+    def traceback(self) -> str:
+        """The traceback that it showed, without colours."""
+        lines = (
+            line
+            for message in self.outputs
+            if message["msg_type"] == "error"
+            for line in message["content"]["traceback"]
+        )
+        return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(lines))
+
+    def wait(self, seconds: float = SECONDS) -> Self:
+        """Wait for its reply and its idle status."""
+        self._kernel.pump(lambda: self.reply is not None and self.idle is not None, seconds)
+        return self
+
+    def wait_for(self, text: str, seconds: float = SECONDS) -> Self:
+        """Wait until it has printed ``text``."""
+        self._kernel.pump(lambda: text in self.printed(), seconds)
+        return self
+
+
+class Kernel:
+    """
+    An ipykernel of this Python, ended with the ``with`` block.
+
+    Args:
+        load: whether to load the extension and switch it on.
+        arguments: of ipykernel.
+    """
+
+    def __init__(self, *arguments: str, load: bool = True) -> None:
+        self._folder = TemporaryDirectory()
+        spec = Path(self._folder.name) / "tested" / "kernel.json"
+        spec.parent.mkdir()
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        argv += ["--log-level=ERROR", *arguments]
+        spec.write_text(json.dumps({"argv": argv, "display_name": "", "language": "python"}))
+        specs = KernelSpecManager(kernel_dirs=[self._folder.name])
+        self.manager = KernelManager(kernel_name="tested", kernel_spec_manager=specs)
+        self.manager.start_kernel()
+        self._executions: dict[str, Execution] = {}
+        self.comms: list[Message] = []
+        self._kill = Timer(LIFETIME, self.manager.provisioner.process.kill)
+        self._kill.daemon = True
+        self._kill.start()
+        self.client: BlockingKernelClient = self.manager.client()
+        try:
+            self.client.start_channels()
+            self.client.wait_for_ready(timeout=SECONDS)
+            if load:
+                self.ok("%load_ext twisted_ipython\n%autoawait twisted")
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the kernel at once."""
+        self._kill.cancel()
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+        self.manager.cleanup_resources()
+        self.client.context.destroy(linger=0)
+        self._folder.cleanup()
+
+    # ---- requests
+
+    def submit(self, code: str, **options: Any) -> Execution:
+        """Send a cell."""
+        number = self.client.execute(code, **{"allow_stdin": False, **options})
+        execution = self._executions[number] = Execution(self, number)
+        return execution
+
+    def run(self, code: str, *, seconds: float = SECONDS, **options: Any) -> Execution:
+        """Run a cell to its end."""
+        return self.submit(code, **options).wait(seconds)
+
+    def ok(self, code: str, **options: Any) -> Execution:
+        """Run a cell that must succeed and write nothing to stderr."""
+        execution = self.run(code, **options)
+        assert execution.reply is not None
+        assert execution.reply["status"] == "ok", execution.traceback
+        assert execution.printed("stderr") == ""
+        return execution
+
+    def value(self, code: str) -> str | None:
+        """The text of a cell's result."""
+        return self.ok(code).value
+
+    def interrupt(self) -> None:
+        """Press the stop button."""
+        self.manager.interrupt_kernel()
+
+    def ask_shutdown(self) -> None:
+        """Send a shutdown request."""
+        message = self.client.session.msg("shutdown_request", {"restart": False})
+        self.client.control_channel.send(message)
+
+    def ended_within(self, seconds: float) -> bool:
+        """Whether the process ends in time."""
+        try:
+            self.manager.provisioner.process.wait(seconds)
+        except Exception:
+            return False
+        return True
+
+    def comm(self, kind: str, **content: Any) -> None:
+        """Send a message of a comm: ``comm_open``, ``comm_msg`` or ``comm_close``."""
+        self.client.shell_channel.send(self.client.session.msg(kind, {"data": {}, **content}))
+
+    # ---- answers
+
+    def pump(self, until: Callable[[], bool], seconds: float = SECONDS) -> None:
+        """Take in messages until a condition holds; AssertionError if it does not in time."""
+        deadline = monotonic() + seconds
+        while not until():
+            if monotonic() > deadline:
+                raise AssertionError(f"nothing within {seconds} s: {self._shown()}")
+            if not self.manager.is_alive():
+                raise AssertionError(f"the kernel died: {self._shown()}")
+            self._take_iopub(0.05)
+            self._take_shell()
+
+    def _shown(self) -> list[Any]:
+        executions = list(self._executions.values())[-3:]
+        return [[(m["msg_type"], m["content"]) for m in one.outputs] for one in executions]
+
+    def _take_iopub(self, seconds: float) -> None:
+        try:
+            message = self.client.get_iopub_msg(timeout=seconds)
+        except Empty:
+            return
+        if message["msg_type"].startswith("comm_"):
+            self.comms.append(message)
+        execution = self._executions.get(message["parent_header"].get("msg_id"))
+        if execution is not None:
+            execution.take(message)
+
+    def _take_shell(self) -> None:
+        try:
+            message = self.client.get_shell_msg(timeout=0)
+        except Empty:
+            return
+        execution = self._executions.get(message["parent_header"].get("msg_id"))
+        if execution is not None and message["msg_type"] == "execute_reply":
+            execution.reply = message["content"]

@@ -1,0 +1,118 @@
+"""IPython at a real terminal: a pseudo-terminal that pexpect types into."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+import pexpect
+
+__all__ = ["Terminal"]
+
+SECONDS = 30
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[=>]")
+
+
+class Terminal:
+    """
+    IPython in a terminal, ended with the ``with`` block.
+
+    Args:
+        arguments: of Python; those of IPython stand after ``-m IPython``.
+        prompt_toolkit: whether to have the real prompt; else it is a plain `input`.
+        load: whether to load the extension and switch it on.
+        environment: variables to add.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        prompt_toolkit: bool = False,
+        load: bool = True,
+        program: str = "IPython",
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self._toolkit = prompt_toolkit
+        self._count = 1
+        options = ["--no-banner", "--no-confirm-exit", "--colors=NoColor"]
+        if not prompt_toolkit:
+            options.append("--simple-prompt")
+        self.process: Any = pexpect.spawn(
+            sys.executable,
+            ["-m", program, *options, *arguments],
+            env={
+                **os.environ,
+                "TERM": "xterm",
+                "PROMPT_TOOLKIT_NO_CPR": "1",
+                **(environment or {}),
+            },
+            encoding="utf-8",
+            timeout=SECONDS,
+            dimensions=(50, 200),
+        )
+        self.process.delaybeforesend = None
+        self._expect_prompt()
+        if load:
+            self.run("%load_ext twisted_ipython")
+            self.run("%autoawait twisted")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.process.close(force=True)
+
+    def _expect_prompt(self) -> None:
+        """Wait for the prompt of the next cell."""
+        escapes = r"(?:\x1b\[[0-9;]*m)*"
+        self.process.expect(rf"In {escapes}\[{escapes}{self._count}{escapes}\]: ?")
+
+    @property
+    def text(self) -> str:
+        """What came before the last match, without escape sequences."""
+        return _ESCAPES.sub("", self.process.before).replace("\r", "")
+
+    def type(self, line: str) -> None:
+        """Type a line and press Enter."""
+        if self._toolkit:
+            self.process.send(line + "\r")
+        else:
+            self.process.sendline(line)
+
+    def run(self, line: str) -> str:
+        """Run a cell of one line; give what was shown after it until the next prompt."""
+        self.type(line)
+        return self.shown(line)
+
+    def shown(self, line: str = "") -> str:
+        """Wait for the next prompt; give what was shown after ``line``."""
+        self._count += 1
+        self._expect_prompt()
+        return self.text.rpartition(line)[2].strip() if line else self.text.strip()
+
+    def expect(self, pattern: str, seconds: float = SECONDS) -> str:
+        """Wait for what matches, and give it."""
+        self.process.expect(pattern, timeout=seconds)
+        text: str = self.process.match.group(0)
+        return text
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self.process.sendintr()
+
+    def ended_within(self, seconds: float) -> bool:
+        """Whether the process ends in time."""
+        try:
+            self.process.expect(pexpect.EOF, timeout=seconds)
+        except pexpect.TIMEOUT:
+            return False
+        self.process.wait()
+        return True

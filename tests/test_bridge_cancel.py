@@ -1,0 +1,755 @@
+"""Cancelling tasks that await Deferreds: as asyncio cancels tasks that await futures."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from asyncio import current_task
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import anyio
+import crochet
+import pytest
+from reactor_thread import Oops, in_reactor, later, logged, reactor, turns
+from twisted.internet import defer
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, inlineCallbacks
+
+Wait = Callable[..., Awaitable[Any]]
+Note = Callable[[Any], None]
+
+
+def this() -> asyncio.Task[Any]:
+    """The task that runs."""
+    task = current_task()
+    assert task is not None
+    return task
+
+
+# ---- the same scenario on a plain asyncio loop and here
+
+
+async def before_a_wait(wait: Wait, note: Note) -> None:
+    """It cancels itself, then awaits something."""
+    this().cancel("message")
+    note(this().cancelling())
+    await wait(9)
+
+
+async def before_sleep(wait: Wait, note: Note) -> None:
+    """It cancels itself, then awaits something of asyncio's."""
+    this().cancel("message")
+    await asyncio.sleep(0)
+
+
+async def before_a_future(wait: Wait, note: Note) -> None:
+    """It cancels itself, then awaits a future, which is cancelled too."""
+    future = asyncio.get_running_loop().create_future()
+    this().cancel("message")
+    try:
+        await future
+    finally:
+        note(future.cancelled())
+
+
+async def before_returning(wait: Wait, note: Note) -> str:
+    """It cancels itself, then returns."""
+    this().cancel("message")
+    return "value"
+
+
+async def before_raising(wait: Wait, note: Note) -> None:
+    """It cancels itself, then fails."""
+    this().cancel("message")
+    raise Oops
+
+
+async def taken_back(wait: Wait, note: Note) -> str:
+    """It cancels itself and takes that back at once."""
+    this().cancel("message")
+    note(this().uncancel())
+    await wait()
+    note("first")
+    await asyncio.sleep(0)
+    return "value"
+
+
+async def taken_back_before_sleep(wait: Wait, note: Note) -> str:
+    """It cancels itself, takes that back, and awaits something of asyncio's."""
+    this().cancel("message")
+    note(this().uncancel())
+    await asyncio.sleep(0)
+    return "value"
+
+
+async def twice(wait: Wait, note: Note) -> None:
+    """It cancels itself twice, and awaits on in between."""
+    for _ in range(2):
+        this().cancel("message")
+        try:
+            await wait(9)
+        except asyncio.CancelledError as error:
+            note((error.args, this().cancelling()))
+    note(await wait(0, "after"))
+
+
+async def caught(wait: Wait, note: Note) -> str:
+    """It catches its cancellation, takes it back and goes on."""
+    this().cancel("message")
+    with suppress(asyncio.CancelledError):
+        await wait(9)
+    this().uncancel()
+    await wait()
+    return "value"
+
+
+async def cleaned_up(wait: Wait, note: Note) -> None:
+    """It awaits more on its way out."""
+    this().cancel("message")
+    try:
+        await wait(9)
+    finally:
+        note(await wait(0, "cleaned"))
+        await asyncio.sleep(0)
+        note(await wait(0, "up"))
+
+
+async def timeout(wait: Wait, note: Note) -> None:
+    """asyncio.timeout strikes."""
+    try:
+        async with asyncio.timeout(0.01) as limit:
+            await wait(9)
+    finally:
+        note((limit.expired(), this().cancelling()))
+
+
+async def timeout_in_time(wait: Wait, note: Note) -> Any:
+    """asyncio.timeout does not strike."""
+    async with asyncio.timeout(9) as limit:
+        value = await wait(0, "value")
+    note((limit.expired(), this().cancelling()))
+    return value
+
+
+async def timeout_of_nothing(wait: Wait, note: Note) -> None:
+    """asyncio.timeout strikes at the first await."""
+    async with asyncio.timeout(0):
+        note("entered")
+        await wait(9)
+
+
+async def timeouts(wait: Wait, note: Note) -> None:
+    """The inner one of two timeouts strikes, then the outer one."""
+    try:
+        async with asyncio.timeout(0.03):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await wait(9)
+            note(this().cancelling())
+            await wait(9)
+    finally:
+        note(this().cancelling())
+
+
+async def rescheduled(wait: Wait, note: Note) -> None:
+    """A timeout is put off, then strikes."""
+    async with asyncio.timeout(0.01) as limit:
+        limit.reschedule(asyncio.get_running_loop().time() + 0.03)
+        await wait(0.02)
+        note("put off")
+        await wait(9)
+
+
+async def cancelled_in_timeout(wait: Wait, note: Note) -> None:
+    """A cancellation that is not the timeout's goes through it."""
+    async with asyncio.timeout(9):
+        this().cancel("message")
+        await wait(9)
+
+
+async def waited_for(wait: Wait, note: Note) -> None:
+    """wait_for gives up."""
+    try:
+        await asyncio.wait_for(wait(9), 0.01)
+    finally:
+        note(this().cancelling())
+
+
+async def group(wait: Wait, note: Note) -> None:
+    """A child of a TaskGroup fails, and the others are cancelled, the waiting parent too."""
+
+    async def waits() -> None:
+        try:
+            await wait(9)
+        except asyncio.CancelledError as error:
+            note(("child", error.args, this().cancelling()))
+            raise
+
+    async def fails() -> None:
+        await wait()
+        raise Oops
+
+    try:
+        async with asyncio.TaskGroup() as children:
+            children.create_task(waits())
+            children.create_task(fails())
+            await wait(9)
+    except* Oops as errors:
+        note((len(errors.exceptions), this().cancelling()))
+
+
+async def group_cancelled(wait: Wait, note: Note) -> None:
+    """The parent of a TaskGroup is cancelled, and with it the children."""
+    async with asyncio.TaskGroup() as children:
+        children.create_task(wait_and_note(wait, note))
+        children.create_task(wait_and_note(wait, note))
+        await wait()
+        this().cancel("message")
+        await wait(9)
+
+
+async def wait_and_note(wait: Wait, note: Note) -> None:
+    """A part of other scenarios: it notes its cancellation."""
+    try:
+        await wait(9)
+    except asyncio.CancelledError as error:
+        note(error.args)
+        raise
+
+
+async def gathered(wait: Wait, note: Note) -> None:
+    """What gather waits for is cancelled with it."""
+    this().cancel("message")
+    await asyncio.gather(wait_and_note(wait, note), wait_and_note(wait, note))
+
+
+async def other(wait: Wait, note: Note) -> None:
+    """A task cancels another one, twice, before and after that has begun."""
+    unbegun = asyncio.create_task(wait_and_note(wait, note))
+    unbegun.cancel("unbegun")
+    begun = asyncio.create_task(wait_and_note(wait, note))
+    await asyncio.sleep(0)
+    begun.cancel("first")
+    begun.cancel("second")
+    for task in (unbegun, begun):
+        try:
+            await task
+        except asyncio.CancelledError as error:
+            note((error.args, task.cancelled(), task.cancelling()))
+
+
+async def through_a_task(wait: Wait, note: Note) -> str:
+    """A task that awaits another one is cancelled; that one goes on, and gives its value."""
+
+    async def stubborn() -> str:
+        with suppress(asyncio.CancelledError):
+            await wait(9)
+        await wait()
+        return "stubborn"
+
+    inner = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    this().cancel("message")
+    return await inner
+
+
+SCENARIOS = [
+    before_a_wait, before_sleep, before_a_future, before_returning, before_raising, taken_back,
+    taken_back_before_sleep, twice, caught, cleaned_up, timeout, timeout_in_time,
+    timeout_of_nothing, timeouts, rescheduled, cancelled_in_timeout, waited_for, group,
+    group_cancelled, gathered, other, through_a_task,
+]  # fmt: skip
+
+
+async def future_later(seconds: float = 0.0, value: Any = None) -> Any:
+    """What `later` gives, but asyncio's."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(
+        seconds, lambda: None if future.done() else future.set_result(value)
+    )
+    return await future
+
+
+def deferred_later(seconds: float = 0.0, value: Any = None) -> Deferred[Any]:
+    """`later`, with the arguments in another order."""
+    return later(value, seconds)
+
+
+async def through_coroutines(seconds: float = 0.0, value: Any = None) -> Any:
+    """`later` under two coroutines."""
+    return await _under(later(value, seconds))
+
+
+async def _under(deferred: Deferred[Any]) -> Any:
+    return await deferred
+
+
+@inlineCallbacks
+def through_inline(seconds: float = 0.0, value: Any = None) -> Iterator[Any]:
+    """`later` under inlineCallbacks."""
+    result = yield later(value, seconds)
+    return result
+
+
+async def trace(scenario: Any, wait: Wait, first: Wait | None) -> list[Any]:
+    """What a task notes, and what becomes of it."""
+    seen: list[Any] = []
+
+    async def body() -> Any:
+        if first is not None:
+            await first()
+        return await scenario(wait, seen.append)
+
+    task = asyncio.create_task(body())
+    try:
+        seen.append(("returned", await task))
+    except (asyncio.CancelledError, Exception) as error:
+        seen.append(("raised", type(error), error.args))
+    return [*seen, task.cancelled(), task.cancelling()]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+@pytest.mark.parametrize("wait", [deferred_later, through_coroutines, through_inline, future_later])
+@pytest.mark.parametrize("first", [None, deferred_later, future_later])
+def test_as_on_a_plain_loop(scenario: Any, wait: Wait, first: Wait | None) -> None:
+    """
+    A scenario with Deferreds does what it does with futures on a loop of asyncio's own.
+
+    It begins in a step of the task's, or in one that a Deferred brings about.
+    """
+    here: list[Any] = []
+
+    @in_reactor
+    async def run() -> None:
+        here.extend(await trace(scenario, wait, first))
+
+    run()
+    assert here == asyncio.run(trace(scenario, future_later, first and future_later))
+
+
+# ---- what the Deferred sees of it
+
+
+def _canceller_that(does: str) -> tuple[Callable[[Deferred[Any]], Any] | None, list[Any]]:
+    called: list[Any] = []
+
+    def canceller(deferred: Deferred[Any]) -> None:
+        called.append(deferred)
+        if does == "calls back":
+            deferred.callback("value")
+        elif does == "errs back":
+            deferred.errback(Oops())
+        elif does == "raises":
+            raise Oops
+        elif does == "cancels the task again":
+            task.cancel("again")
+
+    task = this()
+    return (None if does == "is missing" else canceller), called
+
+
+CANCELLERS = [
+    "is missing",
+    "does nothing",
+    "calls back",
+    "errs back",
+    "raises",
+    "cancels the task again",
+]
+
+
+@pytest.mark.parametrize("does", CANCELLERS)
+@pytest.mark.parametrize("first", [None, later, turns])
+@in_reactor
+async def test_canceller(does: str, first: Any) -> None:
+    """Cancelling a task runs the Deferred's canceller and ends the task, whatever that does."""
+    with logged() as errors:
+        called: list[Any] = []
+
+        async def waits() -> None:
+            if first is not None:
+                await first(1)
+            canceller, calls = _canceller_that(does)
+            deferred: Deferred[Any] = Deferred(canceller)
+            reactor().callLater(0, this().cancel, "message")
+            try:
+                await deferred
+            finally:
+                called.append((canceller is None, calls == [deferred]))
+
+        task = asyncio.create_task(waits())
+        with pytest.raises(asyncio.CancelledError, match="message"):
+            await task
+        assert task.cancelled()
+        assert task.cancelling() == (2 if does == "cancels the task again" else 1)
+        assert called == ([(True, False)] if does == "is missing" else [(False, True)])
+        del task
+        await turns(2)
+    assert errors == (["Oops()"] if does == "raises" else [])
+
+
+@in_reactor
+async def test_cancelled_deferred_can_be_awaited_again() -> None:
+    """The Deferred that was cancelled with a task has Twisted's CancelledError, as ever."""
+    deferred: Deferred[Any] = Deferred()
+    task = asyncio.create_task(_under(deferred))
+    await turns(2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    for _ in range(2):
+        with pytest.raises(CancelledError):
+            await deferred
+
+
+@pytest.mark.parametrize("first", [None, later])
+@in_reactor
+async def test_cancelled_by_the_user(first: Any) -> None:
+    """`d.cancel()` raises Twisted's CancelledError at the await, and no task is cancelled."""
+    if first is not None:
+        await first()
+    deferred: Deferred[Any] = Deferred()
+    reactor().callLater(0, deferred.cancel)
+    with pytest.raises(CancelledError):
+        await deferred
+    assert this().cancelling() == 0
+
+
+@in_reactor
+async def test_chained_deferred() -> None:
+    """Cancelling goes to the Deferred that the awaited one waits for."""
+    inner: Deferred[Any] = Deferred()
+    outer = defer.succeed(None).addCallback(lambda _: inner)
+    task = asyncio.create_task(_under(outer))
+    await turns(2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(CancelledError):
+        await outer
+    assert inner.called
+
+
+@in_reactor
+async def test_inline_callbacks_that_go_on() -> None:
+    """Work that swallows the cancellation goes on, and its value reaches the task."""
+
+    @inlineCallbacks
+    def stubborn() -> Iterator[Any]:
+        with suppress(CancelledError):
+            yield Deferred()
+        value = yield later("value")
+        return value
+
+    for work in (stubborn, lambda: ensureDeferred(_stubborn())):
+        task = asyncio.create_task(_under(work()))
+        await turns(2)
+        task.cancel()
+        assert await task == "value"
+        assert task.cancelling() == 1
+
+
+async def _stubborn() -> str:
+    with suppress(CancelledError):
+        await Deferred()
+    return str(await later("value"))
+
+
+@pytest.mark.parametrize("ends", ["cancelled", "failing"])
+@in_reactor
+async def test_inline_callbacks_that_clean_up(ends: str) -> None:
+    """Work that cleans up is waited for: then comes its cancellation, or how else it failed."""
+    cleaned: list[str] = []
+
+    @inlineCallbacks
+    def work() -> Iterator[Any]:
+        try:
+            yield Deferred()
+        finally:
+            yield later(None, 0.01)
+            cleaned.append("up")
+            if ends == "failing":
+                raise Oops
+
+    task = asyncio.create_task(_under(work()))
+    await turns(2)
+    task.cancel("message")
+    expected = asyncio.CancelledError if ends == "cancelled" else Oops
+    with pytest.raises(expected, match="message" if ends == "cancelled" else None):
+        await task
+    assert cleaned == ["up"]
+    assert task.cancelled() == (ends == "cancelled")
+
+
+@in_reactor
+async def test_second_cancellation_during_the_clean_up() -> None:
+    """A second cancellation reaches the clean-up that the first one brought about."""
+    cleanup: Deferred[Any] = Deferred()
+
+    @inlineCallbacks
+    def work() -> Iterator[Any]:
+        try:
+            yield Deferred()
+        finally:
+            yield cleanup
+
+    task = asyncio.create_task(_under(work()))
+    await turns(2)
+    task.cancel("first")
+    await turns(2)
+    assert not task.done()
+    task.cancel("second")
+    with pytest.raises(asyncio.CancelledError, match="second"):
+        await task
+    assert cleanup.called
+
+
+@in_reactor
+async def test_eventual_result() -> None:
+    """Cancelling a task that awaits an EventualResult cancels the work in the reactor thread."""
+    work: Deferred[Any] = Deferred()
+    result = crochet.run_in_reactor(lambda: work)()
+    task = asyncio.create_task(_awaits(result))
+    await turns(3)
+    task.cancel("message")
+    with pytest.raises(asyncio.CancelledError, match="message"):
+        await task
+    with pytest.raises(CancelledError):
+        await result
+    assert work.called
+
+
+async def _awaits(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+# ---- anyio
+
+
+@pytest.mark.parametrize("first", [None, later])
+@in_reactor
+async def test_anyio_scopes(first: Any) -> None:
+    """anyio's scopes cancel a Deferred that is awaited, and the task goes on after them."""
+    if first is not None:
+        await first()
+    deferred: Deferred[Any] = Deferred()
+    with anyio.move_on_after(0.01) as scope:
+        await deferred
+    assert scope.cancelled_caught
+    with pytest.raises(CancelledError):
+        await deferred
+    with pytest.raises(TimeoutError), anyio.fail_after(0.01):
+        await Deferred()
+    assert await later("after") == "after"
+    assert this().cancelling() == 0
+
+
+@in_reactor
+async def test_anyio_scope_cancelled_from_within() -> None:
+    """A scope that is cancelled in a step that a Deferred brings about ends at the next await."""
+    with anyio.CancelScope() as scope:
+        await later()
+        scope.cancel()
+        await Deferred()
+    assert scope.cancelled_caught
+    assert await later("after") == "after"
+
+
+@in_reactor
+async def test_anyio_task_group() -> None:
+    """A failing child of anyio's cancels the one that awaits a Deferred, which may clean up."""
+    seen: list[str] = []
+
+    async def waits() -> None:
+        try:
+            await Deferred()
+        finally:
+            with anyio.CancelScope(shield=True):
+                seen.append(await later("cleaned", 0.01))
+
+    async def fails() -> None:
+        await later()
+        raise Oops
+
+    async def run() -> None:
+        async with anyio.create_task_group() as children:
+            children.start_soon(waits)
+            children.start_soon(fails)
+
+    with pytest.raises(ExceptionGroup):
+        await run()
+    assert seen == ["cleaned"]
+
+
+# ---- between the firing and the resumption
+
+
+def fire_elsewhere(deferred: Deferred[Any], value: Any) -> None:
+    """Fire a Deferred in another thread, and wait until that is done."""
+    thread = threading.Thread(target=deferred.callback, args=(value,))
+    thread.start()
+    thread.join()
+
+
+@in_reactor
+async def test_cancelled_after_a_firing_in_another_thread() -> None:
+    """A cancellation between the firing and the resumption is not lost, nor is the next one."""
+    first: Deferred[Any] = Deferred()
+    second: Deferred[Any] = Deferred()
+    seen: list[str] = []
+
+    async def waits() -> None:
+        for deferred in (first, second):
+            try:
+                await deferred
+            except asyncio.CancelledError as error:
+                seen.append(*error.args)
+
+    task = asyncio.create_task(waits())
+    await turns(2)
+    fire_elsewhere(first, "value")
+    task.cancel("one")
+    await turns(3)
+    assert seen == ["one"]
+    task.cancel("two")
+    await turns(3)
+    assert seen == ["one", "two"]
+    with pytest.raises(CancelledError):
+        await second
+    assert task.done()
+
+
+@in_reactor
+async def test_cancelled_twice_after_a_firing() -> None:
+    """Work that goes on for a while ends, and a second cancellation comes before the task hears."""
+    more: Deferred[Any] = Deferred()
+
+    @inlineCallbacks
+    def stubborn() -> Iterator[Any]:
+        with suppress(CancelledError):
+            yield Deferred()
+        yield more
+
+    seen: list[str] = []
+    last: Deferred[Any] = Deferred()
+
+    async def waits() -> None:
+        for deferred in (stubborn(), last):
+            try:
+                await deferred
+            except asyncio.CancelledError as error:
+                seen.append(*error.args)
+
+    task = asyncio.create_task(waits())
+    await turns(2)
+    task.cancel("one")
+    more.callback(None)
+    task.cancel("two")
+    await turns(3)
+    assert seen == ["two"]
+    task.cancel("three")
+    await turns(3)
+    assert seen == ["two", "three"]
+    assert last.called
+    assert task.done()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@in_reactor
+async def test_cancelled_while_callbacks_run_in_another_thread(fails: bool) -> None:
+    """A Deferred that has fired cannot be cancelled, but the task is; a late failure is logged."""
+    with logged() as errors:
+        await _cancel_during_callbacks(fails=fails)
+        await turns(2)
+    assert errors == (["Oops()"] if fails else [])
+
+
+async def _cancel_during_callbacks(*, fails: bool) -> None:
+    loop = asyncio.get_running_loop()
+    running = asyncio.Event()
+    gate = threading.Event()
+
+    def slow(_: object) -> None:
+        loop.call_soon_threadsafe(running.set)
+        gate.wait(20)
+        if fails:
+            raise Oops
+
+    deferred: Deferred[Any] = Deferred().addCallback(slow)
+    task = asyncio.create_task(_under(deferred))
+    await turns(2)
+    thread = threading.Thread(target=deferred.callback, args=(None,))
+    thread.start()
+    await running.wait()
+    task.cancel("message")
+    with pytest.raises(asyncio.CancelledError, match="message"):
+        await task
+    gate.set()
+    await asyncio.to_thread(thread.join)
+
+
+@in_reactor
+async def test_coroutine_closed_by_hand() -> None:
+    """A task whose coroutine was closed by hand fails when its Deferred fires, as in asyncio."""
+    deferred: Deferred[Any] = Deferred()
+    task = asyncio.create_task(_under(deferred))
+    await turns(2)
+    coro: Any = task.get_coro()
+    coro.close()
+    deferred.callback(None)
+    with pytest.raises(RuntimeError, match="reuse"):
+        await task
+
+
+@in_reactor
+async def test_cancelled_between_the_last_step_and_the_task() -> None:
+    """A task whose coroutine has just returned, or failed, is cancelled, or failed."""
+
+    async def ends(error: Exception | None, deferred: Deferred[Any]) -> None:
+        await deferred
+        if error is not None:
+            raise error
+
+    async def ended(error: Exception | None) -> asyncio.Task[None]:
+        deferred: Deferred[Any] = Deferred()
+        task = asyncio.create_task(ends(error, deferred))
+        await turns(2)
+        deferred.callback(None)  # steps it to its end
+        assert not task.done()
+        assert task.cancel("message")
+        await asyncio.wait([task])
+        return task
+
+    assert (await ended(None)).cancelled()
+    assert isinstance((await ended(Oops())).exception(), Oops)
+
+
+@pytest.mark.parametrize("what", ["future", "task", "plain future", "sleep"])
+@in_reactor
+async def test_cancelled_before_the_task_takes_over(what: str) -> None:
+    """A task cancelled when its coroutine has just come to asyncio's future cancels that future."""
+    loop = asyncio.get_running_loop()
+    futures: dict[str, Any] = {
+        "future": loop.create_future(),
+        "task": asyncio.ensure_future(Deferred()),
+        "plain future": asyncio.Future(),
+        "sleep": asyncio.sleep(0),
+    }
+    deferred: Deferred[Any] = Deferred()
+
+    async def waits() -> None:
+        await deferred
+        await futures[what]
+
+    task = asyncio.create_task(waits())
+    await turns(2)
+    deferred.callback(None)
+    task.cancel("message")
+    with pytest.raises(asyncio.CancelledError, match="message"):
+        await task
+    if what != "sleep":
+        assert futures.pop(what).cancelled()
+        futures["sleep"].close()
+    for future in [one for name, one in futures.items() if name != "sleep"]:
+        future.cancel()

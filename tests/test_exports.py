@@ -1,0 +1,83 @@
+"""The public surface: names, what importing does, who imports whom."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from shells import run_python
+
+import twisted_ipython
+
+PACKAGE = Path(twisted_ipython.__file__).parent
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+PUBLIC = ["in_main_thread", "load_ipython_extension", "runner", "unload_ipython_extension"]
+
+IMPORTS_NOTHING = """
+import sys, threading
+import twisted_ipython
+assert not {"twisted", "IPython", "crochet", "asyncio"} & set(sys.modules)
+for name in twisted_ipython.__all__:
+    getattr(twisted_ipython, name)
+from twisted_ipython import async_runner, config
+assert "twisted.internet.reactor" not in sys.modules
+assert "ipykernel" not in sys.modules
+assert threading.enumerate() == [threading.main_thread()]
+from twisted.internet import asyncioreactor
+asyncioreactor.install()
+"""
+
+
+def imported(module: str) -> set[str]:
+    """The names of the modules that one module of the package imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def test_all() -> None:
+    """`__all__` is what is public, and each name is there."""
+    public = set(PUBLIC)
+    assert public <= set(twisted_ipython.__all__)
+    for name in twisted_ipython.__all__:
+        assert getattr(twisted_ipython, name).__doc__
+
+
+def test_unknown_name() -> None:
+    """A name that is not public is an AttributeError, as in any module."""
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        twisted_ipython.nothing  # noqa: B018
+
+
+def test_importing_starts_nothing() -> None:
+    """Importing the package and its names starts no thread and installs no reactor."""
+    run = run_python("-c", IMPORTS_NOTHING)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_kernel_is_not_needed(module: str) -> None:
+    """No module imports ipykernel."""
+    assert not [name for name in imported(module) if name.partition(".")[0] == "ipykernel"]
+
+
+def test_crochet_is_known_to_two() -> None:
+    """Only the reactor's module and that of crochet's results import crochet."""
+    knowing = [m for m in MODULES if any(n.partition(".")[0] == "crochet" for n in imported(m))]
+    assert knowing == ["_eventual", "_reactor"]
+
+
+def test_map_is_true() -> None:
+    """The map names every private module, and a module imports only those below it."""
+    order = re.findall(r"^    (_\w+) ", str(twisted_ipython.__doc__), re.MULTILINE)
+    private = [module for module in MODULES if re.match(r"_[a-z]", module)]
+    assert sorted(order) == private
+    for upper, module in enumerate(order):
+        used = {name.removeprefix("twisted_ipython.") for name in imported(module)}
+        assert not used & set(order[: upper + 1]), module

@@ -1,0 +1,147 @@
+"""
+Break synchronous code that holds the reactor thread.
+
+The goal.  Ctrl-C ends ``while True: pass`` in the reactor thread too, whether
+the cell's own code runs it or a callback that the cell is stuck behind, and the
+reactor works afterwards.
+
+What fails.  Cancelling needs the reactor to turn.  A signal is handled in the
+main thread only.  `PyThreadState_SetAsyncExc` makes another thread raise, but
+wherever it stands: thrown without a look, the first one killed the reactor's
+loop.  KeyboardInterrupt and SystemExit leave asyncio's ``run_forever`` by
+design.
+
+What we do.  We throw a BaseException of our own, and only while the thread
+stands in the user's code, or in a library that the user's code called, but
+neither in asyncio, Twisted and crochet nor in this package: there, an exception
+between two lines would leave a task entered or a callback lost.  The look and
+the throw happen without another thread running in between, as far as Python
+lets us: `sys.setswitchinterval` keeps the interpreter lock here meanwhile.  A
+thread that waits for that lock raises at the very line we saw.  A thread that
+is inside C code (``time.sleep``, a lock) would raise some time later, elsewhere:
+what has not been raised after `_DELIVERY` seconds is taken back.
+
+What can still go wrong.  The thread may return from C code between the throw
+and the taking back, and leave the user's code before it raises.  As a second
+line, `resuming` gives our own loop a ``run_forever`` that goes on.
+Code in C that never returns cannot be broken: `Breaker.stuck_at` says where it
+is.
+
+Any thread but the reactor's, unless a docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic, sleep
+from typing import Final
+
+from twisted_ipython import _stack
+
+__all__ = ["Break", "break_until", "resuming", "throw"]
+
+# Seconds that a throw gets to be raised before it is taken back.
+_DELIVERY: Final = 0.05
+# Seconds between two looks at a thread that stands where nothing may be thrown.
+_LOOK: Final = 0.002
+# Modules in whose frames an exception between two lines would do harm.
+_FRAGILE: Final = ("asyncio", "twisted.internet", "twisted.python", "crochet", "twisted_ipython")
+
+
+class Break(BaseException):
+    """Thrown into the reactor thread to break the code that holds it."""
+
+
+def throw(ident: int) -> bool:
+    """
+    Throw `Break` into the thread ``ident`` if the user's code holds it.
+
+    Returns:
+        whether it was raised there; False too if that could not be done
+        without harm.
+    """
+    raised = threading.Event()
+
+    class Thrown(Break):
+        def __init__(self) -> None:
+            raised.set()
+
+    with _alone():
+        if not _may_throw(ident):
+            return False
+        _set_exception(ident, Thrown)
+    if raised.wait(_DELIVERY):
+        return True
+    _set_exception(ident, None)
+    # It may have been raised just before it was taken back.
+    return raised.wait(_LOOK)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Within, no other thread gets the interpreter unless this one waits."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(10)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def _may_throw(ident: int) -> bool:
+    """Whether the thread stands in the user's code, or in what that called and is not fragile."""
+    frame = sys._current_frames().get(ident)
+    while frame is not None:
+        if _stack.is_users(frame):
+            return True
+        name = str(frame.f_globals.get("__name__", ""))
+        if name.startswith(_FRAGILE):
+            return False
+        frame = frame.f_back
+    return False
+
+
+def _set_exception(ident: int, kind: type[BaseException] | None) -> None:
+    """Set, or take back, the exception that a thread is to raise; the interpreter lock is kept."""
+    exception = ctypes.py_object() if kind is None else ctypes.py_object(kind)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), exception)
+
+
+def break_until(ident: int, answered: Callable[[], bool], patience: float, bound: float) -> None:
+    """
+    Break what holds the thread ``ident`` until it answers.
+
+    Args:
+        ident: the reactor thread.
+        answered: whether the reactor turns again.
+        patience: seconds that it gets before the first throw.
+        bound: seconds after which to stop trying.
+    """
+    begun = monotonic()
+    while not answered() and monotonic() - begun < bound:
+        if monotonic() - begun >= patience:
+            throw(ident)
+        sleep(_LOOK)
+
+
+def resuming(loop: asyncio.AbstractEventLoop) -> None:
+    """
+    Have a loop that we made go on when a `Break` reaches its own code.
+
+    Call before it runs.
+    """
+    run_forever = loop.run_forever
+
+    def run() -> None:
+        while True:
+            try:
+                return run_forever()
+            except Break:
+                continue
+
+    loop.run_forever = run  # type: ignore[method-assign]  # on this one instance

@@ -1,0 +1,52 @@
+"""
+LoopingCalls, and the work whose context started them.
+
+A LoopingCall has neither a context nor, while it waits for its own function's
+Deferred, a timer by which it could be found.  But its `start` asks the reactor
+for the time, in the context of whoever starts it; that is where it is noted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from twisted.internet.task import LoopingCall
+
+from twisted_ipython import _numbers
+from twisted_ipython._instance import override
+
+__all__ = ["attach", "stop"]
+
+_START: Final = LoopingCall.start.__code__
+_started: Final[WeakKeyDictionary[LoopingCall, _numbers.Numbers]] = WeakKeyDictionary()
+
+
+def attach(reactor: Any) -> Callable[[], None]:
+    """
+    Set `seconds` on the reactor instance.  Any thread.
+
+    Returns:
+        What takes it off; LoopingCalls that run by then can still be stopped.
+    """
+    original = reactor.seconds
+
+    def seconds() -> float:
+        """``reactor.seconds``; any thread."""
+        caller = sys._getframe(1)
+        if caller.f_code is _START:
+            _started[caller.f_locals["self"]] = _numbers.current()
+        now: float = original()
+        return now
+
+    return override(reactor, {"seconds": seconds})
+
+
+def stop(numbers: _numbers.Numbers) -> None:
+    """Stop the LoopingCalls that the work with these numbers started.  In the reactor thread."""
+    for reference in _started.keyrefs():
+        loop = reference()
+        if loop is not None and loop.running and _started.get(loop) == numbers:
+            loop.stop()

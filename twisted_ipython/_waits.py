@@ -1,0 +1,68 @@
+"""
+`%%run_in_reactor --wait` and `%reactor wait` as awaiting cells, which keep a kernel alive.
+
+In shells that do not await, the magics themselves wait, blocking.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from IPython.core.error import UsageError
+
+from twisted_ipython._awaited_magics import Awaited
+from twisted_ipython._awaiting import at_home
+from twisted_ipython._magics import TwistedMagics
+from twisted_ipython._reactor import start
+
+__all__ = ["awaited"]
+
+# So many frames up there is none: IPython then looks names up in the namespace only.
+_NO_FRAME: Final = 1_000_000
+
+
+def awaited(magics: TwistedMagics) -> Awaited:
+    """The magics of one shell that wait."""
+    return {
+        ("cell", "run_in_reactor"): _RunAndWait(magics),
+        ("line", "reactor"): _WaitForJob(magics),
+    }
+
+
+class _RunAndWait:
+    """`%%run_in_reactor --wait`."""
+
+    def __init__(self, magics: TwistedMagics) -> None:
+        self._magics = magics
+
+    def awaits(self, line: str, cell: str | None) -> bool:
+        """See `_awaited_magics.AwaitedMagic`."""
+        try:
+            return cell is not None and self._magics.options(line).wait
+        except UsageError:
+            return False  # the magic itself says what is wrong
+
+    async def run(self, line: str, cell: str | None) -> Any:
+        """See `_awaited_magics.AwaitedMagic`."""
+        magics = self._magics
+        result = await at_home(lambda: magics.begin(magics.options(line), cell or ""))
+        return await result
+
+
+class _WaitForJob:
+    """`%reactor wait`."""
+
+    def __init__(self, magics: TwistedMagics) -> None:
+        self._magics = magics
+
+    def awaits(self, line: str, cell: str | None) -> bool:
+        """See `_awaited_magics.AwaitedMagic`."""
+        return cell is None and line.split()[:1] == ["wait"]
+
+    async def run(self, line: str, cell: str | None) -> Any:
+        """See `_awaited_magics.AwaitedMagic`."""
+        from twisted_ipython._control import waiting
+
+        assert cell is None
+        expanded = await at_home(lambda: self._magics.shell.var_expand(line, _NO_FRAME))
+        return await waiting(start(), expanded)
