@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, Final
 
 from jupyter_client.blocking.client import BlockingKernelClient
-from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
 from benchmarks._subjects import Subject
@@ -62,13 +61,12 @@ class Kernel:
 @contextmanager
 def kernel(subject: Subject) -> Iterator[Kernel]:
     """A running kernel of the subject, to be ended afterwards."""
-    manager = KernelManager()
+    # Without the folders of kernels that are installed, it is this Python's own.
+    manager = KernelManager(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
     # It would warn, each time, that its connection on this machine is not encrypted.
-    quiet = "--IPKernelApp.log_level=ERROR"
-    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", quiet]
-    # The manager would look for an installed kernel by name.
-    manager._kernel_spec = KernelSpec(argv=command, language="python", display_name=subject.name)
-    manager.start_kernel(env=subject.environment, cwd=str(subject.folder))
+    quiet = ["--IPKernelApp.log_level=ERROR"]
+    environment, folder = subject.environment, str(subject.folder)
+    manager.start_kernel(extra_arguments=quiet, env=environment, cwd=folder)
     client: BlockingKernelClient = manager.blocking_client()
     try:
         client.start_channels()

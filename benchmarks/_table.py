@@ -69,12 +69,16 @@ class Comparison:
         """The texts of its row."""
         sides = (self.benchmark(self.ours), self.benchmark(self.other))
         ours, other = (side.format_value(side.median()) for side in sides)
-        ratios = [f"{ratio:.2f}" for ratio in (self.ratio, *self.spread)]
+        ratios = [_figures(ratio) for ratio in (self.ratio, *self.spread)]
         if self.limit is None:
             verdict = ["", ""]
         else:
-            verdict = [f"{self.limit:.2f}", "yes" if self.kept else "NO"]
+            verdict = [_figures(self.limit), "yes" if self.kept else "NO"]
         return [self.what, ours, other, self.against, *ratios, *verdict]
+
+
+def _figures(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.4f}"
 
 
 def table(comparisons: Sequence[Comparison]) -> str:

@@ -71,7 +71,7 @@ def logged() -> Iterator[list[str]]:
     errors: list[str] = []  # an exception would keep what it should be collected with
 
     def observe(event: LogEvent) -> None:
-        failure = event.get("log_failure")
+        failure = event.get("log_failure") or event.get("failure")  # the second by `log.err`
         if isinstance(failure, Failure) and event["log_level"] is LogLevel.critical:
             errors.append(repr(failure.value))
 

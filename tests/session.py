@@ -122,6 +122,8 @@ def session_of() -> Iterator[Session]:
     """A session; at its end all jobs and tasks are cancelled and forgotten."""
     session = Session()
     session.ok("%load_ext twisted_ipython\n" + IMPORTS)
+    # A cell that waits for ever fails its test, and the next one begins.
+    session.shell.run_line_magic("twisted_config", f"timeout {2 * SECONDS}")
     try:
         yield session
     finally:

@@ -107,7 +107,7 @@ class Shell:
         """Run a cell that must succeed and write nothing to stderr; give what it printed."""
         cell = self.run(code, **options)
         assert cell.error is None, cell.out + cell.err
-        assert cell.err == ""
+        assert cell.err == "", cell.err
         return cell.out
 
     def value(self, code: str) -> str:

@@ -318,16 +318,21 @@ def test_signals_and_sqlite(shell: Shell) -> None:
 def test_in_main_thread_waits_for_plain_cell(shell: Shell) -> None:
     """Background work that asks while a plain cell runs gets its turn at that cell's end."""
     shell.ok(
-        "def ask():\n"
-        "    asked.append(in_main_thread(here))\n"
-        "    asked[0].addBoth(lambda value: answers.append(value) or answered.set())\n"
-        "    begun.set()\n"
-        "asked, answers, begun, answered = [], [], threading.Event(), threading.Event()\n"
-        "reactor.callFromThread(ask)\n"
-        "begun.wait(5)\n"
-        "inside = list(answers)"
+        "ran, ran_inside, ran_at_end, ip = [], [], [], get_ipython()\n"
+        "note = lambda result: ran_at_end.append(list(ran))\n"
+        "ip.events.register('post_run_cell', note)"
     )
-    assert shell.value("answered.wait(5), inside, answers") == "(True, [], ['MainThread'])"
+    shell.ok(
+        "ran_at_end.clear()\n"
+        "threads.blockingCallFromThread(\n"
+        "    reactor, lambda: in_main_thread(lambda: ran.append(here())) and None)\n"
+        "other = threading.Thread(target=ip.run_cell, args=('1;',))\n"
+        "other.start()\n"
+        "other.join()\n"
+        "ran_inside += ran"
+    )
+    shell.ok("ip.events.unregister('post_run_cell', note)")
+    assert shell.value("ran_inside, ran_at_end[-1]") == "([], ['MainThread'])"
 
 
 def test_in_main_thread_in_main_thread(shell: Shell) -> None:
@@ -401,7 +406,7 @@ def test_second_shell(shell: Shell) -> None:
     assert shell.value("'twisted' in second.loop_runner_map") == "False"
     shell.ok("second.run_line_magic('load_ext', 'twisted_ipython')")
     off = shell.run("off = second.run_cell('await later(5)').error_in_exec")
-    assert "got bad yield" in off.out
+    assert "got bad yield: <Deferred" in off.out
     shell.ok("second.run_cell('%autoawait twisted')")
     shell.ok("answer = second.run_cell('await later(5)').result")
     assert shell.value("answer") == "5"
@@ -482,6 +487,15 @@ def test_one_cell() -> None:
             "await task.deferLater(reactor, 0.05, lambda: x)"
         )
         assert shell.value(code) == "11"
+
+
+def test_one_cell_that_displays_all() -> None:
+    """In that cell, too, every value is displayed that IPython is set to display."""
+    with Shell(load=False) as shell:
+        shell.ok("get_ipython().ast_node_interactivity = 'all'")
+        shell.ok("async def two():\n    yield 1\n    yield 2")
+        code = "%load_ext twisted_ipython\n%autoawait twisted\nasync for i in two():\n    i"
+        assert shell.ok(code) == "Out[3]: 1\nOut[3]: 2\n"
 
 
 # ---- settings and the time limit

@@ -26,7 +26,7 @@ class Value:
 
 def do(function: Any, kind: Kind = Kind.PLAIN, name: str | None = None) -> EventualResult:
     """Start a job as the magic does, without a shell."""
-    return start_job(start(), Job(name, 1, "code"), function, kind)
+    return start_job(start(), Job(name, 1, "code"), function, kind, copy_context())
 
 
 # ---- the table

@@ -268,6 +268,22 @@ def test_interrupt_of_magic(kernel: Kernel) -> None:
     assert "in slow(line)" in execution.traceback
 
 
+def test_cancelled_by_kernel(kernel: Kernel) -> None:
+    """A kernel that cancels the task of an awaiting cell interrupts it."""
+    kernel.ok(
+        "def cancel():\n"
+        "    for task in asyncio.all_tasks():\n"
+        "        if task.get_coro().__name__ == 'run_cell_async': task.cancel()\n"
+        "cancelled = []"
+    )
+    execution = kernel.run(
+        "await in_main_thread(lambda: asyncio.get_running_loop().call_later(0.05, cancel))\n"
+        "await defer.Deferred(cancelled.append)"
+    )
+    assert execution.error == "KeyboardInterrupt"
+    assert kernel.value("len(cancelled)") == "1"
+
+
 def test_interrupt_of_plain_cell(kernel: Kernel) -> None:
     """A plain cell is interrupted as ever while awaits go to the reactor thread."""
     execution = kernel.submit("print('plain')\ntime.sleep(60)").wait_for("plain")

@@ -245,6 +245,8 @@ def test_reactor_without_asyncio(importing: str) -> None:
         blocked = shell.run("threads.blockingCallFromThread(reactor, int)\nawait defer.succeed(1)")
         assert "`await` its Deferred" in str(blocked.message)
         assert shell.value("!echo {5}\nawait defer.succeed(1)") == "1"
+        shell.ok("%twisted_config timeout 0.1")
+        assert shell.run("await defer.gatherResults([defer.Deferred()])").error == "TimeoutError"
         shell.ok("%unload_ext twisted_ipython")
         assert shell.value("'callFromThread' in vars(reactor)") == "False"
 
@@ -293,6 +295,7 @@ def test_reactor_that_nobody_runs() -> None:
     """After `crochet.no_setup` a load before the reactor runs says so."""
     run = run_python("-c", NO_SETUP.format(early=True))
     assert "RuntimeError: The reactor is not running: crochet.no_setup() was called" in run.stderr
+    assert "Start it, then load twisted_ipython" in run.stderr
 
 
 def test_threads_are_daemons() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from shells import run_python
 from terminals import Terminal
 
@@ -49,16 +50,17 @@ def test_prompt() -> None:
         assert terminal.ended_within(2)
 
 
-def test_reactor_comes_first(tmp_path: Path) -> None:
-    """A startup file that imports klein does not get to install its reactor."""
-    startup = tmp_path / "profile_default" / "startup"
-    startup.mkdir(parents=True)
-    (startup / "first.py").write_text("import klein")
+@pytest.mark.parametrize("name", ["startup/first.py", "ipython_config.py"])
+def test_reactor_comes_first(tmp_path: Path, name: str) -> None:
+    """A file of the user's that imports klein does not get to install klein's reactor."""
+    path = tmp_path / "profile_default" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("import klein")
     environment = {"IPYTHONDIR": str(tmp_path)}
     with Terminal(program="twisted_ipython", load=False, environment=environment) as terminal:
-        terminal.run("from twisted.internet import reactor")
-        assert terminal.run("type(reactor).__name__, klein.__name__").endswith(
-            "('AsyncioSelectorReactor', 'klein')"
+        terminal.run("import sys; from twisted.internet import reactor")
+        assert terminal.run("'klein' in sys.modules, type(reactor).__name__").endswith(
+            "(True, 'AsyncioSelectorReactor')"
         )
 
 

@@ -96,7 +96,7 @@ def test_interrupt_of_command(terminal: Terminal) -> None:
     """Ctrl-C breaks a command of an awaiting cell, and the cell."""
     terminal.run("ran = []")
     terminal.run("slow = lambda line: print('sl' + 'ow') or time.sleep(60)")
-    terminal.run("get_ipython().register_magic_function(slow)")
+    terminal.run("get_ipython().register_magic_function(slow, magic_name='slow')")
     terminal.type("await later(); x = get_ipython().run_line_magic('slow', ''); ran.append(1)")
     terminal.expect("slow\r\n")
     terminal.interrupt()
@@ -231,12 +231,12 @@ program()
 """
     typed = (
         "from twisted.internet import reactor, task\n"
-        "x = await task.deferLater(reactor, 0.05, lambda: 'awaited ' + local)\n"
+        "x = await task.deferLater(reactor, 0.05, str, 'awaited ' + local)\n"
         "!echo {local} expanded\n"
-        "x, threading.current_thread().name, await task.deferLater(reactor, 0.05, lambda: 1)\n"
+        "x, threading.current_thread().name, await task.deferLater(reactor, 0.05, int)\n"
         "exit\n"
     )
     run = run_python("-c", program, typed=typed)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "('awaited local', 'CrochetReactor', 1)" in run.stdout
+    assert "('awaited local', 'CrochetReactor', 0)" in run.stdout
     assert "local expanded" in run.stdout

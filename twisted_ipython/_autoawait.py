@@ -25,11 +25,13 @@ from typing import Any, Final, TypeVar
 from IPython.core.async_helpers import _asyncio_runner
 from IPython.core.interactiveshell import InteractiveShell
 
-from twisted_ipython._awaiting import AwaitingCell, run_later_calls, show_at_home
+from twisted_ipython._awaiting import AwaitingCell, Typed, run_later_calls, show_at_home
 from twisted_ipython._home import BlockingHome, home, is_blocking, run_blocking
 from twisted_ipython._instance import override
+from twisted_ipython._jobs import first_line
 from twisted_ipython._language import Statements, awaits, is_async, prepare
 from twisted_ipython._reactor import ReactorThread, start
+from twisted_ipython._stack import labels_of
 from twisted_ipython._traceback import STUB, explain, is_of_cell, tidy
 
 __all__ = ["AutoAwait", "Runner", "runner"]
@@ -151,7 +153,8 @@ class AutoAwait:
         stand_in = _StandIn(compiler)
         nodes = [*stand_in.codes, *made.rest]
         interactivity = "last" if made.shows else "none"
-        with self._sent(lambda cell: self._evaluate(cell, made)):
+        title = "" if result is None else first_line(result.info.raw_cell)
+        with self._sent(lambda cell: self._evaluate(cell, made), title):
             return await own(nodes, cell_name, interactivity, stand_in, result)
 
     async def run_code(
@@ -188,11 +191,14 @@ class AutoAwait:
         return self.on or is_blocking()
 
     @contextmanager
-    def _sent(self, code: Callable[[AwaitingCell], Coroutine[Any, Any, Any]]) -> Iterator[None]:
+    def _sent(
+        self, code: Callable[[AwaitingCell], Coroutine[Any, Any, Any]], title: str = ""
+    ) -> Iterator[None]:
         """Within, the statement that stands for the cell runs ``code`` in the reactor thread."""
         run_later_calls()
-        number = self.shell.displayhook.prompt_count
-        cell = AwaitingCell(start(), home(), code, self.timeout(), number)
+        shell = self.shell
+        typed = Typed(shell.displayhook.prompt_count, title, labels_of(shell))
+        cell = AwaitingCell(start(), home(), code, self.timeout(), typed)
         token = _running.set(cell)
         self.awaiting += 1
         try:
@@ -289,7 +295,9 @@ class Runner:
     IPython's way to run a coroutine, with its awaits in the reactor thread.
 
     This is what ``%autoawait twisted`` sets, and what ``IPython.embed(using=...)``
-    takes: `twisted_ipython.runner`.
+    takes: `twisted_ipython.runner`.  The reactor is chosen and started with the
+    first coroutine, or with the extension: what imports
+    ``twisted.internet.reactor`` before that chooses it.
 
     Args:
         timeout: gives the time limit, in seconds or None, of a coroutine that

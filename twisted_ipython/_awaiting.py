@@ -13,6 +13,7 @@ from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -23,10 +24,21 @@ from twisted.python.failure import Failure
 from twisted_ipython import _numbers
 from twisted_ipython._eventual import EventualResult
 from twisted_ipython._home import Home
+from twisted_ipython._interrupt import Break, Pulse
+from twisted_ipython._interruptible import Interruptible
+from twisted_ipython._jobs import Job, jobs
 from twisted_ipython._reactor import STOPPED, ReactorThread, start
+from twisted_ipython._stack import Label, in_files
 from twisted_ipython._traceback import STUB
 
-__all__ = ["AwaitingCell", "at_home", "in_main_thread", "run_at_home", "show_at_home"]
+__all__ = [
+    "AwaitingCell",
+    "Typed",
+    "at_home",
+    "in_main_thread",
+    "run_at_home",
+    "show_at_home",
+]
 
 _T = TypeVar("_T")
 
@@ -36,14 +48,35 @@ TIMED_OUT: Final = (
     " takes it away."
 )
 GIVEN_UP: Final = (
-    "What the cell awaits does not let itself be cancelled: it goes on in the reactor thread,"
-    " and the cell was given up."
+    "What the cell awaits does not let itself be cancelled. The cell was given up; its work goes"
+    " on as job {number} (see %reactor jobs)."
 )
 
 # The cells that are waited for, by the numbers that their contexts carry.
 _cells: dict[_numbers.Numbers, AwaitingCell] = {}
+# Cells that the reactor stopped under: asyncio would complain of their tasks when
+# they are collected.
+_stranded: list[AwaitingCell] = []
 # Seconds that a cell gets to end after its time limit cancelled it.
 _GRACE: Final = 1.0
+# Seconds between two looks at the work.
+LOOK: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """
+    What is known of a cell.
+
+    Attributes:
+        number: IPython's.
+        title: the first line of its code, for the table of jobs.
+        label: how its shell writes a place in the code.
+    """
+
+    number: int = 0
+    title: str = ""
+    label: Label = in_files
 
 
 class AwaitingCell:
@@ -55,7 +88,7 @@ class AwaitingCell:
         home: the waiting thread.
         code: gives the coroutine to run.
         timeout: seconds after which it is cancelled, or None.
-        cell: the number that IPython gave the cell, if it is one.
+        cell: what is known of the cell, if it is one.
     """
 
     def __init__(
@@ -64,10 +97,11 @@ class AwaitingCell:
         home: Home,
         code: Callable[[AwaitingCell], Coroutine[Any, Any, Any]],
         timeout: float | None = None,
-        cell: int = 0,
+        cell: Typed | None = None,
     ) -> None:
         self.home = home
-        self.numbers = _numbers.new(cell)
+        self.cell = cell or Typed()
+        self.numbers = _numbers.new(self.cell.number)
         self.given_up = False
         self._reactor = reactor
         self._code = code
@@ -75,6 +109,8 @@ class AwaitingCell:
         self._timeout = timeout
         self._deadline = None if timeout is None else monotonic() + timeout
         self._reason: BaseException | None = None
+        self._pulse = Pulse(reactor, self.cell.label)
+        self._door: Interruptible[Any] | None = None
         self._failed: BaseException | None = None
         self._outcome: tuple[Any, BaseException | None] = None, None
         self._cancel: Callable[[], object] | None = None
@@ -97,7 +133,6 @@ class AwaitingCell:
         """
         _cells[self.numbers] = self
         try:
-            self._eventual = self._reactor.run(self._begin)
             await self.home.wait(self)
         except BaseException:
             self.interrupt()
@@ -121,6 +156,7 @@ class AwaitingCell:
             assert self._reason is not None
             raise self._reason
         if self._eventual.original_failure() is not None:  # crochet's ReactorStopped
+            _stranded.append(self)
             raise RuntimeError(STOPPED)
         value, error = self._outcome
         error = error or self._failed
@@ -133,6 +169,7 @@ class AwaitingCell:
     def _begin(self) -> Deferred[None]:
         self._context.run(_numbers.carry, self.numbers)
         ended, self._cancel = self._reactor.drive(self._body(), self._context)
+        ended.addCallback(lambda _: self._failure_of_job())
         if self._reason is not None:
             self._cancel()
         return ended
@@ -140,10 +177,16 @@ class AwaitingCell:
     async def _body(self) -> None:
         """Run the code; nothing leaves this: a SystemExit would end the reactor's loop."""
         try:
-            self._outcome = await self._code(self), None
+            self._door = Interruptible(self._code(self))
+            self._outcome = await self._door, None
         except BaseException as error:
             self._reactor.explain(error)
             self._outcome = None, self._because(error) if _is_cancellation(error) else error
+
+    def _failure_of_job(self) -> Failure | None:
+        """What a cell that was given up came to in the end, if it failed."""
+        error = self._outcome[1]
+        return Failure(error) if self.given_up and error is not None else None
 
     def fail(self, error: BaseException) -> None:
         """Have `result` raise what would change if it left a coroutine.  In the reactor thread."""
@@ -157,7 +200,7 @@ class AwaitingCell:
             asyncio.CancelledError: the cell was given up, so no statement follows.
         """
         if self.given_up:
-            raise CancelledError(GIVEN_UP)
+            raise CancelledError
 
     def _because(self, cancelled: BaseException) -> BaseException:
         """What ended the code, with the traceback of the cancellation that it caused."""
@@ -167,10 +210,16 @@ class AwaitingCell:
 
     def _end_because(self, reason: BaseException) -> None:
         self._reason = reason
+        if self._door is not None and isinstance(reason, KeyboardInterrupt):
+            self._door.instead = reason
         if self._cancel is not None:
             self._cancel()
 
     # ---- what the home calls
+
+    def begin(self) -> None:
+        """See `_home.Waits`."""
+        self._eventual = self._reactor.run(self._begin)
 
     def when_done(self, call: Callable[[], object]) -> None:
         """See `_home.Waits`."""
@@ -178,18 +227,22 @@ class AwaitingCell:
         self._abandoned.append(call)
         self._eventual.when_done(call)
 
-    @property
-    def seconds_left(self) -> float | None:
-        """See `_home.Waits`."""
+    def look(self) -> float:
+        """See `_home.Waits`: the time limit, and whether the reactor answers."""
+        self._pulse.look()
         if self._deadline is None or self.given_up:
-            return None
-        return max(0.0, self._deadline - monotonic())
+            return LOOK
+        left = self._deadline - monotonic()
+        if left <= 0:
+            self._strike()
+            left = _GRACE
+        return min(left, LOOK)
 
     def interrupt(self) -> None:
         """Cancel what is awaited; the second time, stop waiting for it."""
         self._end(KeyboardInterrupt())
 
-    def strike(self) -> None:
+    def _strike(self) -> None:
         """Cancel what is awaited: the time is up; a second later, stop waiting for it."""
         assert self._timeout is not None
         self._deadline = monotonic() + _GRACE
@@ -198,20 +251,30 @@ class AwaitingCell:
     def _end(self, reason: BaseException) -> None:
         if self._reason is None:
             self._reason = reason
-            self._reactor.call(self._end_because, reason)
+            # What a canceller prints belongs to the cell.
+            self._reactor.call(self._context.copy().run, self._end_because, reason)
+            self._pulse.free()
         elif not self.given_up:
-            reason.add_note(GIVEN_UP)
-            self._reason = reason
-            self.given_up = True
-            for call in self._abandoned:
-                call()
+            self._give_up(reason)
+
+    def _give_up(self, reason: BaseException) -> None:
+        """Stop waiting; the work goes on as a job."""
+        assert self._eventual is not None
+        job = Job(None, self.numbers.cell, self.cell.title)
+        job.numbers = self.numbers
+        jobs.add(job, self._eventual)
+        reason.add_note(self._pulse.stuck_at() or GIVEN_UP.format(number=job.number))
+        self._reason = reason
+        self.given_up = True
+        for call in self._abandoned:
+            call()
 
 
 def _is_cancellation(error: BaseException) -> bool:
     """Whether something was cancelled, seen through what `gatherResults` makes of it."""
     if isinstance(error, FirstError):
         return error.subFailure.check(TwistedCancelledError) is not None
-    return isinstance(error, (CancelledError, TwistedCancelledError))
+    return isinstance(error, (CancelledError, TwistedCancelledError, Break))
 
 
 # ---- what code in the reactor thread calls

@@ -671,6 +671,7 @@ def attach(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
         loop,
         {
             "create_future": partial(BridgedFuture, loop=loop),
+            "create_server": _create_server(loop),
             "set_task_factory": factory.use,
             "get_task_factory": factory.used,
         },
@@ -682,6 +683,20 @@ def attach(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
             loop.set_task_factory(factory.used())
 
     return undo
+
+
+def _create_server(loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:
+    """`loop.create_server`, which awaits `asyncio.gather`, for whoever drives the coroutine."""
+    original = loop.create_server
+
+    async def create_server(*args: Any, **kwargs: Any) -> asyncio.AbstractServer:
+        coro: Any = original(*args, **kwargs)
+        if driven_by_twisted(sys._getframe()):
+            coro = loop.create_task(coro)
+        server: asyncio.AbstractServer = await coro
+        return server
+
+    return create_server
 
 
 class _TaskFactory:
@@ -747,15 +762,16 @@ def _refuse_without_task(frame: FrameType | None, users: dict[CodeType, str]) ->
     Raises:
         RuntimeError: says to use `asyncio.create_task`.
     """
-    what = None
+    what, caller, each = None, None, frame
     for _ in range(3):
-        if frame is None:
+        if each is None:
             break
-        what = users.get(frame.f_code, what)
-        frame = frame.f_back
+        if each.f_code in users:
+            what, caller = users[each.f_code], each.f_back
+        each = each.f_back
     if what is None or not driven_by_twisted(frame):
         return
-    if what == "asyncio.gather" and not _awaits_call(frame):
+    if what == "asyncio.gather" and not _awaits_call(caller):
         return  # Deferred.fromFuture(asyncio.gather(...)) needs no task
     raise RuntimeError(NEEDS_TASK.format(what=what))
 
@@ -764,9 +780,8 @@ def _awaits_call(frame: FrameType | None) -> bool:
     """Whether ``frame`` awaits what it is calling, as in ``await f()``."""
     if frame is None:
         return False
-    instructions = iter(dis.get_instructions(frame.f_code))
-    calling = any(one.offset == frame.f_lasti for one in instructions)
-    return calling and next(instructions).opname == "GET_AWAITABLE"
+    after = (one for one in dis.get_instructions(frame.f_code) if one.offset > frame.f_lasti)
+    return next(after).opname == "GET_AWAITABLE"
 
 
 def driven_by_twisted(frame: FrameType | None) -> bool:

@@ -14,10 +14,10 @@ from twisted.internet.defer import Deferred
 
 from twisted_ipython._display import Report, duration
 from twisted_ipython._eventual import EventualResult
-from twisted_ipython._inspect import Label, ask, jobs_table, overview, stack_table, tasks
+from twisted_ipython._inspect import ask, jobs_table, overview, stack_table, tasks
 from twisted_ipython._jobs import THREAD_GOES_ON, Job, jobs
 from twisted_ipython._reactor import ReactorThread
-from twisted_ipython._stack import Place
+from twisted_ipython._stack import labels_of
 
 __all__ = ["COMMANDS", "command", "waiting", "waits"]
 
@@ -47,11 +47,11 @@ def command(shell: InteractiveShell, thread: ReactorThread, line: str) -> None:
     """
     match line.split():
         case []:
-            _show(shell, overview(thread, _label(shell)))
+            _show(shell, overview(thread, labels_of(shell)))
         case ["jobs"]:
-            _show(shell, Report(jobs_table(_label(shell))))
+            _show(shell, Report(jobs_table(labels_of(shell))))
         case ["stack"]:
-            _show(shell, Report(stack_table(thread, _label(shell))))
+            _show(shell, Report(stack_table(thread, labels_of(shell))))
         case ["cancel", *words] if words:
             _cancel(thread, words)
         case [word, *_]:
@@ -63,16 +63,6 @@ def _show(shell: InteractiveShell, report: Report) -> None:
     assert shell.display_formatter is not None
     data, metadata = shell.display_formatter.format(report)
     shell.display_pub.publish(data=data, metadata=metadata)
-
-
-def _label(shell: InteractiveShell) -> Label:
-    """How this shell writes a place in the code: cells by their numbers."""
-
-    def label(place: Place) -> str:
-        name = shell.compile.format_code_name(place.file)
-        return f"{' '.join(name) if name else place.file}, line {place.line}"
-
-    return label
 
 
 # ---- cancel

@@ -33,18 +33,17 @@ AWAITS_MORE: Final = (
 class Waits(Protocol):
     """What a home waits for."""
 
+    def begin(self) -> None:
+        """Start it; the home's thread, in which a Ctrl-C is one for it from now on."""
+
     def when_done(self, call: Callable[[], object]) -> None:
         """Call ``call`` once it is done; any thread."""
 
     def interrupt(self) -> None:
         """Take one Ctrl-C; the home's thread."""
 
-    @property
-    def seconds_left(self) -> float | None:
-        """Seconds until `strike`, or None for never."""
-
-    def strike(self) -> None:
-        """The time is up; the home's thread."""
+    def look(self) -> float:
+        """Look after the work; gives the seconds until the next look.  The home's thread."""
 
 
 class Home(Protocol):
@@ -80,10 +79,11 @@ class LoopHome:
     async def wait(self, cell: Waits) -> None:
         """See `Home`.  A cancellation of the waiting task counts as an interrupt."""
         done = asyncio.Event()
-        cell.when_done(lambda: self._loop.call_soon_threadsafe(done.set))
-        self._interrupts = _Interrupts(cell, self._wake)
+        self._interrupts = _Interrupts(cell, self._loop.call_soon_threadsafe)
         try:
             with self._interrupts, _Clock(self._loop, cell):
+                cell.begin()
+                cell.when_done(lambda: self._loop.call_soon_threadsafe(done.set))
                 while not done.is_set():
                     try:
                         await done.wait()
@@ -92,12 +92,9 @@ class LoopHome:
         finally:
             self._interrupts = None
 
-    def _wake(self) -> None:
-        self._loop.call_soon_threadsafe(lambda: None)
-
 
 class _Clock:
-    """Strikes for a cell in a loop, as often as the cell sets a limit."""
+    """Has a cell look after its work, in a loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, cell: Waits) -> None:
         self._loop = loop
@@ -105,17 +102,11 @@ class _Clock:
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> None:
-        left = self._cell.seconds_left
-        if left is not None:
-            self._timer = self._loop.call_later(left, self._strike)
+        self._timer = self._loop.call_later(self._cell.look(), self.__enter__)
 
     def __exit__(self, *_: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
-
-    def _strike(self) -> None:
-        self._cell.strike()
-        self.__enter__()
 
 
 class BlockingHome:
@@ -135,15 +126,15 @@ class BlockingHome:
 
     def _serve(self, cell: Waits) -> None:
         done: list[bool] = []
-        cell.when_done(lambda: self._calls.put(lambda: done.append(True)))
-        with _Interrupts(cell, lambda: None) as interrupts:
+        with _Interrupts(cell, self._calls.put) as interrupts:
+            cell.begin()
+            cell.when_done(lambda: self._calls.put(lambda: done.append(True)))
             while not done:
                 try:
-                    function = self._calls.get(timeout=cell.seconds_left)
+                    function = self._calls.get(timeout=cell.look())
                 except Empty:
-                    cell.strike()
-                else:
-                    interrupts.run(function)
+                    continue
+                interrupts.run(function)
 
 
 class _Interrupts:
@@ -154,9 +145,9 @@ class _Interrupts:
     KeyboardInterrupt instead, as it would be in a plain cell.
     """
 
-    def __init__(self, cell: Waits, wake: Callable[[], object]) -> None:
+    def __init__(self, cell: Waits, post: Callable[[Callable[[], object]], object]) -> None:
         self._cell = cell
-        self._wake = wake
+        self._post = post
         self._busy = False
         self._before: Any = None
 
@@ -187,8 +178,9 @@ class _Interrupts:
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
         if self._busy:
             signal.default_int_handler(number, frame)
-        self._cell.interrupt()
-        self._wake()
+        # A handler runs between any two lines of the main thread's: the interrupt
+        # is taken where that thread waits, which this also wakes.
+        self._post(self._cell.interrupt)
 
 
 class _Block:

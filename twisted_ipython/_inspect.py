@@ -29,7 +29,7 @@ from twisted_ipython._display import Report, Table, duration
 from twisted_ipython._jobs import Job, jobs
 from twisted_ipython._reactor import ReactorThread
 
-__all__ = ["Label", "ask", "jobs_table", "living", "overview", "stack_table", "tasks"]
+__all__ = ["ask", "jobs_table", "living", "overview", "stack_table", "tasks"]
 
 _T = TypeVar("_T")
 
@@ -37,7 +37,6 @@ _HERE: Final = str(Path(__file__).parent)
 # Seconds that a reactor gets to answer.
 _BOUND: Final = 0.8
 
-Label = Callable[[_stack.Place], str]
 """How to write a place in the code."""
 
 
@@ -72,7 +71,7 @@ def living(kind: type[_T]) -> Iterator[_T]:
             yield one
 
 
-def overview(thread: ReactorThread, label: Label) -> Report:
+def overview(thread: ReactorThread, label: _stack.Label) -> Report:
     """
     Everything about the reactor; or, if it does not answer, where it is stuck.  Any thread.
 
@@ -106,7 +105,7 @@ def _thread_name(ident: int) -> str:
     return names[0] if names else "gone"
 
 
-def _tables(thread: ReactorThread, label: Label) -> list[Table]:
+def _tables(thread: ReactorThread, label: _stack.Label) -> list[Table]:
     """The tables that only the reactor thread can make; those without rows are left out."""
     tables = [
         jobs_table(label),
@@ -122,13 +121,13 @@ def _tables(thread: ReactorThread, label: Label) -> list[Table]:
 # ---- jobs and tasks
 
 
-def jobs_table(label: Label) -> Table:
+def jobs_table(label: _stack.Label) -> Table:
     """All jobs.  Any thread."""
     headings = ("job", "name", "cell", "code", "state", "age", "waits at")
     return Table("Jobs", headings, [_job_row(job, label) for job in jobs.all()])
 
 
-def _job_row(job: Job, label: Label) -> tuple[object, ...]:
+def _job_row(job: Job, label: _stack.Label) -> tuple[object, ...]:
     place = job.waits_at
     age = duration(job.seconds)
     where = "" if place is None else label(place)
@@ -150,12 +149,12 @@ def _is_ours(task: asyncio.Task[Any]) -> bool:
     return code is not None and code.co_filename.startswith(_HERE)
 
 
-def _tasks_table(thread: ReactorThread, label: Label) -> Table:
+def _tasks_table(thread: ReactorThread, label: _stack.Label) -> Table:
     headings = ("task", "coroutine", "cell", "waits at")
     return Table("Tasks", headings, [_task_row(task, label) for task in tasks(thread)])
 
 
-def _task_row(task: asyncio.Task[Any], label: Label) -> tuple[object, ...]:
+def _task_row(task: asyncio.Task[Any], label: _stack.Label) -> tuple[object, ...]:
     coro = task.get_coro()
     cell = _numbers.numbers_in(getattr(coro, "_context", None)).cell
     place = _stack.waits_at(coro)
@@ -262,7 +261,7 @@ def _pool_table(reactor: Any) -> Table:
     return Table("Thread pool", (), rows)
 
 
-def stack_table(thread: ReactorThread, label: Label) -> Table:
+def stack_table(thread: ReactorThread, label: _stack.Label) -> Table:
     """Where the reactor thread is right now, the user's frames first.  Any thread."""
     places = _stack.of_thread(thread.ident)
     rows: Iterable[_stack.Place] = sorted(places, key=lambda place: not place.users)

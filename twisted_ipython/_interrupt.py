@@ -39,11 +39,22 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic, sleep
-from typing import Final
+from typing import Final, Protocol
 
 from twisted_ipython import _stack
 
-__all__ = ["Break", "break_until", "resuming", "throw"]
+__all__ = ["Break", "Pulse", "break_until", "resuming", "throw"]
+
+SILENT: Final = "The reactor has not answered for {seconds:g} s; it is at {place}"
+STUCK: Final = (
+    "The reactor thread is stuck at {place}, in code that cannot be broken. The cell was given up;"
+    " restart the kernel if that code does not return."
+)
+# Seconds without an answer after which a waiting cell says so.
+_SILENCE: Final = 5.0
+# Seconds that a reactor gets to answer before what holds it is broken, and for how long.
+_PATIENCE: Final = 0.1
+_BOUND: Final = 2.0
 
 # Seconds that a throw gets to be raised before it is taken back.
 _DELIVERY: Final = 0.05
@@ -51,6 +62,15 @@ _DELIVERY: Final = 0.05
 _LOOK: Final = 0.002
 # Modules in whose frames an exception between two lines would do harm.
 _FRAGILE: Final = ("asyncio", "twisted.internet", "twisted.python", "crochet", "twisted_ipython")
+
+
+class Reached(Protocol):
+    """What is needed of the reactor thread."""
+
+    ident: int
+
+    def call(self, function: Callable[..., object], *args: object) -> None:
+        """Call ``function`` in the reactor thread soon."""
 
 
 class Break(BaseException):
@@ -71,6 +91,9 @@ def throw(ident: int) -> bool:
         def __init__(self) -> None:
             raised.set()
 
+    # What a log or a traceback calls it is what the user did.
+    Thrown.__name__ = Thrown.__qualname__ = "KeyboardInterrupt"
+    Thrown.__module__ = "builtins"
     with _alone():
         if not _may_throw(ident):
             return False
@@ -145,3 +168,58 @@ def resuming(loop: asyncio.AbstractEventLoop) -> None:
                 continue
 
     loop.run_forever = run  # type: ignore[method-assign]  # on this one instance
+
+
+class Pulse:
+    """
+    Whether the reactor turns, for somebody who waits for it.
+
+    Args:
+        thread: the reactor thread.
+        label: how to write where it is.
+    """
+
+    def __init__(self, thread: Reached, label: _stack.Label) -> None:
+        self._thread = thread
+        self._label = label
+        self._looks = 0
+        self._asked: float | None = None
+        self._said = False
+
+    def look(self) -> None:
+        """Ask; say once that there has been no answer for `_SILENCE` seconds.  The home thread."""
+        self._looks += 1
+        if self._looks == 1:
+            return  # most waits end before the second look
+        if self._asked is None:
+            self._ask()
+        elif monotonic() - self._asked > _SILENCE and not self._said:
+            self._said = True
+            print(SILENT.format(seconds=_SILENCE, place=self._place()), file=sys.stderr)
+
+    def free(self) -> None:
+        """Break what holds the reactor, if anything does.  Any thread but the reactor's."""
+        self._asked = None
+        self._ask()
+        threading.Thread(target=self._free, name="twisted_ipython break", daemon=True).start()
+
+    def stuck_at(self) -> str | None:
+        """Where the reactor is stuck, in a sentence; None if it turns.  Any other thread."""
+        if self._asked is None:
+            return None
+        return STUCK.format(place=self._place())
+
+    def _ask(self) -> None:
+        self._asked = monotonic()
+        self._thread.call(self._answer)
+
+    def _answer(self) -> None:
+        self._asked = None
+
+    def _free(self) -> None:
+        break_until(self._thread.ident, lambda: self._asked is None, _PATIENCE, _BOUND)
+
+    def _place(self) -> str:
+        places = _stack.of_thread(self._thread.ident)
+        place = next((place for place in places if place.users), places[0] if places else None)
+        return "an unknown place" if place is None else self._label(place)

@@ -12,11 +12,11 @@ import itertools
 import weakref
 from collections import deque
 from collections.abc import Callable
-from contextvars import copy_context
+from contextvars import Context
 from time import time
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThreadPool
 
 from twisted_ipython import _loops, _numbers
@@ -152,6 +152,13 @@ class Jobs:
 jobs: Final = Jobs()
 
 
+def first_line(cell: str) -> str:
+    """The first line of code, or of what there is."""
+    lines = [line.strip() for line in cell.splitlines() if line.strip()]
+    code = (line for line in lines if not line.startswith("#"))
+    return next(code, lines[0] if lines else "")
+
+
 def pending_lines() -> list[str]:
     """What goes on when the extension is unloaded: a line for each pending job."""
     return [
@@ -160,21 +167,17 @@ def pending_lines() -> list[str]:
 
 
 def start_job(
-    thread: ReactorThread,
-    job: Job,
-    function: Callable[[], Any],
-    kind: Kind,
-    after: Callable[[], Deferred[Any]] | None = None,
+    thread: ReactorThread, job: Job, function: Callable[[], Any], kind: Kind, context: Context
 ) -> EventualResult:
     """
-    Run a cell's function in the reactor thread, in a copy of the caller's context.
+    Run a cell's function in the reactor thread.
 
     Args:
         thread: the reactor thread.
         job: the job that it is.
         function: the cell as a function.
         kind: how to drive it.
-        after: gives, in the reactor thread, a Deferred to wait for first.
+        context: to run it in; it will carry the job's numbers.
 
     Returns:
         what will come of it.
@@ -182,12 +185,9 @@ def start_job(
     Raises:
         RuntimeError: the reactor was stopped.
     """
-    context = copy_context()
     context.run(_numbers.carry, job.numbers)
-    # Taken out when it is called: a failure's frames keep what they see alive.
-    first = [] if after is None else [after]
 
-    def work(_: object = None) -> Any:
+    def begin() -> Any:
         if job.in_thread:
             reactor = thread.reactor
             return deferToThreadPool(reactor, reactor.getThreadPool(), context.run, function)
@@ -196,9 +196,6 @@ def start_job(
         if kind is Kind.GENERATOR:
             return context.run(inlineCallbacks(lambda: job.follow(function())))
         return context.run(function)
-
-    def begin() -> Any:
-        return context.run(first.pop()).addCallback(work) if first else work()
 
     result = thread.run(begin)
     jobs.add(job, result)

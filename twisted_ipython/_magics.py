@@ -10,8 +10,8 @@ from __future__ import annotations
 import keyword
 import unicodedata
 from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 from IPython.core import magic_arguments
@@ -24,7 +24,7 @@ from twisted_ipython._autoawait import AutoAwait
 from twisted_ipython._awaiting import AwaitingCell
 from twisted_ipython._eventual import EventualResult
 from twisted_ipython._home import BlockingHome, run_blocking
-from twisted_ipython._jobs import Job, start_job
+from twisted_ipython._jobs import Job, first_line, start_job
 from twisted_ipython._language import await_magics
 from twisted_ipython._reactor import start
 from twisted_ipython._settings import SettingError, Settings
@@ -205,9 +205,10 @@ class TwistedMagics(Settings, Magics):
             Out[3]: 'later'
         """
         run = self.options(line)
-        result = self.begin(run, cell)
-        if run.wait:
-            return self._wait_for(value_of(result))
+        begin = self.prepare(run, cell)
+        if run.waits:
+            return self._wait_for(self.finish(run, begin))
+        result = begin()
         return None if run.name else result
 
     def options(self, line: str) -> RunOptions:
@@ -226,25 +227,43 @@ class TwistedMagics(Settings, Magics):
             raise UsageError(REPLACE_WHAT)
         return RunOptions(line, name, args.wait, args.replace, args.thread, getattr(args, "global"))
 
-    def begin(self, run: RunOptions, cell: str) -> EventualResult:
-        """Start the cell as a job, and bind its name."""
+    def prepare(self, run: RunOptions, cell: str) -> Callable[[], EventualResult]:
+        """
+        Compile the cell.
+
+        Returns:
+            what starts it as a job and binds its name.  Any thread.
+
+        Raises:
+            SyntaxError: it does not compile; to be shown without a traceback.
+        """
         try:
             function = self._compile(run, cell)
         except SyntaxError as error:
             raise of_cell(error) from None
         number = self.shell.displayhook.prompt_count
-        job = Job(run.name, number, _first_line(cell), in_thread=run.in_thread)
         names = self.shell.user_ns
-        thread = start()
-        after = None
+        bound = function.bind(names)
+        context = copy_context()
+
+        def begin() -> EventualResult:
+            job = Job(run.name, number, first_line(cell), in_thread=run.in_thread)
+            result = start_job(start(), job, bound, function.kind, context)
+            if run.name is not None:
+                names[run.name] = result
+            return result
+
+        return begin
+
+    async def finish(self, run: RunOptions, begin: Callable[[], EventualResult]) -> Any:
+        """Stop what is replaced, begin, and wait if that is asked.  In the reactor thread."""
+        names = self.shell.user_ns
         if run.replace and run.name is not None and run.name in names:
             from twisted_ipython._replace import stop
 
-            after = partial(stop, thread, run.name, names[run.name])
-        result = start_job(thread, job, function.bind(names), function.kind, after)
-        if run.name is not None:
-            names[run.name] = result
-        return result
+            await stop(start(), run.name, names[run.name])
+        result = begin()
+        return await result if run.wait else None
 
     def _wait_for(self, coro: Coroutine[Any, Any, Any]) -> Any:
         """Wait as an awaiting cell does, but blocking: for shells that do not await."""
@@ -325,17 +344,10 @@ class RunOptions:
     in_thread: bool
     as_script: bool
 
-
-async def value_of(result: EventualResult) -> Any:
-    """What an EventualResult gives; in the reactor thread."""
-    return await result
-
-
-def _first_line(cell: str) -> str:
-    """The first line of code, or of what there is."""
-    lines = [line.strip() for line in cell.splitlines() if line.strip()]
-    code = (line for line in lines if not line.startswith("#"))
-    return next(code, lines[0] if lines else "")
+    @property
+    def waits(self) -> bool:
+        """Whether the cell has to wait for something."""
+        return self.wait or self.replace
 
 
 _CALL: Final = f"get_ipython().run_cell_magic('{TwistedMagics.run_in_reactor.__name__}', "

@@ -46,7 +46,7 @@ from twisted.internet.threads import blockingCallFromThread
 from twisted.python import threadable
 from twisted.python.failure import Failure
 
-from twisted_ipython import _bridge, _loops, _timers
+from twisted_ipython import _bridge, _interrupt, _loops, _timers
 from twisted_ipython._eventual import EventualResult, adopt
 from twisted_ipython._instance import override
 
@@ -74,6 +74,10 @@ NO_ASYNCIO: Final = (
     " twisted.conch.manhole does that), and it has no asyncio loop: Deferreds can be awaited,"
     " asyncio objects cannot. To have both, restart and load twisted_ipython first."
 )
+
+
+# What asyncio says where no loop runs; the second is what Queue, Event and the like say.
+_WITHOUT_LOOP: Final = ("event loop", "'NoneType' object has no attribute 'create_future'")
 
 
 class ReactorThread:
@@ -109,7 +113,9 @@ class ReactorThread:
 
     def explain(self, error: BaseException) -> None:
         """Add a line to an exception that the lack of an asyncio loop caused."""
-        missing = isinstance(error, RuntimeError) and "event loop" in str(error)
+        missing = isinstance(error, (RuntimeError, AttributeError)) and any(
+            text in str(error) for text in _WITHOUT_LOOP
+        )
         if self.loop is None and missing and str(error) != self.refusal:
             error.add_note(self.refusal)
 
@@ -152,7 +158,8 @@ class ReactorThread:
             deferred = context.run(ensureDeferred, guarded)
             return deferred, deferred.cancel
         task = self.loop.create_task(coro, context=context)
-        ended: Deferred[None] = Deferred()
+        ended = _Ending()
+        ended.stop = task.cancel
         task.add_done_callback(lambda _: ended.callback(None))
         return ended, task.cancel
 
@@ -310,7 +317,9 @@ def _install() -> None:
     from twisted.internet.asyncioreactor import AsyncioSelectorReactor
     from twisted.internet.main import installReactor
 
-    installReactor(AsyncioSelectorReactor(asyncio.SelectorEventLoop()))
+    loop = asyncio.SelectorEventLoop()
+    _interrupt.resuming(loop)
+    installReactor(AsyncioSelectorReactor(loop))
 
 
 def _in_daemon_thread(function: Callable[[], object]) -> None:

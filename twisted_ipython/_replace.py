@@ -84,11 +84,16 @@ def _what(held: object) -> str:
 def _bounded(thread: ReactorThread, name: str, held: Any, way: _Way) -> _Steps:
     """Stop one thing, or say why it did not stop."""
     try:
-        yield maybeDeferred(way, thread, held).addTimeout(_PATIENCE, thread.reactor)
+        stopped = maybeDeferred(way, thread, held)
+        yield stopped.addTimeout(_PATIENCE, thread.reactor, _too_long)
     except (CancelledError, asyncio.CancelledError):
         raise
     except Exception as error:
         print(NOT_STOPPED.format(name=name, what=_what(held), why=failure_line(error)))
+
+
+def _too_long(_: object, seconds: float) -> None:
+    raise TimeoutError(f"it takes more than {seconds:g} s")
 
 
 def _stop_result(_: ReactorThread, held: EventualResult) -> Deferred[None] | None:

@@ -10,12 +10,22 @@ import linecache
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final
 
-__all__ = ["Place", "is_users", "of_coroutine", "of_thread", "waits_at"]
+__all__ = [
+    "Label",
+    "Place",
+    "frames_of_coroutine",
+    "in_files",
+    "is_users",
+    "labels_of",
+    "of_coroutine",
+    "of_thread",
+    "waits_at",
+]
 
 
 def _libraries() -> tuple[str, ...]:
@@ -50,6 +60,25 @@ class Place:
         return linecache.getline(self.file, self.line).strip()
 
 
+# How to write a place.
+Label = Callable[[Place], str]
+
+
+def in_files(place: Place) -> str:
+    """A place by its file."""
+    return f"{place.file}, line {place.line}"
+
+
+def labels_of(shell: Any) -> Label:
+    """How a shell writes places: those in cells by the cells' numbers."""
+
+    def label(place: Place) -> str:
+        name = shell.compile.format_code_name(place.file)
+        return f"{' '.join(name)}, line {place.line}" if name else in_files(place)
+
+    return label
+
+
 def is_users(frame: FrameType) -> bool:
     """Whether the code of ``frame`` is the user's, no library's and not ours."""
     file = frame.f_code.co_filename
@@ -78,7 +107,7 @@ def of_thread(ident: int) -> list[Place]:
 
 def of_coroutine(coro: Any) -> list[Place]:
     """What a suspended coroutine, or generator, waits in: the innermost await first."""
-    places = [_place(frame) for frame in _awaits(coro) if not _is_ours(frame)]
+    places = [_place(frame) for frame in frames_of_coroutine(coro) if not _is_ours(frame)]
     return places[::-1]
 
 
@@ -89,7 +118,7 @@ def waits_at(coro: Any) -> Place | None:
     return next(iter(users or places), None)
 
 
-def _awaits(coro: Any) -> Iterator[FrameType]:
+def frames_of_coroutine(coro: Any) -> Iterator[FrameType]:
     """The frames of a coroutine and of what it awaits, the outermost first."""
     for _ in range(1000):  # an await chain is never this deep: it may change while it is read
         frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)

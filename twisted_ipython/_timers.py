@@ -57,7 +57,7 @@ class _Timers:
         self._calls: set[_LoopCall] = set()
 
     def call_later(
-        self, delay: float, callable: Callable[..., Any], *args: Any, **kwargs: Any
+        self, /, delay: float, callable: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> DelayedCall:
         """``reactor.callLater``; runs in the reactor thread."""
         reactor = self._reactor

@@ -30,7 +30,7 @@ def awaited(magics: TwistedMagics) -> Awaited:
 
 
 class _RunAndWait:
-    """`%%run_in_reactor --wait`."""
+    """`%%run_in_reactor` with ``--wait`` or ``--replace``."""
 
     def __init__(self, magics: TwistedMagics) -> None:
         self._magics = magics
@@ -38,15 +38,16 @@ class _RunAndWait:
     def awaits(self, line: str, cell: str | None) -> bool:
         """See `_awaited_magics.AwaitedMagic`."""
         try:
-            return cell is not None and self._magics.options(line).wait
+            return cell is not None and self._magics.options(line).waits
         except UsageError:
             return False  # the magic itself says what is wrong
 
     async def run(self, line: str, cell: str | None) -> Any:
         """See `_awaited_magics.AwaitedMagic`."""
         magics = self._magics
-        result = await at_home(lambda: magics.begin(magics.options(line), cell or ""))
-        return await result
+        run = magics.options(line)
+        begin = await at_home(lambda: magics.prepare(run, cell or ""))
+        return await magics.finish(run, begin)
 
 
 class _WaitForJob:

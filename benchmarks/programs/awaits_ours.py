@@ -14,11 +14,17 @@ from serving import serve
 from twisted_ipython import runner
 
 
-async def _measured() -> dict[str, float]:
-    from awaits import seconds  # which imports the reactor
+async def _nothing() -> None:
+    """Start the reactor thread."""
 
-    return await seconds(sys.argv[1:])
+
+def main() -> None:
+    """Answer, once our reactor is the one that is installed."""
+    runner(_nothing())
+    from awaits import seconds
+
+    serve(lambda: runner(seconds(sys.argv[1:])))
 
 
 if __name__ == "__main__":
-    serve(lambda: runner(_measured()))
+    main()
