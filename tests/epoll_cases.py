@@ -180,9 +180,16 @@ ASYNCIO: list[Callable[[], Any]] = [
     lambda: asyncio.to_thread(int),
     lambda: asyncio.Queue[Any]().get(),
     lambda: asyncio.Event().wait(),
-    lambda: asyncio.wait_for(asyncio.sleep(0), 1),
-    lambda: _forwards(asyncio.new_event_loop().create_future()),
+    lambda: asyncio.wait_for(Deferred(), 1),
+    lambda: _future_of_a_closed_loop(),
 ]
+
+
+async def _future_of_a_closed_loop() -> None:
+    loop = asyncio.new_event_loop()
+    future = loop.create_future()
+    loop.close()
+    await future
 
 
 @pytest.mark.parametrize("make", ASYNCIO)

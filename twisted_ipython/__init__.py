@@ -3,19 +3,36 @@ Twisted in IPython and Jupyter: top-level ``await`` in a reactor thread of croch
 
 The map.  A cell flows from top to bottom; a module imports only modules below it.
 
-    _extension   hangs the pieces on one shell, and takes them off    home thread
-    _magics      %autoawait, %%run_in_reactor, %twisted_config        home thread
-    _jobs        cells in the background                              both
-    _cell        a cell's text becomes a function (pure)              any
-    _autoawait   the cut through IPython's cell; the runner           home thread
-    _awaiting    an awaiting cell, in both threads; in_main_thread    both
-    _home        how the thread that a cell was typed in waits        home thread
-    _language    a cell's statements, made ready to be sent (pure)    any
-    _traceback   tracebacks with the user's frames only (pure)        any
-    _reactor     the reactor thread: choose, start, reach, end        both
-    _timers      Twisted's timers on asyncio's heap                   reactor thread
-    _bridge      one coroutine awaits Deferreds and asyncio objects   reactor thread
-    _eventual    crochet's EventualResult, awaitable                  any
+    _extension       hangs the pieces on one shell, and takes them off     home thread
+    _complete        Tab after our magics                                  home thread
+    _waits           magics that wait, as awaiting cells                   both
+    _timing          %time and %timeit of code that awaits                 both
+    _magics          %autoawait, %%run_in_reactor, %reactor, settings      home thread
+    _settings        the traits, and %twisted_config                       home thread
+    _control         what %reactor does                                    both
+    _replace         what a name held is stopped, to be made again         both
+    _inspect         the tables of %reactor                                reactor thread
+    _autoawait       the cut through IPython's cell; the runner            home thread
+    _awaited_magics  magics whose code awaits make a cell that awaits      home thread
+    _language        a cell's statements, made ready to be sent (pure)     any
+    _awaiting        an awaiting cell, in both threads; in_main_thread     both
+    _home            how the thread that a cell was typed in waits         home thread
+    _failures        failures in the background, shown in their cell       both
+    _traceback       tracebacks with the user's frames only (pure)         any
+    _jobs            cells in the background                               both
+    _cell            a cell's text becomes a function (pure)               any
+    _reactor         the reactor thread: choose, start, reach, end         both
+    _interruptible   another exception in place of CancelledError          reactor thread
+    _interrupt       breaks code that holds the reactor thread             home thread
+    _pool            threads that do not keep the process                  any
+    _timers          Twisted's timers on asyncio's heap                    reactor thread
+    _bridge          one coroutine awaits Deferreds and asyncio objects    reactor thread
+    _loops           LoopingCalls, and who started them                    reactor thread
+    _eventual        crochet's EventualResult, awaitable                   any
+    _display         how a result shows itself (pure)                      any
+    _stack           where code stands, the user's frames first            any
+    _numbers         the number of a cell's work, in its context           any
+    _instance        methods set on one instance, and taken off            any
 
 The *home thread* is the one that a cell was typed in: the main thread, or that
 of a subshell.  ``async_runner`` and ``config`` hold names of version 2.

@@ -164,7 +164,8 @@ class AutoAwait:
         `InteractiveShell.run_code`, with an awaiting statement sent off by itself.
 
         That is for the rest of a cell whose earlier statement switched
-        awaiting on: IPython was running it by then.
+        awaiting on: IPython was running it by then.  Magics and commands inside
+        of such a statement run in the reactor thread too.
         """
         if not async_ or code_obj in _WAIT.values() or not self._active():
             return await self._run_code(code_obj, result, async_=async_)

@@ -7,13 +7,12 @@ from collections.abc import Coroutine, Mapping
 from math import isfinite
 from typing import Any, Final
 
-import crochet
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from twisted.internet.defer import Deferred
 
 from twisted_ipython._display import Report, duration
-from twisted_ipython._eventual import EventualResult
+from twisted_ipython._eventual import EventualResult, NotInTime
 from twisted_ipython._inspect import ask, jobs_table, overview, stack_table, tasks
 from twisted_ipython._jobs import THREAD_GOES_ON, Job, jobs
 from twisted_ipython._reactor import ReactorThread
@@ -94,7 +93,7 @@ def _named(thread: ReactorThread, words: list[str]) -> list[Job | asyncio.Task[A
 def _tasks_by_name(thread: ReactorThread) -> dict[str, asyncio.Task[Any]]:
     try:
         return ask(thread, lambda: {task.get_name(): task for task in tasks(thread)})
-    except crochet.TimeoutError:
+    except NotInTime:
         raise UsageError(STUCK.format(names=_names({}))) from None
 
 

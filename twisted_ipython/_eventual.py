@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 else:
     _Result = crochet.EventualResult  # generic in its stub only
 
-__all__ = ["EventualResult", "adopt"]
+__all__ = ["EventualResult", "NotInTime", "adopt"]
+
+# What `EventualResult.wait` raises.
+NotInTime = crochet.TimeoutError
 
 _CANCELLATIONS: Final = (CancelledError, asyncio.CancelledError)
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from time import monotonic, time
 from typing import Any, Final, TypeVar
 
-import crochet
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.process import reapProcessHandlers
 from twisted.internet.task import LoopingCall
@@ -26,6 +25,7 @@ from twisted.python.reflect import qual, safe_repr
 
 from twisted_ipython import _numbers, _stack
 from twisted_ipython._display import Report, Table, duration
+from twisted_ipython._eventual import NotInTime
 from twisted_ipython._jobs import Job, jobs
 from twisted_ipython._reactor import ReactorThread
 
@@ -53,22 +53,27 @@ def ask(thread: ReactorThread, question: Callable[[], _T]) -> _T:
     answer = thread.run(lambda: None if late else question())
     try:
         given: _T = answer.wait(_BOUND)
-    except crochet.TimeoutError:
+    except NotInTime:
         late.append(True)
         raise
     return given
 
 
-def living(kind: type[_T]) -> Iterator[_T]:
+def living(*kinds: type[Any]) -> list[Any]:
     """
-    The instances of ``kind`` that exist.  Any thread.
+    The instances of ``kinds`` that exist.  Any thread.
 
     Nothing else knows a connection that is paused, or a child of asyncio's.
     """
-    for one in gc.get_objects():
-        # Not isinstance(): that asks proxies, which may do anything then.
-        if issubclass(type(one), kind):
-            yield one
+    # Neither isinstance(), which asks proxies, nor hashing: a metaclass can refuse either.
+    wanted = {id(kind) for kind in _with_subclasses(kinds)}
+    return [one for one in gc.get_objects() if id(type(one)) in wanted]
+
+
+def _with_subclasses(kinds: Iterable[type[Any]]) -> Iterator[type[Any]]:
+    for kind in kinds:
+        yield kind
+        yield from _with_subclasses(type.__subclasses__(kind))
 
 
 def overview(thread: ReactorThread, label: _stack.Label) -> Report:
@@ -79,10 +84,12 @@ def overview(thread: ReactorThread, label: _stack.Label) -> Report:
         thread: the reactor thread.
         label: how to write a place in the code.
     """
+    # Out of the reactor's way: with millions of objects this takes a while.
+    found = living(Connection, asyncio.Server, asyncio.Transport, BaseSubprocessTransport)
     asked = monotonic()
     try:
-        latency, tables = ask(thread, lambda: (monotonic() - asked, _tables(thread, label)))
-    except crochet.TimeoutError:
+        latency, tables = ask(thread, lambda: (monotonic() - asked, _tables(thread, label, found)))
+    except NotInTime:
         state = f"stuck: no answer within {duration(_BOUND)}"
         return Report(_about(thread, state), jobs_table(label), stack_table(thread, label))
     return Report(_about(thread, f"answers in {duration(latency)}"), *tables)
@@ -111,8 +118,8 @@ def _tables(thread: ReactorThread, label: _stack.Label) -> list[Table]:
         jobs_table(label),
         _tasks_table(thread, label),
         _calls_table(thread.reactor),
-        _sockets_table(thread),
-        _processes_table(thread),
+        _sockets_table(thread, found),
+        _processes_table(thread, found),
         _pool_table(thread.reactor),
     ]
     return [table for table in tables if table.rows]
@@ -185,13 +192,22 @@ def _name(function: Any) -> str:
 _Row = tuple[str, str, str, str]
 
 
-def _sockets_table(thread: ReactorThread) -> Table:
+def _sockets_table(thread: ReactorThread, found: list[Any]) -> Table:
     reactor = thread.reactor
-    paused = [one for one in living(Connection) if one.connected and one.reactor is reactor]
-    found = {id(one): one for one in (*reactor.getReaders(), *reactor.getWriters(), *paused)}
-    rows = [row for row in map(_socket_row, found.values()) if row is not None]
-    rows += [*_asyncio_servers(thread.loop), *_asyncio_connections(thread.loop)]
+    known = [one for one in found if isinstance(one, Connection) and one.connected]
+    ours = {
+        id(one): one
+        for one in (*reactor.getReaders(), *reactor.getWriters(), *known)
+        if getattr(one, "reactor", reactor) is reactor
+    }
+    rows = [row for row in map(_socket_row, ours.values()) if row is not None]
+    rows += [row for one in found if _is_on(one, thread.loop) for row in _asyncio_rows(one)]
     return Table("Ports and connections", ("kind", "address", "peer", "factory"), sorted(rows))
+
+
+def _is_on(one: Any, loop: asyncio.AbstractEventLoop | None) -> bool:
+    """Whether something of asyncio's is on the loop."""
+    return loop is not None and getattr(one, "_loop", None) is loop
 
 
 def _socket_row(one: Any) -> _Row | None:
@@ -207,21 +223,16 @@ def _socket_row(one: Any) -> _Row | None:
     return "connection", here, there, _kind(getattr(protocol, "factory", None) or protocol)
 
 
-def _asyncio_servers(loop: asyncio.AbstractEventLoop | None) -> Iterator[_Row]:
-    for server in living(asyncio.Server):
-        if server.get_loop() is loop:
-            factory = _name(getattr(server, "_protocol_factory", server))
-            for socket in server.sockets:
-                yield "listens (asyncio)", _address(socket.getsockname()), "", factory
-
-
-def _asyncio_connections(loop: asyncio.AbstractEventLoop | None) -> Iterator[_Row]:
-    for one in living(asyncio.Transport):
-        # Not what TLS puts around a transport, nor the pipe of a child process.
-        here = one.get_extra_info("sockname")
-        if getattr(one, "_loop", None) is loop and here and hasattr(one, "_sock_fd"):
-            there = _address(one.get_extra_info("peername"))
-            yield "connection (asyncio)", _address(here), there, _kind(one.get_protocol())
+def _asyncio_rows(one: Any) -> Iterator[_Row]:
+    """A server of asyncio's, or one end of a connection."""
+    if isinstance(one, asyncio.Server):
+        factory = _name(getattr(one, "_protocol_factory", one))
+        for socket in one.sockets:
+            yield "listens (asyncio)", _address(socket.getsockname()), "", factory
+    # Not what TLS puts around a transport, nor the pipe of a child process.
+    elif hasattr(one, "_sock_fd") and not one.is_closing():
+        here, there = one.get_extra_info("sockname"), one.get_extra_info("peername")
+        yield "connection (asyncio)", _address(here), _address(there), _kind(one.get_protocol())
 
 
 def _address(address: Any) -> str:
@@ -238,12 +249,13 @@ def _kind(one: object) -> str:
     return "" if one is None else qual(type(one))
 
 
-def _processes_table(thread: ReactorThread) -> Table:
+def _processes_table(thread: ReactorThread, found: list[Any]) -> Table:
     rows = [(pid, _kind(getattr(one, "proto", one))) for pid, one in reapProcessHandlers.items()]
     rows += [
-        (child.get_pid() or 0, _kind(child.get_protocol()))
-        for child in living(BaseSubprocessTransport)
-        if getattr(child, "_loop", None) is thread.loop and child.get_returncode() is None
+        (one.get_pid(), _kind(one.get_protocol()))
+        for one in found
+        if isinstance(one, BaseSubprocessTransport)
+        if _is_on(one, thread.loop) and one.get_returncode() is None
     ]
     return Table("Child processes", ("pid", "protocol"), rows)
 

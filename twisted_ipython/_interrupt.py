@@ -191,9 +191,10 @@ class Pulse:
         self._looks += 1
         if self._looks == 1:
             return  # most waits end before the second look
-        if self._asked is None:
+        asked = self._asked
+        if asked is None:
             self._ask()
-        elif monotonic() - self._asked > _SILENCE and not self._said:
+        elif monotonic() - asked > _SILENCE and not self._said:
             self._said = True
             print(SILENT.format(seconds=_SILENCE, place=self._place()), file=sys.stderr)
 
@@ -205,7 +206,8 @@ class Pulse:
 
     def stuck_at(self) -> str | None:
         """Where the reactor is stuck, in a sentence; None if it turns.  Any other thread."""
-        if self._asked is None:
+        asked = self._asked
+        if asked is None or monotonic() - asked < _PATIENCE:
             return None
         return STUCK.format(place=self._place())
 

@@ -117,7 +117,7 @@ def _stop_listening(thread: ReactorThread, stop: Callable[[], object]) -> _Steps
     before = _ports(reactor)
     yield maybeDeferred(stop)
     stopped = before - _ports(reactor)
-    for connection in list(living(Server)):
+    for connection in living(Server):
         if connection.server in stopped and connection.connected:
             connection.abortConnection()
     yield deferLater(reactor, 0)  # by then they are closed
@@ -160,7 +160,7 @@ def _cancel_task(thread: ReactorThread, task: asyncio.Future[Any]) -> Deferred[N
 
 def _close_server(thread: ReactorThread, server: asyncio.Server) -> Deferred[None]:
     server.close()
-    for transport in list(living(asyncio.Transport)):
+    for transport in living(asyncio.Transport):
         if getattr(transport, "_server", None) is server:
             transport.abort()
     return thread.deferred(server.wait_closed(), copy_context())
