@@ -112,7 +112,7 @@ def _thread_name(ident: int) -> str:
     return names[0] if names else "gone"
 
 
-def _tables(thread: ReactorThread, label: _stack.Label) -> list[Table]:
+def _tables(thread: ReactorThread, label: _stack.Label, found: list[Any]) -> list[Table]:
     """The tables that only the reactor thread can make; those without rows are left out."""
     tables = [
         jobs_table(label),
@@ -252,7 +252,7 @@ def _kind(one: object) -> str:
 def _processes_table(thread: ReactorThread, found: list[Any]) -> Table:
     rows = [(pid, _kind(getattr(one, "proto", one))) for pid, one in reapProcessHandlers.items()]
     rows += [
-        (one.get_pid(), _kind(one.get_protocol()))
+        (one.get_pid() or 0, _kind(one.get_protocol()))
         for one in found
         if isinstance(one, BaseSubprocessTransport)
         if _is_on(one, thread.loop) and one.get_returncode() is None
