@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from threading import Timer
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
@@ -112,9 +112,12 @@ class Kernel:
     Args:
         load: whether to load the extension and switch it on.
         arguments: of ipykernel.
+        stderr: what the process gets as its stderr.
     """
 
-    def __init__(self, *arguments: str, load: bool = True) -> None:
+    def __init__(
+        self, *arguments: str, load: bool = True, stderr: IO[str] | None = None
+    ) -> None:
         self._folder = TemporaryDirectory()
         spec = Path(self._folder.name) / "tested" / "kernel.json"
         spec.parent.mkdir()
@@ -123,7 +126,7 @@ class Kernel:
         spec.write_text(json.dumps({"argv": argv, "display_name": "", "language": "python"}))
         specs = KernelSpecManager(kernel_dirs=[self._folder.name])
         self.manager = KernelManager(kernel_name="tested", kernel_spec_manager=specs)
-        self.manager.start_kernel()
+        self.manager.start_kernel(stderr=stderr)
         self._executions: dict[str, Execution] = {}
         self.comms: list[Message] = []
         self._kill = Timer(LIFETIME, self.manager.provisioner.process.kill)

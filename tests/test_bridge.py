@@ -20,6 +20,7 @@ from twisted.internet import defer, task
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, fail, succeed
 from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutput
+from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 Make = Callable[[Any], Awaitable[Any]]
@@ -249,6 +250,34 @@ async def test_new_failure_of_a_later_callback_is_logged(make: Callable[..., Any
         await fail_anew()
         await turns(2)  # the reactor has let go of the Deferred by then
     assert errors == ["Oops('new')"]
+
+
+@in_reactor
+async def test_debug_information_is_kept() -> None:
+    """With Deferred.debug, a later failure is still logged with where the Deferred was made."""
+    infos: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        infos.append(event.get("debugInfo", ""))
+
+    async def fail_anew() -> None:
+        deferred = later(Oops())
+        with pytest.raises(Oops):
+            await deferred
+        deferred.addErrback(lambda _: _value(Oops()))
+
+    defer.setDebugging(True)
+    globalLogPublisher.addObserver(observe)
+    try:
+        await fail_anew()
+        await turns(2)
+        gc.collect()
+    finally:
+        globalLogPublisher.removeObserver(observe)
+        defer.setDebugging(False)
+    [info] = filter(None, infos)
+    assert "Deferred was created" in info
+    assert "fail_anew" in info
 
 
 @in_reactor

@@ -82,8 +82,8 @@ def test_cancelled_on_a_loop_of_another_thread() -> None:
 
 def test_loop_closed_before_the_result() -> None:
     """A result that comes when the loop that awaited it is closed harms nothing."""
-    work: Deferred[Any] = Deferred()
-    result = crochet.run_in_reactor(lambda: work)()
+    work: list[Deferred[Any]] = [Deferred()]
+    result = crochet.run_in_reactor(lambda: work[0])()
 
     async def main() -> None:
         waiting = result.__await__()
@@ -92,7 +92,7 @@ def test_loop_closed_before_the_result() -> None:
 
     asyncio.run(main())
     with logged() as errors:
-        crochet.run_in_reactor(work.callback)("value").wait(SECONDS)
+        crochet.run_in_reactor(lambda: work.pop().callback("value"))().wait(SECONDS)
         assert result.wait(SECONDS) == "value"
     assert errors == []
 

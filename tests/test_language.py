@@ -78,7 +78,7 @@ def run(statements: Statements, names: dict[str, Any]) -> Any:
 )
 def test_awaits(source: str, expected: bool) -> None:
     """A cell awaits if an await stands at its own level, whatever its functions do."""
-    assert awaits(ast.parse(source).body, "<cell>") is expected
+    assert awaits(ast.parse(source).body) is expected
 
 
 def test_value_of_last_expression() -> None:

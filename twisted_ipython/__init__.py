@@ -22,13 +22,13 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _jobs            cells in the background                               both
     _cell            a cell's text becomes a function (pure)               any
     _reactor         the reactor thread: choose, start, reach, end         both
+    _eventual        crochet's EventualResult, awaitable                   any
     _interruptible   another exception in place of CancelledError          reactor thread
     _interrupt       breaks code that holds the reactor thread             home thread
     _pool            threads that do not keep the process                  any
     _timers          Twisted's timers on asyncio's heap                    reactor thread
     _bridge          one coroutine awaits Deferreds and asyncio objects    reactor thread
     _loops           LoopingCalls, and who started them                    reactor thread
-    _eventual        crochet's EventualResult, awaitable                   any
     _display         how a result shows itself (pure)                      any
     _stack           where code stands, the user's frames first            any
     _numbers         the number of a cell's work, in its context           any

@@ -58,10 +58,9 @@ def _stub(source: str, *modes: str) -> dict[str, CodeType]:
     return {mode: compile(source, STUB, mode, flags=_AWAIT, dont_inherit=True) for mode in modes}
 
 
-# What stands for a cell's statements: one that waits for them, and one that has
-# their value, or raises what they raised.  That one does not await: a
-# StopIteration that left a coroutine would become a RuntimeError.
-_WAIT: Final = _stub("await {}.wait()", "exec")
+# What stands for a cell's statements: it has their value, or raises what they
+# raised.  `AutoAwait.run_code` waits for them before it runs this, which does not
+# await: a StopIteration that left a coroutine would become a RuntimeError.
 _RESULT: Final = _stub("{}.result()", "exec", "single")
 # For one statement of a cell.
 _RUN: Final = _stub("await {}.run()", "single")
@@ -142,7 +141,7 @@ class AutoAwait:
     ) -> bool | None:
         """`InteractiveShell.run_ast_nodes`, with the statements of an awaiting cell sent off."""
         own = self._run_ast_nodes
-        if not (self._active() and self.shell.autoawait and awaits(nodelist, cell_name)):
+        if not (self._active() and self.shell.autoawait and awaits(nodelist)):
             return await own(nodelist, cell_name, interactivity, compiler, result)
         _refuse_here(start())
         nodes, shown = _split(nodelist, interactivity)
@@ -151,7 +150,7 @@ class AutoAwait:
         if not made.codes:
             return await own(nodelist, cell_name, interactivity, compiler, result)
         stand_in = _StandIn(compiler)
-        nodes = [*stand_in.codes, *made.rest]
+        nodes = [stand_in.node, *made.rest]
         interactivity = "last" if made.shows else "none"
         title = "" if result is None else first_line(result.info.raw_cell)
         with self._sent(lambda cell: self._evaluate(cell, made), title):
@@ -167,7 +166,10 @@ class AutoAwait:
         awaiting on: IPython was running it by then.  Magics and commands inside
         of such a statement run in the reactor thread too.
         """
-        if not async_ or code_obj in _WAIT.values() or not self._active():
+        if code_obj is _RESULT["single"] or code_obj is _RESULT["exec"]:
+            await running().wait_quietly()
+            async_ = False
+        if not async_ or not self._active():
             return await self._run_code(code_obj, result, async_=async_)
         _refuse_here(start())
         with self._sent(lambda _: _evaluate_shown(self.shell, code_obj)):
@@ -249,18 +251,17 @@ async def _evaluate_shown(shell: InteractiveShell, code: CodeType) -> Any:
 
 
 class _StandIn:
-    """A compiler that gives our statements for its nodes, and IPython's code for the rest."""
+    """A compiler that gives our statement for its node, and IPython's code for the rest."""
 
     def __init__(self, compiler: Any) -> None:
-        self.codes: dict[ast.stmt, dict[str, CodeType]] = {
-            ast.Expr(ast.Constant(None), lineno=1, col_offset=0): stub for stub in (_WAIT, _RESULT)
-        }
+        self.node = ast.Expr(ast.Constant(None), lineno=1, col_offset=0)
         self._compiler = compiler
         self.extra_flags = compiler.extra_flags
 
     def __call__(self, tree: Any, name: str, mode: str) -> CodeType:
-        stub = self.codes.get(tree.body[0])
-        code: CodeType = stub[mode] if stub else self._compiler(tree, name, mode)
+        if tree.body[0] is self.node:
+            return _RESULT[mode]
+        code: CodeType = self._compiler(tree, name, mode)
         return code
 
 
@@ -330,6 +331,8 @@ class Runner:
             cell = AwaitingCell(start(), BlockingHome(), lambda _: coro, self._timeout())
             value: _T = run_blocking(cell.run())
             return value
+        if _is_cut(shell):
+            return run_blocking(coro)
         with _cut(shell, self._timeout):
             return run_blocking(coro)
 
@@ -352,12 +355,13 @@ def _shell_of(coro: Coroutine[Any, Any, Any]) -> InteractiveShell | None:
     return shell if isinstance(shell, InteractiveShell) else None
 
 
+def _is_cut(shell: InteractiveShell) -> bool:
+    return isinstance(getattr(shell.run_ast_nodes, "__self__", None), AutoAwait)
+
+
 @contextmanager
 def _cut(shell: InteractiveShell, timeout: Callable[[], float | None]) -> Iterator[None]:
-    """Within, the shell's awaiting cells go to the reactor thread."""
-    if isinstance(getattr(shell.run_ast_nodes, "__self__", None), AutoAwait):
-        yield
-        return
+    """Within, the awaiting cells of a shell without the extension go to the reactor thread."""
     undo = override(shell, AutoAwait(shell, timeout).methods())
     try:
         yield

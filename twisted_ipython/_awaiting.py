@@ -13,9 +13,8 @@ from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
-from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from twisted.internet.defer import CancelledError as TwistedCancelledError
 from twisted.internet.defer import Deferred, FirstError
@@ -23,7 +22,7 @@ from twisted.python.failure import Failure
 
 from twisted_ipython import _numbers
 from twisted_ipython._eventual import EventualResult
-from twisted_ipython._home import Home
+from twisted_ipython._home import Home, watch
 from twisted_ipython._interrupt import Break, Pulse
 from twisted_ipython._interruptible import Interruptible
 from twisted_ipython._jobs import Job, jobs
@@ -63,8 +62,7 @@ _GRACE: Final = 1.0
 LOOK: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Typed:
+class Typed(NamedTuple):
     """
     What is known of a cell.
 
@@ -122,6 +120,15 @@ class AwaitingCell:
         await self.wait()
         return self.result()
 
+    async def wait_quietly(self) -> None:
+        """`wait`, whose failure is left to `result`."""
+        try:
+            await self.wait()
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.fail(error)
+
     async def wait(self) -> None:
         """
         Run the code in the reactor thread and wait for its end.  In the home's thread.
@@ -132,6 +139,7 @@ class AwaitingCell:
             RuntimeError: the reactor was stopped before.
         """
         _cells[self.numbers] = self
+        self._watch()
         try:
             await self.home.wait(self)
         except BaseException:
@@ -139,6 +147,12 @@ class AwaitingCell:
             raise
         finally:
             del _cells[self.numbers]
+            self._watch()
+
+    def _watch(self) -> None:
+        """Have the main thread take Ctrl-C for a cell that another thread waits for."""
+        if self.home.thread != threading.main_thread().ident and watch not in _later:
+            _call_in_main_thread(watch)
 
     def result(self) -> Any:
         """
@@ -151,7 +165,9 @@ class AwaitingCell:
             RuntimeError: the reactor was stopped meanwhile.
             BaseException: what the code raised.
         """
-        assert self._eventual is not None
+        if self._eventual is None:  # it was not begun
+            assert self._failed is not None
+            raise self._failed
         if self.given_up:
             assert self._reason is not None
             raise self._reason
@@ -230,6 +246,7 @@ class AwaitingCell:
     def look(self) -> float:
         """See `_home.Waits`: the time limit, and whether the reactor answers."""
         self._pulse.look()
+        self._watch()
         if self._deadline is None or self.given_up:
             return LOOK
         left = self._deadline - monotonic()

@@ -28,9 +28,8 @@ import io
 import itertools
 import tokenize
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 _SILENT = frozenset(
     {tokenize.COMMENT, tokenize.DEDENT, tokenize.ENDMARKER, tokenize.NEWLINE, tokenize.NL}
@@ -45,8 +44,7 @@ class Kind(enum.Enum):
     GENERATOR = "generator"
 
 
-@dataclass(frozen=True, slots=True)
-class CellFunction:
+class CellFunction(NamedTuple):
     """What a cell was compiled to.
 
     `kind` says what a call gives: the value, a coroutine, or a generator whose `return` is the
@@ -127,7 +125,7 @@ def rewrite(
     thread.
     """
     text = _Text(filename, source, flags)
-    level = list(_own_level(tree))
+    level = list(own_level(tree))
     _refuse_undrivable(text, level, in_thread=in_thread)
     if top_level_global and not any(map(_needs_function, level)):
         codes = _script(text, tree, level, quiet=quiet)
@@ -136,8 +134,7 @@ def rewrite(
     return CellFunction(_kind(codes), codes)
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
+class _Text(NamedTuple):
     """Where a tree comes from: what compiling it, and refusing it, has to know."""
 
     filename: str
@@ -199,17 +196,32 @@ def _parse(text: str, filename: str, flags: int) -> ast.Module:
     return tree
 
 
-def _own_level(tree: ast.Module) -> Iterator[ast.AST]:
-    """Yield the nodes of the cell's own scope, each before what it holds, in the tree's order."""
+def own_level(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of the tree's own scope, each before what it holds, in the tree's order.
+
+    Names and constants are left out. Any thread.
+    """
     # A list, not recursion: a long chain of `elif` or `+` is nested deeper than Python may call.
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
         yield node
-        waiting.extend(reversed(list(_in_same_scope(node))))
+        inner = _in_same_scope(node) if type(node) in _SCOPES else ast.iter_child_nodes(node)
+        waiting.extend([child for child in inner if type(child) not in _LEAVES][::-1])
+
+
+_LEAVES: Final = {ast.Load, ast.Store, ast.Del, ast.Name, ast.Constant}
+_SCOPES: Final = {
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.Lambda,
+    ast.ClassDef,
+    ast.GeneratorExp,
+}
 
 
 def _in_same_scope(node: ast.AST) -> Iterable[ast.AST]:
+    """What of a scope is evaluated outside of it."""
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef():
             return [*node.decorator_list, node.args, *filter(None, [node.returns])]
@@ -220,16 +232,16 @@ def _in_same_scope(node: ast.AST) -> Iterable[ast.AST]:
         case ast.GeneratorExp():
             return [node.generators[0].iter]
         case _:
-            # The other comprehensions pass an `await` on to the scope that they stand in.
-            return ast.iter_child_nodes(node)
+            return []
 
 
-def _awaits(node: ast.AST) -> bool:
-    match node:
-        case ast.Await() | ast.AsyncFor() | ast.AsyncWith() | ast.comprehension(is_async=1):
-            return True
-        case _:
-            return False
+def awaits(node: ast.AST) -> bool:
+    """Whether the node itself makes the scope that it is of one that awaits. Any thread."""
+    # The other comprehensions pass an `await` on to the scope that they stand in.
+    return type(node) in _AWAITS or (isinstance(node, ast.comprehension) and bool(node.is_async))
+
+
+_AWAITS: Final = {ast.Await, ast.AsyncFor, ast.AsyncWith}
 
 
 def _yields(node: ast.AST) -> bool:
@@ -256,7 +268,7 @@ def _word(node: ast.AST) -> str:
 
 def _refuse_undrivable(text: _Text, level: list[ast.AST], *, in_thread: bool) -> None:
     """Raise SyntaxError if nothing could drive the cell."""
-    suspending = [node for node in level if _awaits(node) or _yields(node)]
+    suspending = [node for node in level if awaits(node) or _yields(node)]
     if in_thread and suspending:
         raise text.refusal(
             f"'{_word(suspending[0])}' in a cell with --thread: the thread pool runs blocking code,"
@@ -264,7 +276,7 @@ def _refuse_undrivable(text: _Text, level: list[ast.AST], *, in_thread: bool) ->
             suspending[0],
         )
     for first, second in itertools.pairwise(suspending):
-        if _awaits(first) is not _awaits(second):
+        if awaits(first) is not awaits(second):
             raise text.refusal(
                 f"'{_word(second)}' in a cell that also has '{_word(first)}': a cell is driven as a"
                 " coroutine or as inlineCallbacks drives a generator, not as both; write 'await'"
@@ -292,7 +304,7 @@ def _script(
         case [*statements, ast.Expr(value=value)] if not quiet:
             parts = [ast.Module(body=statements, type_ignores=[]), ast.Expression(value)]
     # Not in every cell: the flag takes an `await` in a generator expression for the cell's own.
-    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if any(map(_awaits, level)) else 0
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if any(map(awaits, level)) else 0
     return tuple(text.compile(part, flags) for part in parts)
 
 
@@ -331,7 +343,7 @@ def _function(
     # A `pass` makes a function of an empty cell, and keeps its first string from being a docstring.
     first = ast.Global(names=sorted(shared)) if shared else ast.Pass()
     definition = _definition(
-        [ast.fix_missing_locations(first), *body], awaits=any(map(_awaits, level))
+        [ast.fix_missing_locations(first), *body], awaits=any(map(awaits, level))
     )
     # In front of the function they are where Python looks for them, and has them as flags.
     module = text.compile(ast.Module(body=[*futures, definition], type_ignores=[]))

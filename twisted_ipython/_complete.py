@@ -17,7 +17,6 @@ from IPython.core.completer import (
     context_matcher,
 )
 
-from twisted_ipython._control import COMMANDS
 from twisted_ipython._jobs import Job, jobs
 
 __all__ = ["complete"]
@@ -55,6 +54,8 @@ def _candidates(context: CompletionContext) -> Iterable[str]:
 
 
 def _of_reactor(words: list[str]) -> Iterable[str]:
+    from twisted_ipython._control import COMMANDS
+
     match words:
         case []:
             return COMMANDS

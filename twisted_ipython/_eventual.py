@@ -11,13 +11,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from math import inf
 from threading import Event
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import crochet
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python import threadable
 from twisted.python.failure import Failure
+
+from twisted_ipython._interrupt import Break, Pulse
+from twisted_ipython._stack import in_files
 
 if TYPE_CHECKING:
     from twisted_ipython._jobs import Job
@@ -31,7 +36,9 @@ __all__ = ["EventualResult", "NotInTime", "adopt"]
 # What `EventualResult.wait` raises.
 NotInTime = crochet.TimeoutError
 
-_CANCELLATIONS: Final = (CancelledError, asyncio.CancelledError)
+_CANCELLATIONS: Final = (CancelledError, asyncio.CancelledError, Break)
+# Seconds between two looks at the reactor.
+_LOOK: Final = 1.0
 
 WAITS_FOR_ITSELF: Final = (
     "EventualResult.wait() was called in the reactor thread, which would then wait for itself"
@@ -39,10 +46,19 @@ WAITS_FOR_ITSELF: Final = (
 )
 
 
+class _Reached:
+    """The reactor, as `Pulse` needs it."""
+
+    def __init__(self, reactor: Any) -> None:
+        self.ident: int = threadable.ioThread  # type: ignore[assignment]  # where it runs, an int
+        self.call: Callable[..., None] = reactor.callFromThread
+
+
 class EventualResult(_Result):
     """What will come of code in the reactor thread: ``wait`` for it, or ``await`` it."""
 
     # crochet's own (2.1.1), which its stub leaves out.
+    _reactor: Any
     _result_set: Event
     _result_retrieved: bool
     _value: Any
@@ -100,11 +116,27 @@ class EventualResult(_Result):
         Raises:
             crochet.TimeoutError: if there is no result in time.
             RuntimeError: in the reactor thread.
+            KeyboardInterrupt: Ctrl-C, which also cancels the work, and breaks code
+                that holds the reactor.
             Exception: the failure, if the work failed.
         """
         if threadable.isInIOThread():
             raise RuntimeError(WAITS_FOR_ITSELF)
-        return super().wait(timeout)  # type: ignore[arg-type]  # crochet takes None, for ever
+        pulse = Pulse(_Reached(self._reactor), in_files)
+        try:
+            self._watch(pulse, timeout)
+        except KeyboardInterrupt:
+            self.cancel()
+            pulse.free()
+            raise
+        return super().wait(0)
+
+    def _watch(self, pulse: Pulse, timeout: float | None) -> None:
+        """Block until there is a result or the time is up; say so if the reactor is stuck."""
+        deadline = inf if timeout is None else monotonic() + timeout
+        while not self._result_set.is_set() and (left := deadline - monotonic()) > 0:
+            pulse.look()
+            self._result_set.wait(min(left, _LOOK))
 
     # The job that it is the result of, if `%%run_in_reactor` made it.
     job: Job | None = None

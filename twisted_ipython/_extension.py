@@ -13,13 +13,12 @@ from weakref import WeakKeyDictionary
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from twisted_ipython import _awaiting, _reactor, _timing, _waits
+from twisted_ipython import _awaiting, _reactor, _waits
 from twisted_ipython._autoawait import runner
 from twisted_ipython._awaited_magics import AddAwaits
 from twisted_ipython._complete import complete
 from twisted_ipython._instance import override
 from twisted_ipython._jobs import pending_lines
-from twisted_ipython._language import send_home
 from twisted_ipython._magics import TwistedMagics, give_body
 from twisted_ipython._settings import Settings
 
@@ -109,8 +108,7 @@ class _Extension:
     def _add_awaits(self) -> AddAwaits:
         """The hook that makes a cell with a magic that awaits an awaiting one."""
         shell, magics = self._shell, self.magics
-        awaited = {**_timing.awaited(magics, send_home), **_waits.awaited(magics)}
-        return AddAwaits(awaited, lambda: magics.auto.on and shell.autoawait)
+        return AddAwaits(_waits.awaited(magics), lambda: magics.auto.on and shell.autoawait)
 
     def _register_magics(self) -> None:
         manager = self._shell.magics_manager

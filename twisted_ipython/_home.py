@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Final, Protocol, Self, TypeVar, cast
 
-__all__ = ["BlockingHome", "Home", "Waits", "home", "is_blocking", "run_blocking"]
+__all__ = ["BlockingHome", "Home", "Waits", "home", "is_blocking", "run_blocking", "watch"]
 
 _T = TypeVar("_T")
 
@@ -78,15 +79,21 @@ class LoopHome:
 
     async def wait(self, cell: Waits) -> None:
         """See `Home`.  A cancellation of the waiting task counts as an interrupt."""
-        done = asyncio.Event()
+        done: list[bool] = []
+        wakes = asyncio.Event()
+
+        def finish() -> None:
+            done.append(True)  # seen at once, if the cell has ended by then
+            self._loop.call_soon_threadsafe(wakes.set)
+
         self._interrupts = _Interrupts(cell, self._loop.call_soon_threadsafe)
         try:
             with self._interrupts, _Clock(self._loop, cell):
                 cell.begin()
-                cell.when_done(lambda: self._loop.call_soon_threadsafe(done.set))
-                while not done.is_set():
+                cell.when_done(finish)
+                while not done:
                     try:
-                        await done.wait()
+                        await wakes.wait()
                     except asyncio.CancelledError:
                         cell.interrupt()
         finally:
@@ -126,9 +133,14 @@ class BlockingHome:
 
     def _serve(self, cell: Waits) -> None:
         done: list[bool] = []
-        with _Interrupts(cell, self._calls.put) as interrupts:
+
+        def finish() -> None:
+            done.append(True)
+            self._calls.put(lambda: None)
+
+        with _Interrupts(cell, self._calls.put) as interrupts, interrupts.blocking():
             cell.begin()
-            cell.when_done(lambda: self._calls.put(lambda: done.append(True)))
+            cell.when_done(finish)
             while not done:
                 try:
                     function = self._calls.get(timeout=cell.look())
@@ -139,7 +151,7 @@ class BlockingHome:
 
 class _Interrupts:
     """
-    Takes Ctrl-C for a cell while the main thread waits for it; elsewhere does nothing.
+    Takes Ctrl-C for a cell while its home waits.
 
     What the main thread runs for the cell meanwhile is broken by a
     KeyboardInterrupt instead, as it would be in a plain cell.
@@ -148,39 +160,128 @@ class _Interrupts:
     def __init__(self, cell: Waits, post: Callable[[Callable[[], object]], object]) -> None:
         self._cell = cell
         self._post = post
-        self._busy = False
-        self._before: Any = None
+        self._main = threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
+        _sigint.waiting.append(self)
+        if self._main:
+            _sigint.enter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._main:
+            _sigint.leave()
+        _sigint.waiting.remove(self)
+
+    def run(self, function: Callable[[], object]) -> None:
+        """Run what the cell sent; a Ctrl-C that comes as it ends is one for the cell."""
+        if not self._main:
+            function()
+            return
+        try:
+            with _sigint.running(self):
+                function()
+        except KeyboardInterrupt:
+            _sigint.forget(self)
+            self._cell.interrupt()
+
+    @contextmanager
+    def blocking(self) -> Iterator[None]:
+        """Within, this waits, whatever the thread was running before."""
+        if not self._main:
+            yield
+            return
+        with _sigint.running(None):
+            yield
+
+    def interrupt(self) -> None:
+        """
+        Have the home take a Ctrl-C.  Any thread.
+
+        A handler runs between any two lines of the main thread's: the interrupt
+        is taken where the home waits, which this also wakes.
+        """
+        self._post(self._take)
+
+    def _take(self) -> None:
+        if self in _sigint.waiting:
+            self._cell.interrupt()
+
+
+class _Sigint:
+    """
+    What SIGINT does while cells wait: it interrupts all of them, whatever their threads.
+
+    Attributes:
+        waiting: the cells that are waited for.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: list[_Interrupts] = []
+        # What the main thread runs for a cell, the innermost last; None for a wait inside.
+        self._running: list[_Interrupts | None] = []
+        self._waits = 0
+        self._before: Any = None
+
+    def enter(self) -> None:
+        """The main thread begins to wait for a cell."""
+        self._waits += 1
+        if self._waits == 1:
             # None: a handler that is not Python's, which could not be put back.
             self._before = signal.getsignal(signal.SIGINT)
             if self._before is not None:
                 signal.signal(signal.SIGINT, self._interrupted)
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None and signal.getsignal(signal.SIGINT) == self._interrupted:
+    def leave(self) -> None:
+        """The main thread waits no more for a cell."""
+        self._waits -= 1
+        if self._waits or self._before is None:
+            return
+        if signal.getsignal(signal.SIGINT) == self._interrupted:
             signal.signal(signal.SIGINT, self._before)
 
-    def run(self, function: Callable[[], object]) -> None:
-        """Run what the cell sent; a Ctrl-C that comes as it ends is one for the cell."""
-        before = self._busy
+    @contextmanager
+    def running(self, what: _Interrupts | None) -> Iterator[None]:
+        """Within, the main thread runs something for a cell, or waits inside of that."""
+        depth = len(self._running)
+        self._running.append(what)
         try:
-            try:
-                self._busy = True
-                function()
-            finally:
-                self._busy = before
-        except KeyboardInterrupt:
-            self._cell.interrupt()
+            yield
+        finally:
+            del self._running[depth:]
+
+    def forget(self, what: _Interrupts) -> None:
+        """A KeyboardInterrupt ended what ran; it may have come before `running` noted the end."""
+        if what in self._running:
+            del self._running[self._running.index(what) :]
+
+    def watch(self) -> None:
+        """
+        Take the SIGINT that a kernel ignores while it idles, as long as any cell waits.
+
+        In the main thread.
+        """
+        current = signal.getsignal(signal.SIGINT)
+        if self.waiting and current is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, self._interrupted_while_idle)
+        elif not self.waiting and current == self._interrupted_while_idle:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def _interrupted_while_idle(self, _number: int, _frame: FrameType | None) -> None:
+        for one in self.waiting.copy():
+            one.interrupt()
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
-        if self._busy:
+        broken = self._running[-1] if self._running else None
+        for one in self.waiting.copy():
+            if one is not broken:
+                one.interrupt()
+        if broken is not None:
             signal.default_int_handler(number, frame)
-        # A handler runs between any two lines of the main thread's: the interrupt
-        # is taken where that thread waits, which this also wakes.
-        self._post(self._cell.interrupt)
+
+
+_sigint: Final = _Sigint()
+watch: Final = _sigint.watch
 
 
 class _Block:

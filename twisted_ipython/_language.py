@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any, Final, TypeVar
 
+from twisted_ipython import _cell
+
 __all__ = ["Statements", "await_magics", "awaits", "prepare", "send_home"]
 
 _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
@@ -60,26 +62,9 @@ def is_async(code: CodeType) -> bool:
     return bool(code.co_flags & inspect.CO_COROUTINE)
 
 
-def awaits(nodes: Sequence[ast.stmt], name: str) -> bool:
-    """
-    Whether any of the statements awaits at the cell's own level.
-
-    Args:
-        nodes: the cell's statements.
-        name: the cell's file name, for warnings of the compiler.
-    """
-    for node in nodes:
-        if not any(isinstance(part, _AWAITING) for part in ast.walk(node)):
-            continue
-        try:
-            if is_async(compile(ast.Module([node], []), name, "exec", flags=_AWAIT)):
-                return True
-        except (SyntaxError, ValueError):
-            continue
-    return False
-
-
-_AWAITING: Final = (ast.Await, ast.AsyncFor, ast.AsyncWith, ast.comprehension)
+def awaits(nodes: Sequence[ast.stmt]) -> bool:
+    """Whether any of the statements awaits at the cell's own level."""
+    return any(_cell.awaits(part) for node in nodes for part in _cell.own_level(node))
 
 
 def prepare(
@@ -111,7 +96,10 @@ def prepare(
 def _compile(
     node: ast.stmt, name: str, compiler: Compiler, *, last: bool, display: bool
 ) -> CodeType:
-    sent = _SendHome(display=display and not (last and isinstance(node, ast.Expr))).visit(node)
+    display_here = display and not (last and isinstance(node, ast.Expr))
+    sent = node
+    if display_here or any(_is_call(part) for part in _cell.own_level(node)):
+        sent = _SendHome(display=display_here).visit(node)
     if display and last and isinstance(sent, ast.Expr):
         return compiler(ast.Expression(sent.value), name, "eval")
     return compiler(ast.Module([sent], []), name, "exec")
@@ -170,6 +158,10 @@ class _SendHome(_AwaitMagics):
             return node
         source = ast.copy_location(ast.Constant(ast.unparse(node)), node)
         return _await("run_at_home", [source], node)
+
+
+def _is_call(part: ast.AST) -> bool:
+    return type(part) is ast.Call and _is_language(part)
 
 
 def _is_language(node: ast.Call) -> bool:

@@ -11,8 +11,7 @@ import keyword
 import unicodedata
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from IPython.core import magic_arguments
 from IPython.core.error import UsageError
@@ -285,8 +284,9 @@ class TwistedMagics(Settings, Magics):
         name = shell.compile.cache(heading + text, number, raw_code=heading + cell)
         flags = shell.compile.flags
         tree = _cell.parse(text, filename=name, first_line=2, flags=flags)
+        tree = shell.transform_ast(tree)
         return _cell.rewrite(
-            await_magics(shell.transform_ast(tree)),
+            await_magics(tree) if "_magic(" in text else tree,
             filename=name,
             source=heading + cell,
             flags=flags,
@@ -333,8 +333,7 @@ class TwistedMagics(Settings, Magics):
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
+class RunOptions(NamedTuple):
     """What the line of `%%run_in_reactor` says."""
 
     line: str

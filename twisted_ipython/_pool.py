@@ -7,11 +7,12 @@ its work is done, and Python joins the threads of asyncio's default executor at
 exit whatever they are.
 
 What we do.  Twisted's pool gets a factory of daemon threads, on the one
-instance, and asyncio's default executor becomes one without threads of its
-own, which hands its work to Twisted's pool.
+instance, for which a reactor that stops hardly waits.  asyncio's default
+executor becomes one without threads of its own, which hands its work to
+Twisted's pool.
 
 What can still go wrong.  Work that is running when the process ends is cut
-off: `busy` says what.
+off: `abandoned` says what.
 """
 
 from __future__ import annotations
@@ -22,20 +23,32 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from twisted._threads import _threadworker
 from twisted.python.threadpool import ThreadPool
 
-__all__ = ["PoolExecutor", "make_daemons", "use_for"]
+from twisted_ipython._stack import in_files, of_thread
+
+__all__ = ["PoolExecutor", "abandoned", "make_daemons", "use_for"]
+
+# Seconds that a stopping pool waits for each of its threads.
+_GRACE: Final = 0.05
+
+ABANDONED: Final = "twisted_ipython: the process ends without waiting for {what}"
 
 _T = TypeVar("_T")
 
 
 class _Daemon(threading.Thread):
-    """A thread that does not keep the process, whoever starts it."""
+    """A thread that does not keep the process, whoever starts it, nor a reactor that stops."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, daemon=True, **kwargs)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it has ended; a stopping pool, which names no limit, waits `_GRACE` s."""
+        super().join(_GRACE if timeout is None else timeout)
 
 
 def make_daemons(pool: ThreadPool) -> None:
@@ -84,3 +97,27 @@ def _run(future: Future[_T], function: Callable[[], _T]) -> None:
 def use_for(loop: asyncio.AbstractEventLoop, pool: Callable[[], ThreadPool]) -> None:
     """Give ``loop`` a default executor that uses the pool.  In the loop's thread."""
     loop.set_default_executor(PoolExecutor(pool))
+
+
+def abandoned(reactor: threading.Thread, pool: ThreadPool) -> str | None:
+    """
+    What the process does not wait for, in one line; None if that is nothing.
+
+    Any other thread.
+
+    Args:
+        reactor: its thread, which had its time to stop.
+        pool: its thread pool.
+    """
+    left = [f"a pool thread{where}" for where in map(_works, pool.threads) if where is not None]
+    if reactor.is_alive():
+        left.insert(0, f"the reactor, which is busy{_works(reactor) or ''}")
+    return ABANDONED.format(what="; ".join(left)) if left else None
+
+
+def _works(thread: threading.Thread) -> str | None:
+    """At which line of the user's a thread works, if at one; None for one that waits for work."""
+    places = of_thread(thread.ident or 0)
+    if not thread.is_alive() or not places or places[0].file == _threadworker.__file__:
+        return None
+    return next((f" at {in_files(place)}" for place in places if place.users), "")

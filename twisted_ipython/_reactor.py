@@ -36,7 +36,9 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
+from functools import partial
 from time import time
 from typing import Any, Final
 
@@ -45,8 +47,9 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.threads import blockingCallFromThread
 from twisted.python import threadable
 from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
 
-from twisted_ipython import _bridge, _interrupt, _loops, _timers
+from twisted_ipython import _bridge, _interrupt, _loops, _pool, _timers
 from twisted_ipython._eventual import EventualResult, adopt
 from twisted_ipython._instance import override
 
@@ -89,6 +92,7 @@ class ReactorThread:
         loop: the asyncio loop that it runs on, or None.
         ident: the reactor thread's identifier.
         began: when it was first reached, in seconds since the epoch.
+        pool: the reactor's thread pool.
 
     Args:
         ours: whether the reactor was installed here, and its loop made.
@@ -101,10 +105,13 @@ class ReactorThread:
         self.loop = loop
         self.ident = ident
         self.began = time()
+        self.pool: ThreadPool = reactor.getThreadPool()
+        _pool.make_daemons(self.pool)
         self._undo: list[Callable[[], None]] = []
         self._bridge_stays = loop is not None and ours
         if loop is not None and ours:
             _bridge.attach(loop)
+            _pool.use_for(loop, reactor.getThreadPool)
 
     @property
     def refusal(self) -> str:
@@ -140,7 +147,7 @@ class ReactorThread:
             RuntimeError: the reactor was stopped.
         """
         try:
-            return adopt(crochet.run_in_reactor(function)())
+            return adopt(_call_in_reactor(function))
         except crochet.ReactorStopped:
             raise RuntimeError(STOPPED) from None
 
@@ -157,10 +164,11 @@ class ReactorThread:
             guarded = _bridge.deferreds_only(coro, self.refusal, self.ident, self.call)
             deferred = context.run(ensureDeferred, guarded)
             return deferred, deferred.cancel
-        task = self.loop.create_task(coro, context=context)
         ended = _Ending()
+        task = self.loop.create_task(ended.follow(coro), context=context)
         ended.stop = task.cancel
-        task.add_done_callback(lambda _: ended.callback(None))
+        # For a task that is cancelled before it begins.
+        task.add_done_callback(lambda _: ended.end(coro))
         return ended, task.cancel
 
     def deferred(self, coro: Coroutine[Any, Any, Any], context: Context) -> Deferred[Any]:
@@ -203,10 +211,29 @@ class ReactorThread:
             self._undo.pop()()
 
 
+@crochet.run_in_reactor
+def _call_in_reactor(function: Callable[[], Any]) -> Any:
+    """Decorated once: crochet's decorator takes longer than the call."""
+    return function()
+
+
 class _Ending(Deferred[Any]):
     """What a coroutine will return; cancelling it cancels the coroutine, and no more."""
 
     stop: Callable[[], object]
+
+    async def follow(self, coro: Coroutine[Any, Any, Any]) -> None:
+        """Run the coroutine and fire at its end, a turn of the loop before its task is done."""
+        try:
+            await coro
+        finally:
+            self.end(coro)
+
+    def end(self, coro: Coroutine[Any, Any, Any]) -> None:
+        """Fire, the first time, for a coroutine that has ended or not begun."""
+        if not self.called:
+            coro.close()
+            self.callback(None)
 
     def cancel(self) -> None:
         """Cancel the coroutine; once it has ended, what a callback returned."""
@@ -282,7 +309,8 @@ def _start() -> ReactorThread:
     # every warning would go to that log, and be shown by another thread some time later.
     warnings.showwarning = showwarning
     thread.attach()
-    threading.Thread(target=_end, name="twisted_ipython exit", daemon=False).start()
+    exits = partial(_end, thread.pool)
+    threading.Thread(target=exits, name="twisted_ipython exit", daemon=False).start()
     return thread
 
 
@@ -347,9 +375,14 @@ def _reactor_thread() -> threading.Thread | None:
     return None
 
 
-def _end() -> None:
+def _end(pool: ThreadPool) -> None:
     """Keep the process until the reactor has stopped, `_GRACE` seconds at most."""
     threading.main_thread().join()
     thread = _reactor_thread()
-    if thread is not None:
-        thread.join(_GRACE)
+    if thread is None:
+        return
+    thread.join(_GRACE)
+    line = _pool.abandoned(thread, pool)
+    if line is not None:
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            print(line, file=sys.stderr, flush=True)

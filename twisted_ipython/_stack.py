@@ -9,11 +9,10 @@ from __future__ import annotations
 import linecache
 import site
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import cache
 from types import FrameType
-from typing import Any, Final
+from typing import Any, NamedTuple
 
 __all__ = [
     "Label",
@@ -28,17 +27,17 @@ __all__ = [
 ]
 
 
+@cache
 def _libraries() -> tuple[str, ...]:
+    import sysconfig  # not at load: it takes 2 ms
+
     paths = sysconfig.get_paths()
     folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return tuple({*folders, *site.getsitepackages(), site.getusersitepackages()})
+    folders |= {*site.getsitepackages(), site.getusersitepackages()}
+    return (*folders, "<frozen ", "<twisted_ipython>")
 
 
-_LIBRARIES: Final = _libraries()
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """
     A line of code.
 
@@ -82,7 +81,7 @@ def labels_of(shell: Any) -> Label:
 def is_users(frame: FrameType) -> bool:
     """Whether the code of ``frame`` is the user's, no library's and not ours."""
     file = frame.f_code.co_filename
-    return not (_is_ours(frame) or file.startswith((*_LIBRARIES, "<frozen ", "<twisted_ipython>")))
+    return not (_is_ours(frame) or file.startswith(_libraries()))
 
 
 def _is_ours(frame: FrameType) -> bool:

@@ -1,17 +1,19 @@
 """
-`%%run_in_reactor --wait` and `%reactor wait` as awaiting cells, which keep a kernel alive.
+Magics that wait, as awaiting cells, which keep a kernel alive.
 
 In shells that do not await, the magics themselves wait, blocking.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Final
 
 from IPython.core.error import UsageError
 
-from twisted_ipython._awaited_magics import Awaited
+from twisted_ipython._awaited_magics import Awaited, AwaitedMagic, Kind
 from twisted_ipython._awaiting import at_home
+from twisted_ipython._language import send_home
 from twisted_ipython._magics import TwistedMagics
 from twisted_ipython._reactor import start
 
@@ -23,10 +25,36 @@ _NO_FRAME: Final = 1_000_000
 
 def awaited(magics: TwistedMagics) -> Awaited:
     """The magics of one shell that wait."""
+    timed: list[tuple[Kind, str]] = [
+        (kind, name) for kind in ("line", "cell") for name in ("time", "timeit")
+    ]
     return {
+        **{key: _Timed(magics, key) for key in timed},
         ("cell", "run_in_reactor"): _RunAndWait(magics),
         ("line", "reactor"): _WaitForJob(magics),
     }
+
+
+class _Timed:
+    """`%time` and the like, which take a while to import: when they are first used."""
+
+    def __init__(self, magics: TwistedMagics, key: tuple[Kind, str]) -> None:
+        self._magics = magics
+        self._key = key
+
+    @cached_property
+    def _magic(self) -> AwaitedMagic:
+        from twisted_ipython import _timing
+
+        return _timing.awaited(self._magics, send_home)[self._key]
+
+    def awaits(self, line: str, cell: str | None) -> bool:
+        """See `_awaited_magics.AwaitedMagic`."""
+        return self._magic.awaits(line, cell)
+
+    async def run(self, line: str, cell: str | None) -> Any:
+        """See `_awaited_magics.AwaitedMagic`."""
+        return await self._magic.run(line, cell)
 
 
 class _RunAndWait:

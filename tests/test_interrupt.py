@@ -1,0 +1,322 @@
+"""Ctrl-C and the stop button in a real kernel and at a real terminal: `_interrupt`, `_home`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic, sleep
+
+import ipykernel
+import pytest
+from kernels import Execution, Kernel
+from terminals import Terminal
+
+from twisted_ipython import _interrupt
+
+SUBSHELLS = ipykernel.version_info >= (7,)
+PREPARE = """
+import asyncio, fractions, itertools, signal, threading, time
+import anyio
+from twisted.internet import defer, endpoints, protocol, reactor, task
+from twisted.internet.defer import Deferred
+from twisted_ipython import in_main_thread, runner
+
+def later(value=None, seconds=0.05):
+    return task.deferLater(reactor, seconds, lambda: value)
+
+class Echo(protocol.Protocol):
+    def dataReceived(self, data): self.transport.write(data)
+
+class Says(protocol.Protocol):
+    def connectionMade(self): self.heard = Deferred(); self.transport.write(b'hello')
+    def dataReceived(self, data): self.heard.callback(data); self.transport.loseConnection()
+
+port = reactor.listenTCP(0, protocol.Factory.forProtocol(Echo), interface='127.0.0.1')
+
+async def works():
+    end = endpoints.TCP4ClientEndpoint(reactor, '127.0.0.1', port.getHost().port)
+    heard = (await endpoints.connectProtocol(end, Says())).heard
+    return await asyncio.gather(asyncio.sleep(0.01, 'timer'), later('call'), heard)
+
+async def stubborn(gate):
+    while not gate.is_set():
+        try: await asyncio.sleep(0.02 if gate.opening else 60)
+        except (asyncio.CancelledError, KeyboardInterrupt): print('swallowed')
+        except BaseException as error: print('swallowed')
+
+class Gate(threading.Event):
+    opening = False
+
+def spin():
+    print('spinning')
+    while True: pass
+"""
+WORKS = "['timer', 'call', b'hello']"
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Kernel]:
+    """A kernel that tests share which leave it working."""
+    with Kernel() as one:
+        one.ok(PREPARE)
+        yield one
+
+
+@pytest.fixture
+def kernel(shared: Kernel) -> Iterator[Kernel]:
+    """The shared kernel; after each test timers, Deferreds, sockets and its handler must work."""
+    before = shared.value("signal.getsignal(signal.SIGINT)")
+    yield shared
+    assert shared.value("await works()") == WORKS
+    assert shared.value("signal.getsignal(signal.SIGINT)") == before
+
+
+def began(kernel: Kernel, code: str) -> Execution:
+    """Send a cell that prints ``began``, and wait until it has."""
+    return kernel.submit("print('began')\n" + code).wait_for("began")
+
+
+def interrupted(kernel: Kernel, execution: Execution, seconds: float = 1) -> Execution:
+    """Press the stop button once; the cell must end in time, as KeyboardInterrupt."""
+    kernel.interrupt()
+    execution.wait(seconds)
+    assert execution.error == "KeyboardInterrupt"
+    assert "twisted_ipython" not in execution.traceback
+    assert "crochet" not in execution.traceback
+    return execution
+
+
+def given_up(kernel: Kernel, execution: Execution, text: str) -> Execution:
+    """Press the stop button twice, the second time once ``text`` has been printed."""
+    kernel.interrupt()
+    execution.wait_for(text, 2)
+    return interrupted(kernel, execution)
+
+
+# ---- what the user's code sees
+
+
+def test_only_the_users_frames(kernel: Kernel) -> None:
+    """The traceback of an interrupt has the user's frames, down to the one that awaits."""
+    kernel.ok("async def inner():\n    await later(None, 60)\nasync def outer():\n    await inner()")
+    traceback = interrupted(kernel, began(kernel, "await outer()")).traceback
+    assert "----> 2 await outer()" in traceback
+    assert "in outer()" in traceback
+    assert "in inner()" in traceback
+    assert "File " not in traceback
+
+
+def test_except_and_finally_await(kernel: Kernel) -> None:
+    """The canceller, `except KeyboardInterrupt`, `async with` and `finally` run, and may await."""
+    kernel.ok(
+        "class Scope:\n"
+        "    async def __aenter__(self): pass\n"
+        "    async def __aexit__(self, kind, *_): print(await later('exit'), kind.__name__)"
+    )
+    execution = began(
+        kernel,
+        "try:\n"
+        "    async with Scope():\n"
+        "        await Deferred(lambda _: print('canceller'))\n"
+        "except KeyboardInterrupt:\n"
+        "    print(await asyncio.sleep(0.01, 'except'))\n"
+        "    raise\n"
+        "finally:\n"
+        "    print(await later('finally'))",
+    )
+    printed = interrupted(kernel, execution).printed().split("\n")
+    assert printed[1:] == ["canceller", "exit KeyboardInterrupt", "except", "finally", ""]
+
+
+def test_caught(kernel: Kernel) -> None:
+    """A cell that catches the interrupt goes on, and succeeds."""
+    execution = began(
+        kernel,
+        "try:\n    await later(None, 60)\nexcept KeyboardInterrupt:\n    pass\nawait later('on')",
+    )
+    kernel.interrupt()
+    assert execution.wait(1).value == "'on'"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "async with asyncio.TaskGroup() as group:\n"
+        "    group.create_task(child())\n    group.create_task(child())",
+        "async with asyncio.TaskGroup() as group:\n"
+        "    group.create_task(child())\n    group.create_task(child())\n    await later(None, 60)",
+        "await asyncio.gather(child(), asyncio.wait_for(child(), 50))",
+        "async with asyncio.timeout(50):\n    await asyncio.gather(child(), child())",
+        "async with anyio.create_task_group() as group:\n"
+        "    group.start_soon(child)\n    group.start_soon(child)",
+        "async with anyio.create_task_group() as group:\n"
+        "    group.start_soon(child)\n    group.start_soon(child)\n    await later(None, 60)",
+    ],
+    ids=["TaskGroup", "in TaskGroup", "gather, wait_for", "timeout", "anyio", "in anyio"],
+)
+def test_no_child_survives(kernel: Kernel, code: str) -> None:
+    """An interrupt ends the children of asyncio's and anyio's structures."""
+    kernel.ok(
+        "ended, both = [], Deferred()\n"
+        "started = iter([lambda: None, lambda: print('both started')])\n"
+        "async def child():\n"
+        "    next(started)()\n"
+        "    try: await asyncio.sleep(60)\n"
+        "    finally: ended.append(asyncio.current_task())"
+    )
+    execution = began(kernel, code).wait_for("both started")
+    interrupted(kernel, execution)
+    assert kernel.value("await later()\nlen(ended), all(one.done() for one in ended)") == (
+        "(2, True)"
+    )
+
+
+# ---- what holds the reactor thread
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "while True: pass",
+        "for number in range(10 ** 12): number += 1",
+        "while True:\n    try: sum(range(100))\n    except Exception: pass",
+        "[None for _ in iter(int, 1)]",
+        "sum(fractions.Fraction(1, 1 + number % 7) for number in itertools.count())",
+        "await Deferred(lambda _: None) if spin() else None",
+        "await later().addCallback(lambda _: spin())",
+        "await asyncio.gather(asyncio.sleep(60), asyncio.to_thread(int), asyncio.create_task(turn()))",
+    ],
+    ids=["while", "for", "except", "list", "library", "function", "callback", "task"],
+)
+def test_loop_is_broken(kernel: Kernel, code: str) -> None:
+    """One interrupt breaks synchronous code of the cell's that holds the reactor thread."""
+    kernel.ok("async def turn(): spin()")
+    execution = began(kernel, f"await asyncio.sleep(0.01)\nprint('spinning')\n{code}")
+    execution.wait_for("spinning")
+    interrupted(kernel, execution, 2)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_callback_of_somebody_else_is_broken(kernel: Kernel, times: int) -> None:
+    """Interrupts break callbacks of other work that an awaiting cell is stuck behind."""
+    execution = began(
+        kernel, f"for _ in range({times}): reactor.callLater(0.02, spin)\nawait later('late', 0.03)"
+    ).wait_for("spinning")
+    interrupted(kernel, execution, 2)
+
+
+# ---- what does not end
+
+
+SWALLOWERS = {
+    "inlineCallbacks": (
+        "@defer.inlineCallbacks\n"
+        "def work():\n"
+        "    while not gate.is_set():\n"
+        "        try: yield later(None, 0.02 if gate.opening else 60)\n"
+        "        except defer.CancelledError: gate.opening = True; print('swallowed')"
+    ),
+    "coroutine": (
+        "async def work():\n"
+        "    while not gate.is_set():\n"
+        "        try: await later(None, 0.02 if gate.opening else 60)\n"
+        "        except BaseException: gate.opening = True; print('swallowed')"
+    ),
+    "task": (
+        "async def swallow():\n"
+        "    while not gate.is_set():\n"
+        "        try: await asyncio.sleep(0.02 if gate.opening else 60)\n"
+        "        except asyncio.CancelledError: gate.opening = True; print('swallowed')\n"
+        "async def work(): await asyncio.create_task(swallow())"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SWALLOWERS)
+def test_second_interrupt_gives_up(kernel: Kernel, kind: str) -> None:
+    """Work that swallows cancellation is given up in one line; it is a job until it ends."""
+    kernel.ok("gate = Gate()\n" + SWALLOWERS[kind])
+    execution = given_up(kernel, began(kernel, "await work()"), "swallowed")
+    lines = [line for line in execution.traceback.splitlines() if "given up" in line]
+    assert len(lines) == 1
+    number = lines[0].partition("as job ")[2].split()[0]
+    kernel.ok("from twisted_ipython._jobs import jobs")
+    assert kernel.value(f"jobs.find('{number}').state") == "'pending'"
+    kernel.ok(f"gate.set()\nawait later()\nwhile jobs.find('{number}').ended is None: await later()")
+
+
+def test_given_up_cell_touches_nothing(kernel: Kernel) -> None:
+    """A given-up cell runs no further statement; queued cells are aborted, `_` and `Out` stay."""
+    kernel.ok("gate, ran = Gate(), []\n" + SWALLOWERS["coroutine"])
+    assert kernel.value("'before'") == "'before'"
+    seen = "ended = jobs.find(number).ended\n(ran, _, list(Out.values())[-1], len(In))"
+    execution = began(kernel, "await work()\nran.append('after')\n'value of the given up'")
+    queued = kernel.submit("ran.append('queued')")
+    given_up(kernel, execution, "swallowed")
+    assert execution.reply is not None
+    assert execution.reply["status"] == "error"
+    queued.wait()
+    assert queued.reply is not None
+    assert queued.reply["status"] == "aborted"
+    number = execution.traceback.partition("as job ")[2].split()[0]
+    kernel.ok(
+        "from twisted_ipython._jobs import jobs; counts = [get_ipython().execution_count]\n"
+        f"number = '{number}'; gate.set()\nwhile jobs.find(number).ended is None: await later()\n"
+        "counts.append(get_ipython().execution_count); counts = len(set(counts))"
+    )
+    value = kernel.value(seen.replace("len(In)", "counts"))
+    assert value == "([], 'before', 'before', 1)"
+
+
+def test_stuck_in_c(kernel: Kernel) -> None:
+    """The second interrupt gives back a cell stuck in C code, with its line."""
+    execution = began(kernel, "await asyncio.sleep(0)\nprint('sleeps')\ntime.sleep(3)")
+    execution.wait_for("sleeps")
+    kernel.interrupt()
+    with pytest.raises(AssertionError, match="nothing within"):
+        execution.wait(0.5)
+    traceback = interrupted(kernel, execution).traceback
+    assert f"stuck at Cell In[{execution.reply['execution_count']}], line 4" in traceback  # type: ignore[index]
+    assert "restart the kernel" in traceback
+
+
+def test_silence_is_said_once(kernel: Kernel) -> None:
+    """A cell that waits for a reactor that does not answer says so after 5 s, once."""
+    execution = kernel.run("await asyncio.sleep(0)\ntime.sleep(7.5)\nawait later('done')")
+    assert execution.value == "'done'"
+    lines = execution.printed("stderr").splitlines()
+    assert len(lines) == 1
+    assert "has not answered for 5 s; it is at Cell In[" in lines[0]
+    assert lines[0].endswith("line 2")
+
+
+# ---- everything that waits
+
+
+def test_run_in_reactor_wait(kernel: Kernel) -> None:
+    """An interrupt ends `%%run_in_reactor --wait`, and cancels its work."""
+    code = "%%run_in_reactor --wait\nprint('began')\nawait Deferred(lambda _: print('cancelled'))"
+    execution = kernel.submit(code).wait_for("began")
+    assert "cancelled" in interrupted(kernel, execution).printed()
+
+
+@pytest.mark.parametrize("code", ["Deferred(lambda _: print('cancelled'))", "spin()"])
+def test_result_wait(kernel: Kernel, code: str) -> None:
+    """An interrupt ends `result.wait()` at once, cancels the work, and breaks what is stuck."""
+    kernel.ok(f"import crochet\n@crochet.run_in_reactor\ndef work():\n    return {code}")
+    interrupted(kernel, began(kernel, "result = work()\nresult.wait()"))
+    assert kernel.value(
+        "for _ in range(100):\n    if result.state == 'pending': await later(None, 0.02)\n"
+        "result.state"
+    ) == "'cancelled'"
+
+
+def test_reactor_wait(kernel: Kernel) -> None:
+    """An interrupt ends `%reactor wait`; the job goes on."""
+    kernel.ok("%%run_in_reactor job_waited_for\nawait later('job', 60)")
+    execution = kernel.submit("%reactor wait job_waited_for")
+    kernel.pump(lambda: "waited_for" in kernel_status(kernel), 5)
+    interrupted(kernel, execution)
+    assert kernel.value("job_waited_for.state") == "'pending'"
+    kernel.ok("job_waited_for.cancel()")
