@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty
 from time import monotonic, time
 
 import nbformat
@@ -28,8 +29,7 @@ import asyncio, os, subprocess, sys, time
 from threading import Event
 from twisted.internet import reactor, task, threads, utils
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory, ProcessProtocol
-from twisted.internet.threads import blockingCallFromThread
+from twisted.internet.protocol import Factory, ProcessProtocol, Protocol
 
 def trigger():
     with open({folder!r} + "/trigger", "w"):
@@ -40,9 +40,6 @@ async def for_ever():
         await Deferred()
     finally:
         await asyncio.sleep(0)
-
-def turning(function):
-    blockingCallFromThread(reactor, function)
 
 def loop():
     looping.set()
@@ -56,7 +53,7 @@ def work():
     time.sleep(20)
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(20)"]
-turning(lambda: reactor.addSystemEventTrigger("before", "shutdown", trigger))
+reactor.callFromThread(reactor.addSystemEventTrigger, "before", "shutdown", trigger)
 """
 _ASKED = "open({folder!r} + '/asked', 'w').write(repr(time.time()))\n"
 
@@ -96,14 +93,17 @@ async with asyncio.TaskGroup() as group:
         """
 get_ipython().run_cell_magic("run_in_reactor", "one", "await for_ever()")
 get_ipython().run_cell_magic("run_in_reactor", "two", "await asyncio.sleep(1000)")
-three = asyncio.create_task(for_ever())
+async def begin():
+    return asyncio.create_task(for_ever()), asyncio.create_task(asyncio.sleep(1000))
+tasks = await begin()
 four = Deferred()
 await asyncio.sleep(0.01)
 """
     ),
     "listening ports": State(
         """
-port = reactor.listenTCP(0, Factory(), interface="127.0.0.1")
+factory = Factory.forProtocol(Protocol)
+port = reactor.listenTCP(0, factory, interface="127.0.0.1")
 server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
 reader, writer = await asyncio.open_connection("127.0.0.1", port.getHost().port)
 """
@@ -130,16 +130,21 @@ working.wait()
     ),
     "a thread of asyncio's": State(
         """
-thread = asyncio.create_task(asyncio.to_thread(work))
-while not working.is_set():
-    await asyncio.sleep(0.01)
+async def begin():
+    return asyncio.create_task(asyncio.to_thread(work))
+thread = await begin()
+working.wait()
 """,
         "a pool thread at",
     ),
     "a child of subprocess": State("child = subprocess.Popen(SLEEP)"),
     "a child of asyncio's": State("child = await asyncio.create_subprocess_exec(*SLEEP)"),
     "a child of Twisted's": State(
-        "turning(lambda: reactor.spawnProcess(ProcessProtocol(), SLEEP[0], SLEEP, env=None))"
+        """
+async def begin():
+    return reactor.spawnProcess(ProcessProtocol(), SLEEP[0], SLEEP, env=None)
+child = await begin()
+"""
     ),
     "a stuck reactor": State(
         "reactor.callFromThread(loop); looping.wait()", "the reactor, which is busy at", turns=False
@@ -218,8 +223,8 @@ def end_of_script(state: State, folder: Path) -> Exit:
 
 
 def end_of_command(state: State, folder: Path) -> Exit:
-    """``python -m twisted_ipython -c "..."`` comes to its end, by ``sys.exit(3)``."""
-    code = "\n".join([_BEGIN, state.code, _ASKED, "raise SystemExit(3)"])
+    """``python -m twisted_ipython -c "..."`` fails at its end."""
+    code = "\n".join([_BEGIN, state.code, _ASKED, "1 / 0"])
     code = code.replace("{folder!r}", repr(str(folder)))
     return _program(["-m", "twisted_ipython", "--colors=NoColor", "-c", code], folder)
 
@@ -250,8 +255,24 @@ def _in_kernel(state: State, folder: Path, end: Callable[[Kernel], None]) -> Exi
             assert cell.error is None, cell.traceback
             asked = time()
             end(kernel)
-            process.wait(KILLED)
-            return _exit(folder, asked, time(), process.returncode)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(KILLED)
+            ended = time()
+        process.wait()
+        stderr.write(_heard(kernel))
+        stderr.flush()
+        return _exit(folder, asked, ended, process.returncode)
+
+
+def _heard(kernel: Kernel) -> str:
+    """What a kernel that has ended said last to its front end."""
+    heard = []
+    with suppress(Empty):
+        while True:
+            message = kernel.client.get_iopub_msg(timeout=0.1)
+            if message["msg_type"] == "stream":
+                heard.append(message["content"]["text"])
+    return "".join(heard)
 
 
 def shutdown_request(state: State, folder: Path) -> Exit:
@@ -274,6 +295,7 @@ def end_of_notebook(state: State, folder: Path) -> Exit:
     spec = folder / "data" / "kernels" / "tested" / "kernel.json"
     spec.parent.mkdir(parents=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    argv.append("--log-level=ERROR")
     spec.write_text(json.dumps({"argv": argv, "display_name": "", "language": "python"}))
     loading = "%load_ext twisted_ipython\n%autoawait twisted\n"
     cells = [loading, _BEGIN, state.code, _ASKED]
@@ -300,7 +322,7 @@ WAYS: dict[str, Way] = {
     "restart": restart,
     "notebook": end_of_notebook,
 }
-_STATUS = {"command": 3, "notebook": None}
+_STATUS = {"command": 1, "notebook": None}
 
 
 def cases() -> list[tuple[str, str]]:
@@ -334,8 +356,8 @@ def leave(way: str, name: str, folder: Path) -> list[str]:
     if found.triggered != state.turns:
         wrong.append(f"the trigger ran: {found.triggered}")
     lines = found.said.splitlines()
-    # What a kernel says reaches its front end, if that still listens.
-    expected = bool(state.abandoned) and way in {"script", "command", "terminal"}
+    # Nobody hears a kernel that nbclient ends.
+    expected = bool(state.abandoned) and way != "notebook"
     if len(lines) != expected or any(state.abandoned not in line for line in lines):
         wrong.append(f"it said {found.said!r}")
     return wrong

@@ -600,9 +600,7 @@ def test_timeout_is_not_swallowed(shell: Shell) -> None:
 # ---- the runner
 
 
-def test_runner_runs_any_coroutine() -> None:
-    """`twisted_ipython.runner` runs any coroutine in the reactor thread, or fails as it fails."""
-    program = """
+RUNNING = """
 import threading
 from twisted_ipython import runner
 
@@ -633,7 +631,11 @@ except RuntimeError as error:
 else:
     raise AssertionError
 """
-    run = run_python("-W", "error", "-c", program)
+
+
+def test_runner_runs_any_coroutine() -> None:
+    """`twisted_ipython.runner` runs any coroutine in the reactor thread, or fails as it fails."""
+    run = run_python("-W", "error", "-c", RUNNING)
     assert (run.returncode, run.stderr) == (0, "")
 
 

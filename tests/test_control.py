@@ -256,7 +256,7 @@ def completed(session: Session, code: str, cursor: int | None = None) -> list[st
 
 
 def test_options_complete(session: Session) -> None:
-    """In the first line of the cell, whatever else stands there."""
+    """In the line of the magic, whatever else stands there."""
     options = ["--global", "--replace", "--thread", "--wait", "-g", "-r", "-t", "-w"]
     assert completed(session, "%%run_in_reactor -") == options
     assert completed(session, "%%run_in_reactor x --") == options[:4]

@@ -16,7 +16,7 @@ from twisted_ipython import _interrupt
 
 SUBSHELLS = ipykernel.version_info >= (7,)
 PREPARE = """
-import asyncio, fractions, itertools, signal, threading, time
+import asyncio, fractions, itertools, signal, sys, threading, time
 import anyio
 from twisted.internet import defer, endpoints, protocol, reactor, task
 from twisted.internet.defer import Deferred
@@ -38,12 +38,6 @@ async def works():
     end = endpoints.TCP4ClientEndpoint(reactor, '127.0.0.1', port.getHost().port)
     heard = (await endpoints.connectProtocol(end, Says())).heard
     return await asyncio.gather(asyncio.sleep(0.01, 'timer'), later('call'), heard)
-
-async def stubborn(gate):
-    while not gate.is_set():
-        try: await asyncio.sleep(0.02 if gate.opening else 60)
-        except (asyncio.CancelledError, KeyboardInterrupt): print('swallowed')
-        except BaseException as error: print('swallowed')
 
 class Gate(threading.Event):
     opening = False
@@ -99,7 +93,9 @@ def given_up(kernel: Kernel, execution: Execution, text: str) -> Execution:
 
 def test_only_the_users_frames(kernel: Kernel) -> None:
     """The traceback of an interrupt has the user's frames, down to the one that awaits."""
-    kernel.ok("async def inner():\n    await later(None, 60)\nasync def outer():\n    await inner()")
+    kernel.ok(
+        "async def inner():\n    await later(None, 60)\nasync def outer():\n    await inner()"
+    )
     traceback = interrupted(kernel, began(kernel, "await outer()")).traceback
     assert "----> 2 await outer()" in traceback
     assert "in outer()" in traceback
@@ -201,7 +197,8 @@ def test_loop_is_broken(kernel: Kernel, code: str) -> None:
 def test_callback_of_somebody_else_is_broken(kernel: Kernel, times: int) -> None:
     """Interrupts break callbacks of other work that an awaiting cell is stuck behind."""
     execution = began(
-        kernel, f"for _ in range({times}): reactor.callLater(0.02, spin)\nawait later('late', 0.03)"
+        kernel,
+        f"for time_ in range({times}): reactor.callLater(0.02, spin)\nawait later('late', 0.03)",
     ).wait_for("spinning")
     interrupted(kernel, execution, 2)
 
@@ -243,7 +240,9 @@ def test_second_interrupt_gives_up(kernel: Kernel, kind: str) -> None:
     number = lines[0].partition("as job ")[2].split()[0]
     kernel.ok("from twisted_ipython._jobs import jobs")
     assert kernel.value(f"jobs.find('{number}').state") == "'pending'"
-    kernel.ok(f"gate.set()\nawait later()\nwhile jobs.find('{number}').ended is None: await later()")
+    kernel.ok(
+        f"gate.set()\nawait later()\nwhile jobs.find('{number}').ended is None: await later()"
+    )
 
 
 def test_given_up_cell_touches_nothing(kernel: Kernel) -> None:
@@ -306,17 +305,272 @@ def test_result_wait(kernel: Kernel, code: str) -> None:
     """An interrupt ends `result.wait()` at once, cancels the work, and breaks what is stuck."""
     kernel.ok(f"import crochet\n@crochet.run_in_reactor\ndef work():\n    return {code}")
     interrupted(kernel, began(kernel, "result = work()\nresult.wait()"))
-    assert kernel.value(
-        "for _ in range(100):\n    if result.state == 'pending': await later(None, 0.02)\n"
-        "result.state"
-    ) == "'cancelled'"
+    assert (
+        kernel.value(
+            "for time_ in range(100):\n    if result.state == 'pending': await later(None, 0.02)\n"
+            "result.state"
+        )
+        == "'cancelled'"
+    )
 
 
 def test_reactor_wait(kernel: Kernel) -> None:
     """An interrupt ends `%reactor wait`; the job goes on."""
-    kernel.ok("%%run_in_reactor job_waited_for\nawait later('job', 60)")
-    execution = kernel.submit("%reactor wait job_waited_for")
-    kernel.pump(lambda: "waited_for" in kernel_status(kernel), 5)
+    kernel.ok("%%run_in_reactor waited_for\nawait later('job', 60)")
+    interrupted(kernel, began(kernel, "%reactor wait waited_for"))
+    assert kernel.value("waited_for.state") == "'pending'"
+    kernel.ok("waited_for.cancel()")
+
+
+def test_run(kernel: Kernel, tmp_path: Path) -> None:
+    """An interrupt ends the awaiting cell of a file that `%run` runs; no later one runs."""
+    kernel.ok("ran = []")
+    file = tmp_path / "cells.ipy"
+    file.write_text("print('began')\nawait later(None, 60)\nran.append('file')\n")
+    execution = kernel.submit(f"%run {file}\nran.append('cell')").wait_for("began")
+    kernel.interrupt()
+    execution.wait(1)
+    assert "KeyboardInterrupt" in execution.traceback + execution.printed()
+    assert "'file'" not in str(kernel.value("ran"))
+
+
+def test_capture(kernel: Kernel) -> None:
+    """An interrupt ends an awaiting cell under `%%capture`."""
+    kernel.ok(
+        "begun = threading.Event()\n"
+        "def tell(out=sys.stdout):\n"
+        "    begun.wait(10)\n"
+        "    print('began', file=out, flush=True)"
+    )
+    kernel.ok("threading.Thread(target=tell).start()")
+    code = "%%capture\nbegun.set()\nawait Deferred(lambda _: begun.clear())"
+    execution = kernel.submit(code)
+    kernel.pump(lambda: any("began" in one.printed() for one in kernel._executions.values()), 10)
     interrupted(kernel, execution)
-    assert kernel.value("job_waited_for.state") == "'pending'"
-    kernel.ok("job_waited_for.cancel()")
+    assert kernel.value("begun.is_set()") == "False"
+
+
+def test_plain_cell(kernel: Kernel) -> None:
+    """A plain cell is interrupted as ever, and a job of another cell goes on."""
+    kernel.ok("%%run_in_reactor goes_on\nawait later('job', 60)")
+    interrupted(kernel, began(kernel, "while True: time.sleep(0.01)"))
+    assert kernel.value("goes_on.state") == "'pending'"
+    kernel.ok("goes_on.cancel()")
+
+
+# ---- everybody who waits
+
+
+def subshell(kernel: Kernel) -> str:
+    """Make a subshell."""
+    client = kernel.client
+    client.control_channel.send(client.session.msg("create_subshell_request"))
+    while True:
+        reply = client.control_channel.get_msg(timeout=10)
+        if reply["msg_type"] == "create_subshell_reply":
+            number: str = reply["content"]["subshell_id"]
+            return number
+
+
+def submit_to(kernel: Kernel, number: str, code: str) -> Execution:
+    """Send a cell to a subshell."""
+    content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False}
+    message = kernel.client.session.msg("execute_request", content)
+    message["header"]["subshell_id"] = number
+    kernel.client.shell_channel.send(message)
+    execution = Execution(kernel, message["header"]["msg_id"])
+    kernel._executions[execution.number] = execution
+    return execution
+
+
+THREAD = """
+def run():
+    async def wait():
+        print('thread' + ' began')
+        await later(None, 60)
+    try: runner(wait())
+    except KeyboardInterrupt: ends.append('thread')
+ends = []
+thread = threading.Thread(target=run)
+thread.start()
+"""
+
+
+@pytest.mark.skipif(not SUBSHELLS, reason="ipykernel 6 has no subshells")
+def test_all_awaiting_cells_end(kernel: Kernel) -> None:
+    """One interrupt ends the awaiting cells of the main shell, a subshell and a thread."""
+    waiting = submit_to(kernel, subshell(kernel), "print('sub began')\nawait later(None, 60)")
+    waiting.wait_for("sub began")
+    execution = began(kernel, THREAD + "await later(None, 60)").wait_for("thread began")
+    interrupted(kernel, execution)
+    waiting.wait(1)
+    assert waiting.error == "KeyboardInterrupt"
+    assert kernel.value("thread.join(1)\nends") == "['thread']"
+
+
+@pytest.mark.skipif(not SUBSHELLS, reason="ipykernel 6 has no subshells")
+def test_subshell_while_main_shell_idles(kernel: Kernel) -> None:
+    """An interrupt ends a subshell's awaiting cell though the main shell idles, again and again."""
+    number = subshell(kernel)
+    for _ in range(3):
+        waiting = submit_to(kernel, number, "print('began')\nawait later(None, 60)")
+        waiting.wait_for("began")
+        interrupted(kernel, waiting)
+        assert kernel.value("await later('main')") == "'main'"
+
+
+def test_thread_while_main_shell_idles(kernel: Kernel) -> None:
+    """An interrupt ends what a thread awaits though the main shell idles."""
+    started = kernel.ok(THREAD).wait_for("thread began")
+    kernel.ok("await later()")
+    assert started.reply is not None
+    kernel.interrupt()
+    assert kernel.value("thread.join(1)\nends") == "['thread']"
+
+
+# ---- at a terminal
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["simple prompt", "prompt_toolkit"])
+def terminals(request: pytest.FixtureRequest) -> Iterator[Terminal]:
+    """A terminal that tests share which leave it working."""
+    with Terminal(prompt_toolkit=request.param) as one:
+        one.run(
+            "import asyncio, signal, threading, time; from twisted.internet import reactor, task"
+        )
+        one.run(
+            "later = lambda value=None, after=0.05: task.deferLater(reactor, after, lambda: value)"
+        )
+        yield one
+
+
+@pytest.fixture
+def terminal(terminals: Terminal) -> Iterator[Terminal]:
+    """The shared terminal; each test must leave it awaiting."""
+    yield terminals
+    assert terminals.run("await later('wor' + 'ks')").endswith("'works'")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "[None for _ in iter(int, 1)]",
+        "await later().addCallback(lambda _: [0 for _ in iter(int, 1)])",
+    ],
+    ids=["in the cell", "in a callback"],
+)
+def test_loop_at_terminal(terminal: Terminal, code: str) -> None:
+    """Ctrl-C breaks a loop of an awaiting cell that holds the reactor thread, within 2 s."""
+    terminal.type(f"print('be' + 'gan'); await later(); {code}")
+    terminal.expect("began\r\n")
+    begun = monotonic()
+    terminal.interrupt()
+    assert terminal.shown().endswith("KeyboardInterrupt:")
+    assert monotonic() - begun < 2
+
+
+def test_stuck_at_terminal(terminal: Terminal) -> None:
+    """The second Ctrl-C gives back a cell stuck in C code, with its line."""
+    terminal.type("await later(print('be' + 'gan')); print('sle' + 'eps'); time.sleep(3)")
+    terminal.expect("sleeps\r\n")
+    terminal.interrupt()
+    terminal.expect(r"\^C")
+    sleep(_interrupt._PATIENCE)
+    begun = monotonic()
+    terminal.interrupt()
+    assert "in code that cannot be broken" in terminal.shown()
+    assert monotonic() - begun < 1
+
+
+def test_result_wait_at_terminal(terminal: Terminal) -> None:
+    """Ctrl-C ends `result.wait()` at once and cancels the work."""
+    terminal.run("import crochet; work = crochet.run_in_reactor(later)(None, 60)")
+    terminal.type("print('be' + 'gan'); work.wait()")
+    terminal.expect("began\r\n")
+    terminal.interrupt()
+    assert "KeyboardInterrupt" in terminal.shown()
+    assert terminal.run("await later(); work.state").endswith("'cancelled'")
+
+
+def test_idle_prompt(terminal: Terminal) -> None:
+    """Ctrl-C at an idle prompt leaves background jobs alone, and the prompt usable."""
+    terminal.run("import crochet; work = crochet.run_in_reactor(later)(None, 60)")
+    terminal.interrupt()
+    if not terminal._toolkit:  # which reads it like any key, and prints nothing
+        terminal.expect("KeyboardInterrupt")
+        terminal._expect_prompt()
+    assert terminal.run("work.state").endswith("'pending'")
+    terminal.run("work.cancel()")
+
+
+def test_handler_is_put_back(terminal: Terminal) -> None:
+    """The handler of SIGINT stands only while a cell waits."""
+    terminal.run("before = signal.getsignal(signal.SIGINT)")
+    terminal.run("await later()")
+    assert terminal.run("signal.getsignal(signal.SIGINT) is before").endswith("True")
+
+
+# ---- throwing, by itself
+
+
+def in_thread(code: str) -> tuple[threading.Thread, dict[str, object]]:
+    """Run code as a user's in a thread; it must set ``ready``."""
+    names: dict[str, object] = {"ready": threading.Event(), "end": threading.Event()}
+    thread = threading.Thread(target=exec, args=(compile(code, "cell", "exec"), names))
+    thread.start()
+    ready = names["ready"]
+    assert isinstance(ready, threading.Event)
+    assert ready.wait(10)
+    return thread, names
+
+
+def test_throw_into_users_code() -> None:
+    """A throw is raised where the user's code loops, and that code may go on."""
+    thread, names = in_thread(
+        "try:\n    ready.set()\n    while True: pass\nexcept BaseException as error: kind = type(error)"
+    )
+    ident = thread.ident
+    assert ident is not None
+    deadline = monotonic() + 10
+    while thread.is_alive() and monotonic() < deadline:
+        _interrupt.throw(ident)
+    thread.join(10)
+    assert not thread.is_alive()
+    kind = names["kind"]
+    assert isinstance(kind, type)
+    assert issubclass(kind, _interrupt.Break)
+    assert not issubclass(kind, Exception)
+    assert kind.__name__ == "KeyboardInterrupt"
+
+
+def test_throw_is_taken_back() -> None:
+    """What is not raised in time, in C code, is never raised."""
+    thread, names = in_thread("ready.set()\nend.wait()\nfor _ in range(1000): pass\nwell = True")
+    ident = thread.ident
+    assert ident is not None
+    end = names["end"]
+    assert isinstance(end, threading.Event)
+    assert not _interrupt.throw(ident)
+    end.set()
+    thread.join(10)
+    assert names["well"] is True
+
+
+def test_throw_spares_libraries() -> None:
+    """Nothing is thrown where asyncio's frames are the innermost ones but the user's main code."""
+    thread, names = in_thread(
+        "import asyncio\n"
+        "async def main():\n"
+        "    ready.set()\n"
+        "    while not end.is_set(): await asyncio.sleep(0.2)\n"
+        "asyncio.run(main())\nwell = True"
+    )
+    ident = thread.ident
+    assert ident is not None
+    end = names["end"]
+    assert isinstance(end, threading.Event)
+    thrown = [_interrupt.throw(ident) for _ in range(100)]
+    end.set()
+    thread.join(10)
+    assert not any(thrown)
+    assert names["well"] is True

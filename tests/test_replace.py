@@ -250,6 +250,7 @@ def test_the_cell_does_not_run_if_the_wait_for_the_old_one_ends(session: Session
     session.ok("%twisted_config timeout 0.05")
     ended = session.run("%%run_in_reactor --replace x\nran.append(1)")
     assert type(ended.error) is TimeoutError
+    assert "did not stop" not in ended.out
     assert session.names["x"] is first
     in_reactor_thread(lambda: session.names["gate"].callback(None))
     eventually(lambda: first.state == "cancelled")

@@ -56,6 +56,8 @@ _cells: dict[_numbers.Numbers, AwaitingCell] = {}
 # Cells that the reactor stopped under: asyncio would complain of their tasks when
 # they are collected.
 _stranded: list[AwaitingCell] = []
+# What ends the code because it was to end.
+_ENDS: Final = (CancelledError, TwistedCancelledError, Break, KeyboardInterrupt)
 # Seconds that a cell gets to end after its time limit cancelled it.
 _GRACE: Final = 1.0
 # Seconds between two looks at the work.
@@ -246,7 +248,6 @@ class AwaitingCell:
     def look(self) -> float:
         """See `_home.Waits`: the time limit, and whether the reactor answers."""
         self._pulse.look()
-        self._watch()
         if self._deadline is None or self.given_up:
             return LOOK
         left = self._deadline - monotonic()
@@ -291,7 +292,9 @@ def _is_cancellation(error: BaseException) -> bool:
     """Whether something was cancelled, seen through what `gatherResults` makes of it."""
     if isinstance(error, FirstError):
         return error.subFailure.check(TwistedCancelledError) is not None
-    return isinstance(error, (CancelledError, TwistedCancelledError, Break))
+    if isinstance(error, BaseExceptionGroup):  # as anyio's task groups do with any exception
+        return all(map(_is_cancellation, error.exceptions))
+    return isinstance(error, _ENDS)
 
 
 # ---- what code in the reactor thread calls

@@ -28,7 +28,7 @@ _SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 # A magic can stand after an assignment: `result = %reactor wait 3`.
 _LINE: Final = re.compile(r"\s*(?:[^=%]*=\s*)?%(reactor|twisted_config)\s+(.*)")
-_CELL: Final = re.compile(r"%%run_in_reactor\s+(.*)")
+_CELL: Final = re.compile(r"%%run_in_reactor\s.*")
 
 
 @context_matcher(identifier="twisted_ipython")  # type: ignore[untyped-decorator]  # a partial
@@ -45,7 +45,7 @@ def complete(context: CompletionContext) -> SimpleMatcherResult:
 def _candidates(context: CompletionContext) -> Iterable[str]:
     """What could stand there, whatever of it is written already."""
     text = context.text_until_cursor
-    if context.cursor_line == 0 and (match := _CELL.fullmatch(text)):
+    if _CELL.fullmatch(text):
         return _OPTIONS if context.token.startswith("-") else ()
     if match := _LINE.fullmatch(text):
         words = match[2].removesuffix(context.token).split()

@@ -37,6 +37,7 @@ __all__ = ["EventualResult", "NotInTime", "adopt"]
 NotInTime = crochet.TimeoutError
 
 _CANCELLATIONS: Final = (CancelledError, asyncio.CancelledError, Break)
+_NO_FAILURES: Final = (*_CANCELLATIONS, crochet.ReactorStopped)
 # Seconds between two looks at the reactor.
 _LOOK: Final = 1.0
 
@@ -125,10 +126,10 @@ class EventualResult(_Result):
         pulse = Pulse(_Reached(self._reactor), in_files)
         try:
             self._watch(pulse, timeout)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             self.cancel()
             pulse.free()
-            raise
+            raise error.with_traceback(None) from None  # not with the frames of `threading`
         return super().wait(0)
 
     def _watch(self, pulse: Pulse, timeout: float | None) -> None:
@@ -148,7 +149,8 @@ class EventualResult(_Result):
             return "pending"
         if not isinstance(self._value, Failure):
             return "done"
-        return "cancelled" if self._value.check(*_CANCELLATIONS) else "failed"
+        # Not by its `check`, which knows subclasses of Exception only.
+        return "cancelled" if isinstance(self._value.value, _CANCELLATIONS) else "failed"
 
     def peek(self) -> Any:
         """The value, the exception of a failure, or None; this does not count as looking at it."""
@@ -156,8 +158,8 @@ class EventualResult(_Result):
         return value.value if isinstance(value, Failure) else value
 
     def __del__(self) -> None:
-        """Log a failure that nobody looked at, as crochet does; being cancelled is none."""
-        if self.state != "cancelled":
+        """Log a failure that nobody looked at; being cancelled is none, nor the reactor's end."""
+        if not (isinstance(self._value, Failure) and self._value.check(*_NO_FAILURES)):
             super().__del__()  # type: ignore[misc]  # not in crochet's stub
 
     def __repr__(self) -> str:

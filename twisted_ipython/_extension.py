@@ -17,6 +17,7 @@ from twisted_ipython import _awaiting, _reactor, _waits
 from twisted_ipython._autoawait import runner
 from twisted_ipython._awaited_magics import AddAwaits
 from twisted_ipython._complete import complete
+from twisted_ipython._home import watch
 from twisted_ipython._instance import override
 from twisted_ipython._jobs import pending_lines
 from twisted_ipython._magics import TwistedMagics, give_body
@@ -136,10 +137,15 @@ class _Extension:
     def _reach_main_thread(self) -> None:
         """Have the main thread run what waits for it while the shell idles."""
         shell = self._shell
-        loop = getattr(getattr(shell, "kernel", None), "io_loop", None)
+        kernel = getattr(shell, "kernel", None)
+        loop = getattr(kernel, "io_loop", None)
         application = getattr(getattr(shell, "pt_app", None), "app", None)
         if loop is not None:
             self._add_poke(lambda: loop.add_callback(_awaiting.run_later_calls))
+            own = getattr(kernel, "post_handler_hook", None)
+            if own is not None:
+                hook = _then_watch(own)
+                self._undo.callback(override(kernel, {"post_handler_hook": hook}))
         elif application is not None:
             # Drawing comes first at each prompt too, so that none is missed.
             draws = application.before_render
@@ -150,6 +156,16 @@ class _Extension:
     def _add_poke(self, poke: Callable[[], object]) -> None:
         _awaiting.pokes.append(poke)
         self._undo.callback(_awaiting.pokes.remove, poke)
+
+
+def _then_watch(hook: Callable[[], None]) -> Callable[[], None]:
+    """What ipykernel does after each message (it has SIGINT ignored then), and our `watch`."""
+
+    def post_handler_hook() -> None:
+        hook()
+        watch()
+
+    return post_handler_hook
 
 
 def _run_later_calls_soon(application: Any) -> None:

@@ -206,7 +206,7 @@ def _sockets_table(thread: ReactorThread, found: list[Any]) -> Table:
 
 
 def _is_on(one: Any, loop: asyncio.AbstractEventLoop | None) -> bool:
-    """Whether something of asyncio's is on the loop."""
+    """Whether something of asyncio's is on the loop; what has ended is on none."""
     return loop is not None and getattr(one, "_loop", None) is loop
 
 
@@ -219,7 +219,6 @@ def _socket_row(one: Any) -> _Row | None:
     if listens:
         return "listens", here, "", _kind(getattr(one, "factory", None) or one.protocol)
     protocol = getattr(one, "protocol", None)
-    protocol = getattr(protocol, "wrappedProtocol", None) or protocol  # of TLS
     return "connection", here, there, _kind(getattr(protocol, "factory", None) or protocol)
 
 
@@ -254,8 +253,7 @@ def _processes_table(thread: ReactorThread, found: list[Any]) -> Table:
     rows += [
         (one.get_pid() or 0, _kind(one.get_protocol()))
         for one in found
-        if isinstance(one, BaseSubprocessTransport)
-        if _is_on(one, thread.loop) and one.get_returncode() is None
+        if isinstance(one, BaseSubprocessTransport) and _is_on(one, thread.loop)
     ]
     return Table("Child processes", ("pid", "protocol"), rows)
 

@@ -43,7 +43,7 @@ from time import time
 from typing import Any, Final
 
 import crochet
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
 from twisted.internet.threads import blockingCallFromThread
 from twisted.python import threadable
 from twisted.python.failure import Failure
@@ -57,6 +57,8 @@ __all__ = ["ReactorThread", "start", "started"]
 
 # Seconds that a stopping reactor gets at the end of the process.
 _GRACE: Final = 1.0
+# Seconds of those that tasks get to clean up.
+_CLEANUP: Final = 0.3
 # Seconds that a starting reactor gets, and one that does not seem to run.
 _START: Final = 10.0
 _LOOK: Final = 0.5
@@ -112,6 +114,7 @@ class ReactorThread:
         if loop is not None and ours:
             _bridge.attach(loop)
             _pool.use_for(loop, reactor.getThreadPool)
+            reactor.addSystemEventTrigger("before", "shutdown", self.end_tasks)
 
     @property
     def refusal(self) -> str:
@@ -165,7 +168,7 @@ class ReactorThread:
             deferred = context.run(ensureDeferred, guarded)
             return deferred, deferred.cancel
         ended = _Ending()
-        task = self.loop.create_task(ended.follow(coro), context=context)
+        task = _bridge.begin_task(ended.follow(coro), self.loop, context)
         ended.stop = task.cancel
         # For a task that is cancelled before it begins.
         task.add_done_callback(lambda _: ended.end(coro))
@@ -204,6 +207,28 @@ class ReactorThread:
         if not self._bridge_stays:
             self._undo.append(_bridge.attach(self.loop))
         self._undo.append(_timers.attach(self.reactor, self.loop, self.ident))
+
+    def end_tasks(self) -> Deferred[Any]:
+        """
+        Cancel all tasks of the loop, for a reactor that stops.  In the reactor thread.
+
+        Returns:
+            a Deferred that fires when they have ended, or have had `_CLEANUP` seconds.
+        """
+        assert self.loop is not None
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        if not tasks:
+            return succeed(None)
+
+        async def ended() -> None:
+            _, pending = await asyncio.wait(tasks, timeout=_CLEANUP)
+            for task in pending:
+                # asyncio's own switch for its complaint about a task that nobody will run.
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+        return Deferred.fromFuture(self.loop.create_task(ended()))
 
     def detach(self) -> None:
         """Take off what `attach` set; what is pending goes on.  Any thread."""
