@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,7 @@ def work():
     working.set()
     time.sleep(20)
 
-SLEEP = [sys.executable, "-c", "import time; time.sleep(20)"]
+SLEEP = ["sleep", "20"]
 reactor.callFromThread(reactor.addSystemEventTrigger, "before", "shutdown", trigger)
 """
 _ASKED = "open({folder!r} + '/asked', 'w').write(repr(time.time()))\n"
@@ -131,9 +131,11 @@ working.wait()
     "a thread of asyncio's": State(
         """
 async def begin():
-    return asyncio.create_task(asyncio.to_thread(work))
+    thread = asyncio.create_task(asyncio.to_thread(work))
+    while not working.is_set():
+        await asyncio.sleep(0.01)
+    return thread
 thread = await begin()
-working.wait()
 """,
         "a pool thread at",
     ),
@@ -224,7 +226,7 @@ def end_of_script(state: State, folder: Path) -> Exit:
 
 def end_of_command(state: State, folder: Path) -> Exit:
     """``python -m twisted_ipython -c "..."`` fails at its end."""
-    code = "\n".join([_BEGIN, state.code, _ASKED, "1 / 0"])
+    code = f"{_BEGIN}\n{state.code}\n{_ASKED}\n1 / 0"
     code = code.replace("{folder!r}", repr(str(folder)))
     return _program(["-m", "twisted_ipython", "--colors=NoColor", "-c", code], folder)
 
@@ -232,7 +234,7 @@ def end_of_command(state: State, folder: Path) -> Exit:
 def exit_typed(state: State, folder: Path) -> Exit:
     """``exit`` is typed at the prompt of a terminal."""
     file = folder / "cell.ipy"
-    file.write_text("\n".join([_BEGIN, state.code]).replace("{folder!r}", repr(str(folder))))
+    file.write_text(f"{_BEGIN}\n{state.code}".replace("{folder!r}", repr(str(folder))))
     with Terminal() as terminal, _children_of(terminal.process.pid):
         shown = terminal.run(f"%run -i {file}")
         assert "Traceback" not in shown, shown
@@ -322,17 +324,24 @@ WAYS: dict[str, Way] = {
     "restart": restart,
     "notebook": end_of_notebook,
 }
+_SOME = {
+    "idle",
+    "pending jobs",
+    "a pool thread asked for in a plain cell",
+    "a child of subprocess",
+    "a stuck reactor",
+}
 _STATUS = {"command": 1, "notebook": None}
 
 
-def cases() -> list[tuple[str, str]]:
-    """All ways of ending in all states in which they can happen."""
+def cases(all_of: Collection[str] = tuple(WAYS)) -> list[tuple[str, str]]:
+    """Ways of ending in states in which they can happen: in all states for the ways named."""
     in_kernel = {"shutdown", "restart"}
     return [
         (way, name)
         for way in WAYS
         for name, state in STATES.items()
-        if way in in_kernel or not state.waits
+        if (way in in_kernel or not state.waits) and (way in all_of or name in _SOME)
     ]
 
 

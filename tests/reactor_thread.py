@@ -35,13 +35,23 @@ def reactor() -> Any:
 
 
 def in_reactor(test: Callable[_P, Coroutine[Any, Any, None]]) -> Callable[_P, None]:
-    """Run a test's coroutine in the reactor thread, as the runner does; it leaves no task there."""
+    """
+    Run a test's coroutine in the reactor thread, as the runner does.
+
+    It leaves no task there, and nothing fails that nobody is told of.
+    """
 
     async def body(*args: _P.args, **kwargs: _P.kwargs) -> None:
-        before = asyncio.all_tasks()
-        await test(*args, **kwargs)
-        await turns(3)
+        loop, before = asyncio.get_running_loop(), asyncio.all_tasks()
+        reports: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, report: reports.append(report))
+        try:
+            await test(*args, **kwargs)
+            await turns(3)
+        finally:
+            loop.set_exception_handler(None)
         assert asyncio.all_tasks() <= before
+        assert reports == []
 
     @functools.wraps(test)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> None:

@@ -595,35 +595,54 @@ def fire_elsewhere(deferred: Deferred[Any], value: Any) -> None:
 @in_reactor
 async def test_cancelled_after_a_firing_in_another_thread() -> None:
     """A cancellation between the firing and the resumption is not lost, nor is the next one."""
-    first: Deferred[Any] = Deferred()
-    second: Deferred[Any] = Deferred()
-    seen: list[str] = []
-
-    async def waits() -> None:
-        for deferred in (first, second):
-            try:
-                await deferred
-            except asyncio.CancelledError as error:
-                seen.append(*error.args)
-
-    task = asyncio.create_task(waits())
+    first, second = Deferred[Any](), Deferred[Any]()
+    seen: list[Any] = []
+    task = _noting([first, second], seen)
     await turns(2)
     fire_elsewhere(first, "value")
     task.cancel("one")
     await turns(3)
-    assert seen == ["one"]
+    assert seen.pop() == (asyncio.CancelledError, "one")
     task.cancel("two")
     await turns(3)
-    assert seen == ["one", "two"]
+    assert seen == [(asyncio.CancelledError, "two")]
     with pytest.raises(CancelledError):
         await second
     assert task.done()
 
 
 @in_reactor
+async def test_cancelled_after_a_firing_spares_later_callbacks() -> None:
+    """What a later callback waits for is not cancelled: the await was over before."""
+    deferred: Deferred[Any] = Deferred()
+    task = asyncio.create_task(_under(deferred))
+    await turns(2)
+    fire_elsewhere(deferred, "value")
+    more: Deferred[Any] = Deferred()
+    deferred.addCallback(lambda _: more)
+    task.cancel("message")
+    with pytest.raises(asyncio.CancelledError, match="message"):
+        await task
+    assert not more.called
+
+
+def _noting(waits: list[Any], seen: list[Any]) -> asyncio.Task[None]:
+    """A task that awaits one after the other, and notes how it was cancelled."""
+
+    async def body() -> None:
+        for each in waits:
+            try:
+                await each
+            except (asyncio.CancelledError, CancelledError) as error:
+                seen.append((type(error), *error.args))
+
+    return asyncio.create_task(body())
+
+
+@in_reactor
 async def test_cancelled_twice_after_a_firing() -> None:
     """Work that goes on for a while ends, and a second cancellation comes before the task hears."""
-    more: Deferred[Any] = Deferred()
+    more, second, third = Deferred[Any](), Deferred[Any](), Deferred[Any]()
 
     @inlineCallbacks
     def stubborn() -> Iterator[Any]:
@@ -631,27 +650,21 @@ async def test_cancelled_twice_after_a_firing() -> None:
             yield Deferred()
         yield more
 
-    seen: list[str] = []
-    last: Deferred[Any] = Deferred()
-
-    async def waits() -> None:
-        for deferred in (stubborn(), last):
-            try:
-                await deferred
-            except asyncio.CancelledError as error:
-                seen.append(*error.args)
-
-    task = asyncio.create_task(waits())
+    seen: list[Any] = []
+    task = _noting([stubborn(), second, third], seen)
     await turns(2)
     task.cancel("one")
     more.callback(None)
     task.cancel("two")
     await turns(3)
-    assert seen == ["two"]
+    assert seen.pop() == (asyncio.CancelledError, "two")
+    second.cancel()
+    await turns(3)
+    assert seen.pop() == (CancelledError,)
     task.cancel("three")
     await turns(3)
-    assert seen == ["two", "three"]
-    assert last.called
+    assert seen == [(asyncio.CancelledError, "three")]
+    assert third.called
     assert task.done()
 
 
@@ -725,31 +738,47 @@ async def test_cancelled_between_the_last_step_and_the_task() -> None:
     assert isinstance((await ended(Oops())).exception(), Oops)
 
 
-@pytest.mark.parametrize("what", ["future", "task", "plain future", "sleep"])
-@in_reactor
-async def test_cancelled_before_the_task_takes_over(what: str) -> None:
-    """A task cancelled when its coroutine has just come to asyncio's future cancels that future."""
-    loop = asyncio.get_running_loop()
-    futures: dict[str, Any] = {
-        "future": loop.create_future(),
-        "task": asyncio.ensure_future(Deferred()),
-        "plain future": asyncio.Future(),
-        "sleep": asyncio.sleep(0),
-    }
+async def _resumed(wait: Callable[[], Awaitable[Any]]) -> asyncio.Task[Any]:
+    """A task that a Deferred has just resumed, and that has come to what ``wait`` gives."""
     deferred: Deferred[Any] = Deferred()
 
-    async def waits() -> None:
+    async def body() -> Any:
         await deferred
-        await futures[what]
+        return await wait()
 
-    task = asyncio.create_task(waits())
+    task = asyncio.create_task(body())
     await turns(2)
     deferred.callback(None)
+    return task
+
+
+@pytest.mark.parametrize("kind", ["loop.create_future", "asyncio.Future", "task"])
+@in_reactor
+async def test_cancelled_before_the_task_takes_over(kind: str) -> None:
+    """A task cancelled when its coroutine has just come to asyncio's future cancels that future."""
+    future: asyncio.Future[Any] = {
+        "loop.create_future": asyncio.get_running_loop().create_future,
+        "asyncio.Future": asyncio.Future,
+        "task": lambda: asyncio.ensure_future(Deferred()),
+    }[kind]()
+    task = await _resumed(lambda: future)
     task.cancel("message")
     with pytest.raises(asyncio.CancelledError, match="message"):
         await task
-    if what != "sleep":
-        assert futures.pop(what).cancelled()
-        futures["sleep"].close()
-    for future in [one for name, one in futures.items() if name != "sleep"]:
-        future.cancel()
+    assert future.cancelled()
+
+
+@in_reactor
+async def test_cancelled_before_the_task_takes_over_sleep() -> None:
+    """So is one that has come to sleep(0), or to gather, whose children then never begin."""
+    begun: list[None] = []
+
+    async def child() -> None:
+        begun.append(None)
+
+    for wait in (lambda: asyncio.sleep(0), lambda: asyncio.gather(child(), child())):
+        task = await _resumed(wait)
+        task.cancel("message")
+        with pytest.raises(asyncio.CancelledError, match="message"):
+            await task
+    assert begun == []

@@ -324,6 +324,7 @@ async def test_exits_in_groups(way: Any) -> None:
 async def test_exit_of_a_task_that_nobody_awaits() -> None:
     """A task that calls sys.exit() on its own is reported by the loop, which goes on."""
     loop = asyncio.get_running_loop()
+    handler = loop.get_exception_handler()
     reports: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, report: reports.append(report))
 
@@ -337,7 +338,7 @@ async def test_exit_of_a_task_that_nobody_awaits() -> None:
         del task
         await turns(1)
     finally:
-        loop.set_exception_handler(None)
+        loop.set_exception_handler(handler)
     [report] = reports
     assert "never retrieved" in report["message"]
     assert "SystemExit('bye')" in str(report["exception"])

@@ -330,6 +330,25 @@ async def test_loop_that_does_not_run(first: Any, closed: bool) -> None:
 
 
 @in_reactor
+async def test_done_before_the_task_takes_over() -> None:
+    """A future that is done by the time it would be refused gives its value."""
+    loop = asyncio.new_event_loop()
+    future = loop.create_future()
+    fired: Deferred[Any] = Deferred()
+
+    async def waits() -> Any:
+        await fired
+        return await future
+
+    task = asyncio.create_task(waits())
+    await turns(2)
+    fired.callback(None)  # the task comes to the future
+    future.set_result("value")
+    assert await task == "value"
+    loop.close()
+
+
+@in_reactor
 async def test_loop_that_stops() -> None:
     """Cancelling works although the other loop has stopped meanwhile."""
     loop = asyncio.new_event_loop()

@@ -222,7 +222,7 @@ def test_a_stuck_reactor_is_reported_with_its_stack(session: Session) -> None:
         asked = monotonic()
         shown = session.shown("%reactor")
         assert monotonic() - asked < 1
-        assert "\n  state   stuck: no answer within 800 ms\n" in shown
+        assert "\n  state   stuck: no answer within 500 ms\n" in shown
         assert "hold" in session.shown("%reactor stack")
         message = session.usage_error("%reactor cancel nobody")
         session.ok("%reactor cancel x")

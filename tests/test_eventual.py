@@ -20,13 +20,18 @@ from twisted_ipython._reactor import start
 SECONDS = 20
 
 
+@pytest.fixture(scope="module", autouse=True)
+def started() -> None:
+    """The reactor thread runs, and adopts crochet's results."""
+    reactor()
+
+
 async def _forwards(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
 def run(value: Any) -> EventualResult:
     """What crochet gives for work that ends with ``value`` a little later."""
-    reactor()
     result = crochet.run_in_reactor(later)(value, 0.01)
     assert isinstance(result, EventualResult)
     return result
@@ -94,6 +99,7 @@ def test_loop_closed_before_the_result() -> None:
     with logged() as errors:
         crochet.run_in_reactor(lambda: work.pop().callback("value"))().wait(SECONDS)
         assert result.wait(SECONDS) == "value"
+        del result
     assert errors == []
 
 
@@ -137,7 +143,6 @@ async def test_unawaited_failure_is_logged() -> None:
 
 def test_when_done() -> None:
     """`when_done` calls once, in the reactor thread, or at once if there is a result."""
-    reactor()
     work: Deferred[Any] = Deferred()
     result = crochet.run_in_reactor(lambda: work)()
     called: list[int] = []

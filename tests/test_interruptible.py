@@ -33,14 +33,17 @@ async def cancelled(coro: Coroutine[Any, Any, Any], instead: BaseException | Non
 
 
 async def on_deferred() -> None:
+    """A coroutine that waits on a Deferred."""
     await Deferred()
 
 
 async def on_future() -> None:
+    """A coroutine that waits on an asyncio future."""
     await asyncio.get_running_loop().create_future()
 
 
 async def inner() -> None:
+    """A coroutine that waits in another one."""
     await on_deferred()
 
 
@@ -57,7 +60,7 @@ async def test_instead(work: Any) -> None:
 @pytest.mark.parametrize(
     "work",
     [
-        lambda: asyncio.wait_for(on_future(), 60),
+        lambda: asyncio.wait_for(asyncio.create_task(on_future()), 60),
         lambda: asyncio.sleep(60),
         lambda: anyio.sleep(60),
     ],

@@ -83,20 +83,6 @@ _reactor.start().call(work)
 begun.wait(10)
 """
 
-ASYNCIO_THREADS = """
-import asyncio, threading, time
-from twisted_ipython import runner
-
-async def work():
-    begun = threading.Event()
-    asyncio.get_running_loop().run_in_executor(None, lambda: begun.set() or time.sleep(60))
-    from twisted.internet import threads
-    threads.deferToThread(time.sleep, 60)
-    await asyncio.to_thread(begun.wait, 5)
-
-runner(work())
-"""
-
 
 def test_load_in_reactor_thread() -> None:
     """Where the reactor runs the shell's own thread, an await is refused and nothing hangs."""
@@ -120,9 +106,7 @@ BUSY_SAYS = (
 
 
 @pytest.mark.parametrize(
-    ("program", "says"),
-    [(ENDING, ""), (BUSY, BUSY_SAYS), (ASYNCIO_THREADS, "")],
-    ids=["full", "busy", "pools"],
+    ("program", "says"), [(ENDING, ""), (BUSY, BUSY_SAYS)], ids=["full", "busy"]
 )
 def test_process_ends(program: str, says: str) -> None:
     """A process whose main thread ends is gone within 2 s, whatever its reactor does."""

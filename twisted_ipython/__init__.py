@@ -26,6 +26,7 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _interruptible   another exception in place of CancelledError          reactor thread
     _interrupt       breaks code that holds the reactor thread             home thread
     _pool            threads that do not keep the process                  any
+    _children        a kernel does not wait for ended children             home thread
     _timers          Twisted's timers on asyncio's heap                    reactor thread
     _bridge          one coroutine awaits Deferreds and asyncio objects    reactor thread
     _loops           LoopingCalls, and who started them                    reactor thread

@@ -60,8 +60,9 @@ _stranded: list[AwaitingCell] = []
 _ENDS: Final = (CancelledError, TwistedCancelledError, Break, KeyboardInterrupt)
 # Seconds that a cell gets to end after its time limit cancelled it.
 _GRACE: Final = 1.0
-# Seconds between two looks at the work.
-LOOK: Final = 1.0
+# Seconds between two looks at the work.  A SIGINT that comes just as the main thread
+# begins to block is only handled at the next one.
+LOOK: Final = 0.25
 
 
 class Typed(NamedTuple):

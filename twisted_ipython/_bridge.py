@@ -325,6 +325,28 @@ class Bridge(Coroutine[Any, Any, _T]):
         context: the Task's context; each step runs in it.
     """
 
+    # All that follows concerns the time while Deferreds step the coroutine.
+    # The thread in which they do, the Task, and the future that the Task waits for.
+    _thread: int
+    _task: asyncio.Task[Any] | None
+    _waiter: _Waiter | None
+    # What the coroutine came to, until its Task takes over: what it awaits, or
+    # the exception (StopIteration too) that it ended with.
+    _outcome: tuple[Any, BaseException | None] | None
+    # The Deferred that the coroutine waits for; None while it runs.
+    _deferred: Deferred[Any] | None
+    # Whether a callback is being added to it, and the result if it came at once.
+    _adding: bool
+    _ready: tuple[Any] | None
+    # Whether it has fired, and the coroutine goes on in an iteration of the loop.
+    _scheduled: bool
+    # Whether it is being cancelled, and the message of a cancellation that it
+    # has not answered yet.
+    _cancelling: bool
+    _unanswered: tuple[Any] | None
+    # The message of a cancellation that came while the coroutine ran.
+    _must_cancel: tuple[Any] | None
+
     def __init__(
         self, coro: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoop, context: Context
     ) -> None:
@@ -334,27 +356,10 @@ class Bridge(Coroutine[Any, Any, _T]):
         self._context = context
         self.__name__ = getattr(coro, "__name__", type(coro).__name__)
         self.__qualname__ = getattr(coro, "__qualname__", type(coro).__qualname__)
-        # All that follows concerns the time while Deferreds step the coroutine.
-        # Where they do, the Task, and the future that the Task waits for.
         self._thread = 0
-        self._task: asyncio.Task[Any] | None = None
-        self._waiter: _Waiter | None = None
-        # What the coroutine came to, until its Task takes over: what it awaits,
-        # or the exception (StopIteration too) that it ended with.
-        self._outcome: tuple[Any, BaseException | None] | None = None
-        # The Deferred that the coroutine waits for; None while it runs.
-        self._deferred: Deferred[Any] | None = None
-        # Whether a callback is being added to it, and the result if it came at once.
-        self._adding = False
-        self._ready: tuple[Any] | None = None
-        # Whether it has fired, and the coroutine goes on in an iteration of the loop.
-        self._scheduled = False
-        # Whether it is being cancelled, and the message of a cancellation that
-        # it has not answered yet.
-        self._cancelling = False
-        self._unanswered: tuple[Any] | None = None
-        # The message of a cancellation that came while the coroutine ran.
-        self._must_cancel: tuple[Any] | None = None
+        self._task = self._waiter = self._outcome = self._deferred = None
+        self._adding = self._scheduled = self._cancelling = False
+        self._ready = self._unanswered = self._must_cancel = None
 
     # ---- what tools read of a coroutine
 
@@ -656,26 +661,22 @@ class Bridge(Coroutine[Any, Any, _T]):
 
 def attach(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
     """
-    Give every task and future of ``loop`` the bridge.
+    Give every task and future of ``loop`` the bridge; a task factory of the user's is used by ours.
 
-    Sets the loop's task factory, and methods on this one instance; a task
-    factory that the user sets is used by ours.  Call before the loop runs, or
-    in its thread.
+    Call before the loop runs, or in its thread.
 
     Returns:
         What undoes it; tasks that exist by then keep their bridge.
     """
     factory = _TaskFactory(loop.get_task_factory())
     loop.set_task_factory(factory)
-    put_back = override(
-        loop,
-        {
-            "create_future": partial(BridgedFuture, loop=loop),
-            "create_server": _create_server(loop),
-            "set_task_factory": factory.use,
-            "get_task_factory": factory.used,
-        },
-    )
+    methods = {
+        "create_future": partial(BridgedFuture, loop=loop),
+        "create_server": _create_server(loop),
+        "set_task_factory": factory.use,
+        "get_task_factory": factory.used,
+    }
+    put_back = override(loop, methods)
 
     def undo() -> None:
         put_back()
@@ -822,9 +823,7 @@ def deferreds_only(
     coro: Coroutine[Any, Any, _T], refusal: str, thread: int, call: Callable[..., Any]
 ) -> Generator[Deferred[Any], Any, _T]:
     """
-    A coroutine for Twisted's driver that keeps the results of what it awaits.
-
-    For reactors that have no asyncio loop.
+    A coroutine for Twisted's driver that keeps what it awaits; for reactors without a loop.
 
     Args:
         coro: the user's coroutine.
@@ -839,15 +838,13 @@ def deferreds_only(
             awaited = step(value)
         except StopIteration as stop:
             return cast(_T, stop.value)
-        if not _is_deferred(type(awaited)):
-            step, value = coro.throw, RuntimeError(refusal)
-            continue
+        step, value = coro.send, None
         try:
+            if not _is_deferred(type(awaited)):
+                raise RuntimeError(refusal)
             yield _relay(awaited, thread, call)
         except BaseException as error:
             step, value = coro.throw, error
-        else:
-            step, value = coro.send, None
 
 
 def _relay(deferred: Deferred[Any], thread: int, call: Callable[..., Any]) -> Deferred[Any]:

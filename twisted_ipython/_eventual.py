@@ -38,8 +38,8 @@ NotInTime = crochet.TimeoutError
 
 _CANCELLATIONS: Final = (CancelledError, asyncio.CancelledError, Break)
 _NO_FAILURES: Final = (*_CANCELLATIONS, crochet.ReactorStopped)
-# Seconds between two looks at the reactor.
-_LOOK: Final = 1.0
+# Seconds between two looks at the reactor, and at Ctrl-C, as in `_awaiting`.
+_LOOK: Final = 0.25
 
 WAITS_FOR_ITSELF: Final = (
     "EventualResult.wait() was called in the reactor thread, which would then wait for itself"

@@ -16,6 +16,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from twisted_ipython import _awaiting, _reactor, _waits
 from twisted_ipython._autoawait import runner
 from twisted_ipython._awaited_magics import AddAwaits
+from twisted_ipython._children import ignore_ended
 from twisted_ipython._complete import complete
 from twisted_ipython._home import watch
 from twisted_ipython._instance import override
@@ -96,6 +97,7 @@ class _Extension:
             self._append(shell.input_transformers_post, self._add_awaits())
             self._append(shell.Completer.custom_matchers, complete)
             self._reach_main_thread()
+            undo.callback(ignore_ended(getattr(shell, "kernel", None)))
             self._undo = undo.pop_all()
 
     def close(self) -> None:

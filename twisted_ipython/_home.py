@@ -4,6 +4,12 @@ The thread that a cell was typed in: how it waits, and runs what the cell sends 
 A home is made where IPython runs the cell.  It waits in one of two ways: as an
 asyncio task when a loop drives IPython's cell (ipykernel), which keeps that
 loop turning; or blocking, when our own runner drives it (the terminal).
+
+Ctrl-C.  One handler of SIGINT stands while the main thread waits, and posts an
+interrupt to every home that waits, in whatever thread.  When only other threads
+wait, `watch` has the same done where a kernel ignores SIGINT: between its cells.
+A plain cell of the main thread keeps an interrupt to itself; so does an idle
+prompt of a terminal.
 """
 
 from __future__ import annotations
@@ -12,7 +18,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Final, Protocol, Self, TypeVar, cast
@@ -201,7 +207,8 @@ class _Interrupts:
         A handler runs between any two lines of the main thread's: the interrupt
         is taken where the home waits, which this also wakes.
         """
-        self._post(self._take)
+        with suppress(RuntimeError):  # its loop is closed: nothing waits any more
+            self._post(self._take)
 
     def _take(self) -> None:
         if self in _sigint.waiting:

@@ -11,13 +11,9 @@ __all__ = ["override"]
 
 def override(instance: object, methods: Mapping[str, Any]) -> Callable[[], None]:
     """
-    Set methods on one instance; its class stays as it is.
+    Set methods, by name, on one instance; its class stays as it is.
 
     An instance that refuses attributes (a loop written in C) keeps its own methods.
-
-    Args:
-        instance: whose methods they become.
-        methods: by name.
 
     Returns:
         What takes them off; one that somebody else has set since then stays.
@@ -31,10 +27,9 @@ def override(instance: object, methods: Mapping[str, Any]) -> Callable[[], None]
 
     def undo() -> None:
         for name, method in methods.items():
-            if getattr(instance, "__dict__", {}).get(name) != method:
-                continue
-            delattr(instance, name)
-            if getattr(instance, name, None) != before[name]:
-                setattr(instance, name, before[name])
+            if getattr(instance, "__dict__", {}).get(name) == method:
+                delattr(instance, name)
+                if getattr(instance, name, None) != before[name]:
+                    setattr(instance, name, before[name])
 
     return undo

@@ -32,6 +32,7 @@ Only this module and `_eventual` know crochet.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import warnings
@@ -57,7 +58,9 @@ __all__ = ["ReactorThread", "start", "started"]
 
 # Seconds that a stopping reactor gets at the end of the process.
 _GRACE: Final = 1.0
-# Seconds of those that tasks get to clean up.
+# Seconds after which one that has not answered counts as stuck.
+_STUCK: Final = 0.5
+# Seconds that tasks get to clean up.
 _CLEANUP: Final = 0.3
 # Seconds that a starting reactor gets, and one that does not seem to run.
 _START: Final = 10.0
@@ -70,6 +73,10 @@ STOPPED: Final = (
 NOT_RUNNING: Final = (
     "The reactor is not running: crochet.no_setup() was called, so this program has to run"
     " the reactor itself, and has not yet. Start it, then load twisted_ipython."
+)
+FORKED: Final = (
+    "This process was forked from the one whose reactor it would need: a fork has no reactor"
+    " thread. Await in the parent process, or start a fresh one (multiprocessing's `spawn`)."
 )
 STUCK: Final = (
     f"The reactor runs, but did not answer within {_START:g} seconds: something blocks its thread."
@@ -95,6 +102,7 @@ class ReactorThread:
         ident: the reactor thread's identifier.
         began: when it was first reached, in seconds since the epoch.
         pool: the reactor's thread pool.
+        process: the process that it runs in.
 
     Args:
         ours: whether the reactor was installed here, and its loop made.
@@ -107,6 +115,8 @@ class ReactorThread:
         self.loop = loop
         self.ident = ident
         self.began = time()
+        self.process = os.getpid()
+        self._ends = False
         self.pool: ThreadPool = reactor.getThreadPool()
         _pool.make_daemons(self.pool)
         self._undo: list[Callable[[], None]] = []
@@ -189,10 +199,11 @@ class ReactorThread:
             except BaseException as error:
                 self.explain(error)
                 value = Failure()
-            result.callback(value)
+            if not self._ends:  # crochet has given up its results, and would log this one
+                result.callback(value)
 
         ended, result.stop = self.drive(body(), context)
-        ended.addCallback(lambda _: result.end_unbegun(coro))
+        ended.addCallback(lambda _: None if self._ends else result.end_unbegun(coro))
         return result
 
     def attach(self) -> None:
@@ -216,6 +227,7 @@ class ReactorThread:
             a Deferred that fires when they have ended, or have had `_CLEANUP` seconds.
         """
         assert self.loop is not None
+        self._ends = True
         tasks = asyncio.all_tasks(self.loop)
         for task in tasks:
             task.cancel()
@@ -223,7 +235,10 @@ class ReactorThread:
             return succeed(None)
 
         async def ended() -> None:
-            _, pending = await asyncio.wait(tasks, timeout=_CLEANUP)
+            done, pending = await asyncio.wait(tasks, timeout=_CLEANUP)
+            for task in done:
+                # IPython has emptied the namespace by now: what a `finally` raises is no news.
+                task.cancelled() or task.exception()
             for task in pending:
                 # asyncio's own switch for its complaint about a task that nobody will run.
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -280,7 +295,11 @@ def _adopt_results() -> Callable[[], None]:
     registry: Any = crochet._main._registry  # type: ignore[attr-defined]
     register = registry.register
 
+    process = os.getpid()
+
     def register_awaitable(result: Any) -> None:
+        if os.getpid() != process:
+            raise RuntimeError(FORKED)
         register(adopt(result))
 
     for result in list(registry._results):
@@ -314,12 +333,15 @@ def start() -> ReactorThread:
     Start the reactor thread, or find the one that is there.  Any thread.
 
     Raises:
-        RuntimeError: the reactor was stopped, nobody runs it, or it is stuck.
+        RuntimeError: the reactor was stopped, nobody runs it, it is stuck, or
+            this process was forked from the one that has it.
     """
     global _thread
     with _lock:
         if _thread is None:
             _thread = _start()
+        elif _thread.process != os.getpid():
+            raise RuntimeError(FORKED)
         return _thread
 
 
@@ -334,9 +356,21 @@ def _start() -> ReactorThread:
     # every warning would go to that log, and be shown by another thread some time later.
     warnings.showwarning = showwarning
     thread.attach()
-    exits = partial(_end, thread.pool)
+    os.register_at_fork(after_in_child=partial(_after_fork, thread))
+    exits = partial(_end, thread)
     threading.Thread(target=exits, name="twisted_ipython exit", daemon=False).start()
     return thread
+
+
+def _after_fork(thread: ReactorThread) -> None:
+    """A fork that the reactor thread made must not go on as a second reactor.  In the fork."""
+    if thread.here():
+        thread.reactor.callLater(0, _end_fork)
+
+
+def _end_fork() -> None:
+    print(FORKED, file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def _find(*, ours: bool) -> ReactorThread:
@@ -400,14 +434,20 @@ def _reactor_thread() -> threading.Thread | None:
     return None
 
 
-def _end(pool: ThreadPool) -> None:
+def _end(reached: ReactorThread) -> None:
     """Keep the process until the reactor has stopped, `_GRACE` seconds at most."""
     threading.main_thread().join()
     thread = _reactor_thread()
     if thread is None:
         return
-    thread.join(_GRACE)
-    line = _pool.abandoned(thread, pool)
+    turns = threading.Event()
+    reached.call(turns.set)
+    thread.join(_STUCK)
+    if turns.is_set():
+        thread.join(_GRACE - _STUCK)
+    line = _pool.abandoned(thread, reached.pool)
     if line is not None:
+        # A thread that never waits would let Python's own end have a turn every 5 ms only.
+        sys.setswitchinterval(1e-5)
         with suppress(OSError, ValueError):  # nobody reads it any more
             print(line, file=sys.stderr, flush=True)
