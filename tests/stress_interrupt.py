@@ -59,7 +59,7 @@ class Load:
     def _work(self) -> None:
         from twisted.internet.defer import Deferred
 
-        for number in range(self._random.randint(1, 2000)):
+        for number in range(self._random.randint(1, 6000)):
             if number % 50 == 0:
                 deferred: Deferred[int] = Deferred()
                 deferred.addCallback(lambda value: value + 1)

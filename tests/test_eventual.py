@@ -90,12 +90,11 @@ def test_loop_closed_before_the_result() -> None:
     work: list[Deferred[Any]] = [Deferred()]
     result = crochet.run_in_reactor(lambda: work[0])()
 
-    async def main() -> None:
-        waiting = result.__await__()
+    async def begin(waiting: Any) -> None:
         waiting.send(None)
         waiting.close()
 
-    asyncio.run(main())
+    asyncio.run(begin(result.__await__()))
     with logged() as errors:
         crochet.run_in_reactor(lambda: work.pop().callback("value"))().wait(SECONDS)
         assert result.wait(SECONDS) == "value"

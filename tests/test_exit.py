@@ -17,7 +17,7 @@ Case = tuple[str, str]
 # tries them all, again and again.
 USUAL = ("script", "terminal", "shutdown")
 # How many processes are brought into their states and ended at once.
-AT_ONCE = 3
+AT_ONCE = 2
 
 
 @pytest.fixture(scope="module")

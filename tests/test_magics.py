@@ -184,6 +184,7 @@ def test_only_an_empty_cell_of_ours_gets_a_line() -> None:
         ("'''\n\n  {a} $b\n'''", "\n\n  {a} $b\n"),
         ("\tif 1:\n\t\treturn '\t'", "\t"),
         ("   x = 1\n   x", 1),
+        ("   x = '''a\n   b'''\n   x", "a\n   b"),
         ("x = 1 + \\\n 2\nx", 3),
         ("'é' '\N{SNOWMAN}'", "é\N{SNOWMAN}"),
         (
@@ -433,6 +434,7 @@ def test_a_cell_that_is_cancelled_before_its_turn_is_cancelled(session: Session)
     ("line", "body", "number"),
     [
         ("", "x = 1\nfail()", 3),
+        ("", "\n\n  # a comment\n\nfail()", 6),
         ("-t", "x = 1\nfail()", 3),
         ("-g", "x = 1\nfail()\nx = 2", 3),
         ("-g", "x = 1\n\nfail()", 4),

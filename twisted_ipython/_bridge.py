@@ -148,12 +148,14 @@ class FutureAwait(Deferred[None]):
     """
 
     _asyncio_future_blocking = True
+    _driven_by_twisted = False
 
     def __init__(self, future: asyncio.Future[Any]) -> None:
         self.future = future
 
     def addBoth(self, *args: Any, **kwargs: Any) -> Deferred[Any]:
         """Become a Deferred that fires with None once the future is done."""
+        self._driven_by_twisted = True
         super().__init__(self._give_up)
         self.future.add_done_callback(self._done)
         return super().addBoth(*args, **kwargs)
@@ -167,7 +169,7 @@ class FutureAwait(Deferred[None]):
 
     def cancel(self, msg: Any = None) -> Any:
         """Cancel as a Deferred, once it has become one; as the future otherwise."""
-        if "_callbacks" in vars(self):
+        if self._driven_by_twisted:
             return super().cancel()
         return self.future.cancel(msg)
 
