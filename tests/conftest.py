@@ -35,3 +35,13 @@ def session() -> Iterator[Session]:
     """A shell of the test process with the extension."""
     with session_of() as one:
         yield one
+
+
+@pytest.fixture(autouse=True)
+def reactor_as_loaded() -> None:
+    """A reactor in the test process has what loading sets on it, whoever unloaded before."""
+    from twisted_ipython._reactor import started
+
+    thread = started()
+    if thread is not None:
+        thread.attach()

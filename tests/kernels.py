@@ -115,9 +115,7 @@ class Kernel:
         stderr: what the process gets as its stderr.
     """
 
-    def __init__(
-        self, *arguments: str, load: bool = True, stderr: IO[str] | None = None
-    ) -> None:
+    def __init__(self, *arguments: str, load: bool = True, stderr: IO[str] | None = None) -> None:
         self._folder = TemporaryDirectory()
         spec = Path(self._folder.name) / "tested" / "kernel.json"
         spec.parent.mkdir()

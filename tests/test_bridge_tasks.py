@@ -381,6 +381,16 @@ async def test_introspection() -> None:
 
 
 @in_reactor
+async def test_name() -> None:
+    """A task that is given no name has one of asyncio's."""
+    task = asyncio.create_task(_forwards(later()))
+    assert task.get_name().startswith("Task-")
+    task.set_name("named later")
+    assert task.get_name() == "named later"
+    await task
+
+
+@in_reactor
 async def test_stack_of_a_failed_task() -> None:
     """A task that failed shows the lines of the user's coroutine."""
 

@@ -397,6 +397,12 @@ def submit_to(kernel: Kernel, number: str, code: str) -> Execution:
     return execution
 
 
+WATCHED = """
+import signal
+while signal.getsignal(signal.SIGINT) == signal.SIG_IGN: await later(None, 0.01)
+print('began')
+await later(None, 60)
+"""
 THREAD = """
 def run():
     async def wait():
@@ -426,7 +432,8 @@ if SUBSHELLS:
         """An interrupt ends a subshell's awaiting cell though the main shell idles, each time."""
         number = subshell(kernel)
         for _ in range(3):
-            waiting = submit_to(kernel, number, "print('began')\nawait later(None, 60)")
+            # The main thread takes the signal once its loop has turned.
+            waiting = submit_to(kernel, number, WATCHED)
             waiting.wait_for("began")
             interrupted(kernel, waiting)
             assert kernel.value("await later('main')") == "'main'"

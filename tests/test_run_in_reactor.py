@@ -56,6 +56,11 @@ def number_of(execution: Execution) -> int:
     return number
 
 
+def fail(kernel: Kernel, code: str) -> Execution:
+    """Run a cell that may fail; ipykernel 6 would abort the next one if it came soon."""
+    return kernel.run(code, stop_on_error=False)
+
+
 # ---- the line and the cell
 
 
@@ -65,7 +70,7 @@ def number_of(execution: Execution) -> int:
 def test_a_bad_line_is_one_line_of_error(kernel: Kernel, line: str) -> None:
     """The reply is an error, one line is shown, and nothing was executed."""
     kernel.ok("done = []\ndef evil(): done.append(1)")
-    ran = kernel.run(f"%%run_in_reactor {line}\ndone.append(2)")
+    ran = fail(kernel, f"%%run_in_reactor {line}\ndone.append(2)")
     assert ran.reply is not None
     assert ran.reply["status"] == "error"
     assert ran.reply["ename"] == "UsageError"
@@ -75,11 +80,12 @@ def test_a_bad_line_is_one_line_of_error(kernel: Kernel, line: str) -> None:
     assert kernel.value("done") == "[]"
 
 
-def test_a_cell_that_does_not_compile_is_a_syntax_error(kernel: Kernel) -> None:
+@pytest.mark.parametrize("line", ["x", "--wait x", "--replace x"])
+def test_a_cell_that_does_not_compile_is_a_syntax_error(kernel: Kernel, line: str) -> None:
     """Shown as that of a plain cell, at its line; the name keeps what it had."""
     kernel.ok("x = 'before'")
-    bad = kernel.run("%%run_in_reactor x\na = 1\nb = = 2")
-    plainly = kernel.run("# a line\na = 1\nb = = 2")
+    bad = fail(kernel, f"%%run_in_reactor {line}\na = 1\nb = = 2")
+    plainly = fail(kernel, "# a line\na = 1\nb = = 2")
     assert bad.reply is not None
     assert bad.reply["status"] == "error"
     assert bad.error == plainly.error == "SyntaxError"
@@ -103,8 +109,8 @@ def test_a_failure_has_the_lines_of_the_cell(
         start = "a = 1"
     one = kernel.ok("def fail():\n    return 1 / 0")
     cell = f"%%run_in_reactor {waits}{line} x\n{start}\n\nfail()\n"
-    two = kernel.run(cell)
-    shown = two if waits else kernel.run("x.wait(5)")
+    two = fail(kernel, cell)
+    shown = two if waits else fail(kernel, "x.wait(5)")
     assert shown.error == "ZeroDivisionError"
     assert heads(shown)[-2:] == [
         f"Cell In[{number_of(two)}], line 4",
@@ -286,7 +292,7 @@ def test_the_reactor_is_shown_as_text_and_html(kernel: Kernel) -> None:
     assert "<script" not in data["text/html"]
     assert "twisted.internet.asyncioreactor.AsyncioSelectorReactor" in data["text/plain"]
     kernel.ok("%reactor cancel nap")
-    assert kernel.run("await nap").error == "CancelledError"
+    assert fail(kernel, "await nap").error == "CancelledError"
 
 
 def test_a_stuck_reactor_is_reported_within_a_second(kernel: Kernel) -> None:
@@ -307,6 +313,22 @@ def test_a_stuck_reactor_is_reported_within_a_second(kernel: Kernel) -> None:
     stack = text.partition("The reactor thread is at\n")[2].splitlines()
     assert re.match(rf"  Cell In\[{number_of(cell)}\], line [45] ", stack[1])
     kernel.ok("stuck.wait(5)")
+
+
+def test_waiting_for_a_job_is_an_awaiting_cell(kernel: Kernel) -> None:
+    """It gives the job's result, in time or not at all; what is no job is one line of error."""
+    kernel.ok("gate = Deferred()")
+    kernel.ok("%%run_in_reactor x\nawait gate")
+    late = fail(kernel, "%reactor wait x 0.02")
+    assert late.error == "TimeoutError"
+    assert "is still pending after 0.02 s, and goes on" in late.traceback
+    assert all(head.startswith("Cell In[") for head in heads(late))
+    kernel.ok("reactor.callFromThread(reactor.callLater, 0.05, gate.callback, 42)")
+    assert kernel.value("result = %reactor wait x 20\nresult is x, await result") == "(True, 42)"
+    bad = fail(kernel, "%reactor wait nobody")
+    assert bad.reply is not None
+    assert bad.reply["ename"] == "UsageError"
+    assert bad.printed("stderr").startswith("UsageError: there is no job 'nobody'; there are: job ")
 
 
 def test_tab_completes_options_jobs_and_subcommands(kernel: Kernel) -> None:

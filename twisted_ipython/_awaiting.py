@@ -249,6 +249,8 @@ class AwaitingCell:
     def look(self) -> float:
         """See `_home.Waits`: the time limit, and whether the reactor answers."""
         self._pulse.look()
+        # A signal may reach another thread than the main one, which then sleeps on.
+        self._watch()
         if self._deadline is None or self.given_up:
             return LOOK
         left = self._deadline - monotonic()
