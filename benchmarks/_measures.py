@@ -185,7 +185,7 @@ def tasks(subjects: Subjects) -> list[Comparison]:
 def memory(subjects: Subjects) -> list[Comparison]:
     """What memory grows by, against the sum of the results, which nobody holds."""
     rows = _growth(subjects.ours, "job", 10_000, 10_000)
-    for name in ("port", "LoopingCall"):
+    for name in ("port", "LoopingCall", "pooled connection"):
         rows += _growth(subjects.ours, name, 1000, 1_000_000)
     return rows
 

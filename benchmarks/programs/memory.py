@@ -28,7 +28,21 @@ return bytearray({size})
 LoopingCall(lambda: None).start(3600)
 return bytearray({size})
 """,
+    "pooled connection": """import treq
+await treq.content(await treq.get(url, pool=pool))
+return bytearray({size})
+""",
 }
+# A server, and a pool whose connections stay open.
+_SERVER: Final = """%%run_in_reactor --wait --global
+from twisted.internet import reactor
+from twisted.web import resource, server
+from twisted.web.client import HTTPConnectionPool
+site = server.Site(resource.Resource())
+port = reactor.listenTCP(0, site, interface="127.0.0.1")
+url = f"http://127.0.0.1:{port.getHost().port}/"
+pool = HTTPConnectionPool(reactor, persistent=True)
+"""
 # Cells that run before anything is measured: caches fill, imports happen.
 _FIRST: Final = 200
 
@@ -53,6 +67,8 @@ def main(name: str, count: int, size: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     shell = InteractiveShell.instance()
     shell.run_line_magic("load_ext", "twisted_ipython")
+    if name == "pooled connection":
+        shell.run_cell(_SERVER).raise_error()
     body = _CELLS[name].format(size=size)
     tracemalloc.start()
     _run(shell, body, _FIRST)
