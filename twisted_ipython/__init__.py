@@ -17,7 +17,6 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _language        a cell's statements, made ready to be sent (pure)     any
     _awaiting        an awaiting cell, in both threads; in_main_thread     both
     _home            how the thread that a cell was typed in waits         home thread
-    _failures        failures in the background, shown in their cell       both
     _traceback       tracebacks with the user's frames only (pure)         any
     _jobs            cells in the background                               both
     _cell            a cell's text becomes a function (pure)               any
