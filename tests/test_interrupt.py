@@ -438,14 +438,13 @@ if SUBSHELLS:
             interrupted(kernel, waiting)
             assert kernel.value("await later('main')") == "'main'"
 
-
-def test_thread_while_main_shell_idles(kernel: Kernel) -> None:
-    """An interrupt ends what a thread awaits though the main shell idles."""
-    started = kernel.ok(THREAD).wait_for("thread began")
-    kernel.ok("await later()")
-    assert started.reply is not None
-    kernel.interrupt()
-    assert kernel.value("thread.join(1)\nends") == "['thread']"
+    def test_thread_while_main_shell_idles(kernel: Kernel) -> None:
+        """An interrupt ends what a thread awaits though the main shell idles."""
+        started = kernel.ok(THREAD).wait_for("thread began")
+        kernel.ok("await later()")
+        assert started.reply is not None
+        kernel.interrupt()
+        assert kernel.value("thread.join(1)\nends") == "['thread']"
 
 
 # ---- at a terminal
