@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -122,15 +123,21 @@ def test_the_reactor_is_named(thread: ReactorThread) -> None:
     assert about["state"].endswith(" ms")
 
 
-def test_ports_and_connections_are_listed(undo: Undo, tmp_path: Path) -> None:
+@pytest.fixture
+def socket_path() -> Iterator[str]:
+    """Where a UNIX socket may be: pytest's own folders can be longer than a table shows."""
+    with TemporaryDirectory(dir="/tmp") as folder:
+        yield f"{folder}/socket"
+
+
+def test_ports_and_connections_are_listed(socket_path: str, undo: Undo) -> None:
     """TCP, UNIX and UDP, both ends of a connection, with addresses and factories."""
-    path = str(tmp_path / "socket")
 
     async def open_all() -> tuple[int, int, int]:
         reactor = start().reactor
         site = Site()
         port = reactor.listenTCP(0, site, interface="127.0.0.1")
-        unix = reactor.listenUNIX(path, Site())
+        unix = reactor.listenUNIX(socket_path, Site())
         udp = reactor.listenUDP(0, Datagrams(), interface="127.0.0.1")
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
         client = await connectProtocol(endpoint, Client())
@@ -143,7 +150,7 @@ def test_ports_and_connections_are_listed(undo: Undo, tmp_path: Path) -> None:
     port, udp, client = in_reactor(open_all())
     found = rows("Ports and connections")
     assert ["listens", f"127.0.0.1:{port}", "", SITE] in found
-    assert ["listens", path, "", SITE] in found
+    assert ["listens", socket_path, "", SITE] in found
     assert ["listens", f"127.0.0.1:{udp}", "", DATAGRAMS] in found
     assert ["connection", f"127.0.0.1:{port}", f"127.0.0.1:{client}", SITE] in found
     ours = [row for row in found if row[1] == f"127.0.0.1:{client}"]
