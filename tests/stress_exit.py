@@ -3,7 +3,8 @@ Has processes end in every state, again and again.
 
     python tests/stress_exit.py --repeat 50 --seed 1
 
-The order is random, by the seed.  Status 1 if any end was wrong.
+In each state as often as it is said, the ways to end taken in turn; the order
+is random, by the seed.  Status 1 if any end was wrong.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import random
 import sys
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import cycle, islice
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from exits import cases, leave
+from exits import STATES, cases, leave
 
 
 def main() -> int:
@@ -28,8 +30,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--at-once", type=int, default=2)
     options = parser.parse_args()
-    runs = cases() * options.repeat
-    random.Random(options.seed).shuffle(runs)
+    runs = _runs(options.repeat, random.Random(options.seed))
     with TemporaryDirectory() as folder:
         os.environ["IPYTHONDIR"] = os.environ["JUPYTER_RUNTIME_DIR"] = folder
         os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent)
@@ -37,8 +38,19 @@ def main() -> int:
         failures = _run(runs, Path(folder), options.at_once)
     print(f"{len(runs)} exits, {failures.total()} wrong; seed {options.seed}, {sys.version}")
     for (way, name), number in failures.items():
-        print(f"{number} of {options.repeat}: {way}, {name}")
+        print(f"{number} of {runs.count((way, name))}: {way}, {name}")
     return min(failures.total(), 1)
+
+
+def _runs(repeat: int, chance: random.Random) -> list[tuple[str, str]]:
+    """Each state ``repeat`` times, in a random order."""
+    runs = []
+    for state in STATES:
+        ways = [case for case in cases() if case[1] == state]
+        chance.shuffle(ways)
+        runs += list(islice(cycle(ways), repeat))
+    chance.shuffle(runs)
+    return runs
 
 
 def _run(runs: list[tuple[str, str]], folder: Path, at_once: int) -> Counter[tuple[str, str]]:
