@@ -11,7 +11,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
 
-from twisted_ipython import _bridge, _timers
+from twisted_ipython import _tasks, _timers
 
 
 @pytest_twisted.async_yield_fixture(scope="module", autouse=True)
@@ -20,7 +20,7 @@ async def attached() -> AsyncIterator[None]:
     from twisted.internet import reactor
 
     loop = asyncio.get_running_loop()
-    undo = [_bridge.attach(loop), _timers.attach(reactor, loop, get_ident())]
+    undo = [_tasks.attach(loop), _timers.attach(reactor, loop, get_ident())]
     yield
     for each in undo:
         each()

@@ -17,7 +17,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.python import threadable
 
-from twisted_ipython import _bridge
+from twisted_ipython import _tasks
 from twisted_ipython._reactor import start
 
 
@@ -594,7 +594,7 @@ def test_attach_and_undo(kind: type[asyncio.SelectorEventLoop], factory: Any) ->
             await inner
         return await task
 
-    undo = _bridge.attach(loop)
+    undo = _tasks.attach(loop)
     try:
         assert loop.run_until_complete(one()) == "value"
     finally:
@@ -611,7 +611,7 @@ def test_undo_leaves_what_others_set() -> None:
     loop: Any = asyncio.SelectorEventLoop()
     before, after = lambda: None, lambda: None
     loop.create_future = before
-    undo = _bridge.attach(loop)
+    undo = _tasks.attach(loop)
     loop.get_task_factory = after
     undo()
     assert loop.create_future is before

@@ -397,10 +397,10 @@ from twisted.internet import asyncioreactor
 loop = asyncio.SelectorEventLoop()
 asyncioreactor.install(loop)
 from twisted.internet import reactor, task
-from twisted_ipython import _bridge, _timers
+from twisted_ipython import _tasks, _timers
 
 def main():
-    _bridge.attach(loop)
+    _tasks.attach(loop)
     _timers.attach(reactor, loop, threading.get_ident())
     reactor.callLater(60, print, "never")
     reactor.callLater(0.01, reactor.stop)

@@ -27,7 +27,13 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _pool            threads that do not keep the process                  any
     _children        a kernel does not wait for ended children             home thread
     _timers          Twisted's timers on asyncio's heap                    reactor thread
+    _tasks           the tasks and futures of a loop get the bridge        reactor thread
+    _deferreds_only  a coroutine on a reactor without a loop               reactor thread
     _bridge          one coroutine awaits Deferreds and asyncio objects    reactor thread
+    _steps           a coroutine's steps while Deferreds drive it          reactor thread
+    _futures         futures and tasks that both worlds can await          reactor thread
+    _drivers         who steps a coroutine, Twisted or a task              reactor thread
+    _handled         a failure that was awaited is handled                 any
     _loops           LoopingCalls, and who started them                    reactor thread
     _display         how a result shows itself (pure)                      any
     _stack           where code stands, the user's frames first            any

@@ -50,7 +50,8 @@ from twisted.python import threadable
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from twisted_ipython import _bridge, _interrupt, _loops, _pool, _timers
+from twisted_ipython import _interrupt, _loops, _pool, _tasks, _timers
+from twisted_ipython._deferreds_only import deferreds_only
 from twisted_ipython._eventual import EventualResult, adopt
 from twisted_ipython._instance import override
 
@@ -122,7 +123,7 @@ class ReactorThread:
         self._undo: list[Callable[[], None]] = []
         self._bridge_stays = loop is not None and ours
         if loop is not None and ours:
-            _bridge.attach(loop)
+            _tasks.attach(loop)
             _pool.use_for(loop, reactor.getThreadPool)
             reactor.addSystemEventTrigger("before", "shutdown", self.end_tasks)
 
@@ -174,11 +175,11 @@ class ReactorThread:
             a Deferred that fires with None at the end, and what cancels the coroutine.
         """
         if self.loop is None:
-            guarded = _bridge.deferreds_only(coro, self.refusal, self.ident, self.call)
+            guarded = deferreds_only(coro, self.refusal, self.ident, self.call)
             deferred = context.run(ensureDeferred, guarded)
             return deferred, deferred.cancel
         ended = _Ending()
-        task = _bridge.begin_task(ended.follow(coro), self.loop, context)
+        task = _tasks.begin_task(ended.follow(coro), self.loop, context)
         ended.stop = task.cancel
         # For a task that is cancelled before it begins.
         task.add_done_callback(lambda _: ended.end(coro))
@@ -216,7 +217,7 @@ class ReactorThread:
             self._undo.append(_refuse_blocking_calls(self))
             return
         if not self._bridge_stays:
-            self._undo.append(_bridge.attach(self.loop))
+            self._undo.append(_tasks.attach(self.loop))
         self._undo.append(_timers.attach(self.reactor, self.loop, self.ident))
 
     def end_tasks(self) -> Deferred[Any]:

@@ -1,0 +1,52 @@
+"""
+Awaiting a Deferred that failed handles its failure, and leaves it in place.
+
+Any thread.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import DebugInfo, Deferred
+from twisted.python.failure import Failure
+
+__all__ = ["exception_of", "mark_handled"]
+
+
+class _Shown(DebugInfo):
+    """
+    What a Deferred keeps of its failure, less one failure that was handled.
+
+    A Deferred notes the failure that it holds in a ``DebugInfo``, which logs it
+    as unhandled when it is collected (Twisted 24.10 to 26.10).  Awaiting counts
+    as handling but leaves the failure in place for the next await; this notes
+    any other failure, but never that one.
+    """
+
+    def __init__(self, handled: Failure) -> None:
+        self._handled = handled
+        self._failure: Failure | None = None
+
+    @property
+    def failResult(self) -> Failure | None:
+        """The failure that nobody has handled."""
+        return self._failure
+
+    @failResult.setter
+    def failResult(self, failure: Failure | None) -> None:
+        self._failure = None if failure is self._handled else failure
+
+
+def exception_of(failure: Failure) -> BaseException:
+    """The exception of a failure, with its own traceback."""
+    assert failure.value is not None
+    return failure.value.with_traceback(failure.tb)
+
+
+def mark_handled(deferred: Deferred[Any], failure: Failure) -> None:
+    """Let ``failure`` stay the Deferred's result without being logged as unhandled."""
+    shown = _Shown(failure)
+    if deferred._debugInfo is not None:  # with Deferred.debug: who made it, who fired it
+        shown.__dict__.update(deferred._debugInfo.__dict__, failResult=None)
+    deferred._debugInfo = shown
