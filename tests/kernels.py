@@ -184,6 +184,19 @@ class Kernel:
         """The text of a cell's result."""
         return self.ok(code).value
 
+    def asked(self, execution: Execution, seconds: float = SECONDS) -> str:
+        """Wait until a cell, which must be sent with ``allow_stdin``, asks; give the prompt."""
+        message = self.client.get_stdin_msg(timeout=seconds)
+        assert message["parent_header"]["msg_id"] == execution.number
+        prompt: str = message["content"]["prompt"]
+        return prompt
+
+    def answer(self, execution: Execution, text: str, seconds: float = SECONDS) -> str:
+        """Wait until a cell asks, and answer; give the prompt."""
+        prompt = self.asked(execution, seconds)
+        self.client.input(text)
+        return prompt
+
     def interrupt(self) -> None:
         """Press the stop button."""
         self.manager.interrupt_kernel()

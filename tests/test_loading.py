@@ -49,6 +49,8 @@ class Snapshot:
             **{("hook", name): getattr(__import__("sys"), name)
                for name in ("excepthook", "displayhook", "unraisablehook")},
             "showwarning": __import__("warnings").showwarning,
+            "input": __import__("builtins").input,
+            "getpass": __import__("getpass").getpass,
         }
 
     def differences(self, other):

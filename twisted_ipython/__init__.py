@@ -14,6 +14,7 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _inspect         the tables of %reactor                                reactor thread
     _autoawait       the cut through IPython's cell; the runner            home thread
     _awaited_magics  magics whose code awaits make a cell that awaits      home thread
+    _asking          input() and getpass() are asked where a cell waits     any
     _language        a cell's statements, made ready to be sent (pure)     any
     _awaiting        an awaiting cell, in both threads; in_main_thread     both
     _home            how the thread that a cell was typed in waits         home thread

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 from asyncio import CancelledError
+from bdb import BdbQuit
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
@@ -31,12 +32,14 @@ from twisted_ipython._stack import Label, in_files
 from twisted_ipython._traceback import STUB
 
 __all__ = [
+    "LOOK",
     "AwaitingCell",
     "Typed",
     "at_home",
     "in_main_thread",
     "run_at_home",
     "show_at_home",
+    "waiting_cell",
 ]
 
 _T = TypeVar("_T")
@@ -57,7 +60,7 @@ _cells: dict[_numbers.Numbers, AwaitingCell] = {}
 # they are collected.
 _stranded: list[AwaitingCell] = []
 # What ends the code because it was to end.
-_ENDS: Final = (CancelledError, TwistedCancelledError, Break, KeyboardInterrupt)
+_ENDS: Final = (CancelledError, TwistedCancelledError, Break, KeyboardInterrupt, BdbQuit)
 # Seconds that a cell gets to end after its time limit cancelled it.
 _GRACE: Final = 1.0
 # Seconds between two looks at the work.  A SIGINT that comes just as the main thread
@@ -234,6 +237,23 @@ class AwaitingCell:
         if self._cancel is not None:
             self._cancel()
 
+    # ---- what a question of the cell's needs
+
+    @property
+    def waits(self) -> bool:
+        """Whether its home waits for it.  Any thread."""
+        return _cells.get(self.numbers) is self and not self.given_up
+
+    def in_context(self, function: Callable[[], _T]) -> _T:
+        """What ``function`` gives in the cell's context.  Any thread."""
+        return self._context.copy().run(function)
+
+    def pardon(self, seconds: float) -> None:
+        """The reactor could not answer, and the time limit not run, for so long.  In the home."""
+        self._pulse.pardon()
+        if self._deadline is not None:
+            self._deadline += seconds
+
     # ---- what the home calls
 
     def begin(self) -> None:
@@ -306,6 +326,20 @@ def _is_cancellation(error: BaseException) -> bool:
 def _current() -> AwaitingCell | None:
     """The awaiting cell whose context this is, while it is waited for.  Any thread."""
     return _cells.get(_numbers.current())
+
+
+def waiting_cell(*, any_cell: bool) -> AwaitingCell | None:
+    """
+    The cell that is waited for where the caller's work is to be asked about.  Any thread.
+
+    Args:
+        any_cell: whether the latest of all cells does, if none waits for the caller.
+    """
+    own, cells = _current(), list(_cells.values())
+    if own is None:
+        return cells[-1] if cells and any_cell else None
+    # A cell that its thread runs inside of it waits now.
+    return next((one for one in reversed(cells) if one.home.thread == own.home.thread), None)
 
 
 def _send(call: Callable[[Callable[[], None]], object], function: Callable[[], _T]) -> Deferred[_T]:

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from twisted_ipython import _awaiting, _reactor, _waits
+from twisted_ipython import _asking, _awaiting, _reactor, _waits
 from twisted_ipython._autoawait import runner
 from twisted_ipython._awaited_magics import AddAwaits
 from twisted_ipython._children import ignore_ended
@@ -97,7 +97,9 @@ class _Extension:
             self._append(shell.input_transformers_post, self._add_awaits())
             self._append(shell.Completer.custom_matchers, complete)
             self._reach_main_thread()
-            undo.callback(ignore_ended(getattr(shell, "kernel", None)))
+            kernel = getattr(shell, "kernel", None)
+            undo.callback(ignore_ended(kernel))
+            undo.callback(_asking.attach(kernel))
             self._undo = undo.pop_all()
 
     def close(self) -> None:

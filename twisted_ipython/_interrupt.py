@@ -198,6 +198,10 @@ class Pulse:
             self._said = True
             print(SILENT.format(seconds=_SILENCE, place=self._place()), file=sys.stderr)
 
+    def pardon(self) -> None:
+        """Forget that there was no answer.  The home thread."""
+        self._asked = None
+
     def free(self) -> None:
         """Break what holds the reactor, if anything does.  Any thread but the reactor's."""
         self._asked = None

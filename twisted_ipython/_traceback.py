@@ -16,6 +16,11 @@ __all__ = ["explain", "is_of_cell", "of_cell", "tidy"]
 # to the cell.  Twisted's other modules stay: they are what the user called.
 _PLUMBING: Final = ("twisted_ipython", "crochet", "wrapt")
 _PLUMBING_MODULES: Final = {
+    "IPython.core.debugger",
+    "ipykernel.kernelbase",
+    "bdb",
+    "cmd",
+    "pdb",
     "twisted._threads._threadworker",
     "twisted._threads._team",
     "twisted.internet.defer",
