@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import nox
@@ -14,9 +16,12 @@ HERE = Path(__file__).parent
 PYPROJECT = tomllib.loads((HERE / "pyproject.toml").read_text())
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 
-# What the floors are tested with besides the dependencies' own floors: the oldest ipykernel that
-# is supported. The rest of Jupyter follows from it.
-FLOOR_COMPANIONS = ["ipykernel==6.29.0"]
+# The oldest ipykernel that is supported, and the first of the line that keeps the cell that output
+# belongs to in a ContextVar. The latest is what all other sessions get.
+IPYKERNELS = ["6.29.0", "7.0.0"]
+# What the floors are tested with besides the dependencies' own floors. The rest of Jupyter follows
+# from it.
+FLOOR_COMPANIONS = [f"ipykernel=={IPYKERNELS[0]}"]
 
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "uv|venv"
@@ -49,12 +54,16 @@ def find(version: str) -> bool:
 OLDEST = min((version for version in PYTHONS if find(version)), default=PYTHONS[0])
 
 
-def install(session: nox.Session, *groups: str, constraints: Path | None = None) -> None:
+def install(session: nox.Session, *groups: str, constraints: Sequence[str] = ()) -> None:
     """Install the package as a user would, and the dependency groups."""
     session.install("--upgrade", "pip>=25.1")  # the first that knows --group
     arguments = [f"--group={group}" for group in groups]
     if constraints:
-        arguments += ["--constraint", str(constraints)]
+        # Not in `session.create_tmp()`: that moves all temporary files of the session to a path so
+        # long that a UNIX socket does not fit there.
+        file = session.cache_dir / "constraints.txt"
+        file.write_text("\n".join([*constraints, ""]))
+        arguments += ["--constraint", str(file)]
     session.install(".", *arguments)
 
 
@@ -83,11 +92,31 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def floors(session: nox.Session) -> None:
     """Run the tests on the oldest dependencies that `pyproject.toml` admits."""
-    constraints = Path(session.create_tmp()) / "floors.txt"
     lowest = [floor.replace(">=", "==") for floor in PYPROJECT["project"]["dependencies"]]
-    constraints.write_text("\n".join([*lowest, *FLOOR_COMPANIONS, ""]))
-    install(session, "tests", constraints=constraints)
+    install(session, "tests", constraints=[*lowest, *FLOOR_COMPANIONS])
     session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+@nox.parametrize("ipykernel", [nox.param(version, id=version) for version in IPYKERNELS])
+def kernels(session: nox.Session, ipykernel: str) -> None:
+    """Run the tests that start a kernel on an ipykernel that is not the latest."""
+    install(session, "tests", constraints=[f"ipykernel=={ipykernel}"])
+    session.run("python", "-m", "pytest", *with_kernels(), *session.posargs)
+
+
+def with_kernels() -> list[str]:
+    """The files of tests that start kernels, or ask which ipykernel there is."""
+    mark = re.compile("^(from (browser|kernels) import|import ipykernel)", re.MULTILINE)
+    files = sorted(Path("tests").glob("test_*.py"))
+    return [str(file) for file in files if mark.search(file.read_text())]
+
+
+@nox.session
+def stress(session: nox.Session) -> None:
+    """Repeat a little of what has to hold every time; `nox -s stress -- --seed 2` tries another."""
+    install(session, "tests")
+    session.run("python", "tests/stress.py", "--short", *session.posargs)
 
 
 @nox.session

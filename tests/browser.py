@@ -1,0 +1,194 @@
+"""A real JupyterLab in a real Chromium, seen as a person sees it: in the page."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from re import Pattern
+from textwrap import dedent
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, Self
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Locator, Page
+
+__all__ = ["MISSING", "SECONDS", "Lab", "Notebook", "chromium"]
+
+SECONDS = 30
+
+CHROMIUM = shutil.which("chromium")
+# pip brings the other two together with the tests; Chromium comes from the system.
+MISSING = [
+    name
+    for name, there in [
+        ("Chromium (apt-get install chromium)", CHROMIUM),
+        ("jupyterlab", find_spec("jupyterlab")),
+        ("playwright", find_spec("playwright")),
+    ]
+    if not there
+]
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    # Cells that are out of sight have their outputs in the page, too.
+    "notebook-extension/tracker": {"windowingMode": "none"},
+    # Nothing is asked of the network.
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+
+COMMAND = [
+    *(sys.executable, "-m", "jupyterlab"),
+    *("--ip=127.0.0.1", "--port=0", "--no-browser", "--allow-root"),
+    "--expose-app-in-browser",  # the page can be asked whether its kernel is ready
+    "--LabApp.extension_manager=readonly",
+    "--ServerApp.terminals_enabled=False",
+]
+FOLDERS = [
+    *("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"),
+    *("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR"),
+]
+
+CHROMIUM_OPTIONS = [
+    "--disable-gpu",
+    "--disable-quic",
+    # Playwright switches off most of what a browser asks for by itself; this ends the rest.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
+
+IDLE = """() => {
+    const panel = window.jupyterapp?.shell.currentWidget;
+    return panel?.sessionContext?.session?.kernel?.status === 'idle';
+}"""
+
+
+class Lab:
+    """
+    A JupyterLab that serves one folder on 127.0.0.1, with nobody's settings.
+
+    Attributes:
+        folder: what it serves; its kernels run there.
+        url: where it is, without its token.
+        token: what it must be asked with.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self.folder = place / "served"
+        self.folder.mkdir(parents=True)
+        self.url = ""
+        self.token = secrets.token_hex()
+        _write_settings(place / "settings")
+        environment = os.environ | {"JUPYTER_TOKEN": self.token}
+        for variable in FOLDERS:
+            environment[variable] = str(place / variable.split("_")[1].lower())
+        self._log = place / "jupyterlab.log"
+        with self._log.open("w") as log:
+            command = [*COMMAND, str(self.folder)]
+            self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        # The server writes down where it listens.
+        self._info = place / "runtime" / f"jpserver-{self._process.pid}.json"
+
+    def wait(self) -> None:
+        """Wait until it answers."""
+        deadline = monotonic() + SECONDS
+        while not self.url:
+            assert self._process.poll() is None, self._log.read_text()
+            assert monotonic() < deadline, self._log.read_text()
+            try:
+                self.url = json.loads(self._info.read_text())["url"]
+            except (FileNotFoundError, json.JSONDecodeError):
+                sleep(0.05)
+
+    def close(self) -> None:
+        """End it, and with it its kernels."""
+        self._process.terminate()
+        try:
+            self._process.wait(SECONDS)
+        finally:
+            self._process.kill()
+            self._process.wait()
+
+
+def _write_settings(folder: Path) -> None:
+    for name, values in SETTINGS.items():
+        path = folder / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(values))
+
+
+@contextmanager
+def chromium() -> Iterator[BrowserContext]:
+    """The system's Chromium, without a window; its pages share one cache."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=CHROMIUM_OPTIONS, timeout=SECONDS * 1000
+        )
+        with (
+            closing(browser),
+            closing(browser.new_context(viewport={"width": 1000, "height": 800})) as context,
+        ):
+            context.set_default_timeout(SECONDS * 1000)
+            yield context
+
+
+class Notebook:
+    """
+    A notebook in a page.  The first cell is number 0.
+
+    Attributes:
+        page: the page.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    @classmethod
+    def open(cls, lab: Lab, browser: BrowserContext, name: str, cells: Sequence[str]) -> Self:
+        """Write a notebook of these cells, open it, and wait until its kernel is ready."""
+        notebook = new_notebook(cells=[new_code_cell(dedent(cell).strip()) for cell in cells])
+        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+        nbformat.write(notebook, lab.folder / f"{name}.ipynb")
+        page = browser.new_page()
+        page.goto(f"{lab.url}lab/workspaces/{name}/tree/{name}.ipynb?token={lab.token}")
+        page.wait_for_function(IDLE)
+        return cls(page)
+
+    def cell(self, number: int) -> Locator:
+        """A cell."""
+        return self.page.locator(".jp-Notebook .jp-CodeCell").nth(number)
+
+    def outputs(self, number: int) -> Locator:
+        """The outputs that stand under a cell."""
+        return self.cell(number).locator(".jp-OutputArea-output")
+
+    def run(self, number: int) -> None:
+        """Click into a cell and press Ctrl-Enter."""
+        self.cell(number).locator(".cm-content").click()
+        self.page.keyboard.press("Control+Enter")
+
+    def stop(self) -> None:
+        """Press the stop button."""
+        self.page.locator("[data-command='notebook:interrupt-kernel']").click()
+
+    def expect_prompt(self, number: int, text: str) -> None:
+        """Wait until this stands beside a cell: its count, or ``[*]:`` while it runs."""
+        from playwright.sync_api import expect
+
+        expect(self.cell(number).locator(".jp-InputPrompt")).to_have_text(text)
+
+    def expect_outputs(self, number: int, *texts: str | Pattern[str]) -> None:
+        """Wait until a cell has exactly these outputs; white space counts as one space."""
+        from playwright.sync_api import expect
+
+        expect(self.outputs(number)).to_have_text(texts)

@@ -1,0 +1,125 @@
+"""What a person sees in JupyterLab, in a real Chromium: each output under its own cell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from browser import MISSING, SECONDS, Lab, Notebook, chromium
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(bool(MISSING), reason=f"a browser test needs {' and '.join(MISSING)}"),
+]
+
+# For a person to look at: a picture of each test's page, as it was when the test ended.
+PICTURES = Path(__file__).parent.parent / ".browser"
+
+# Cells wait for files of this name, so that a test says what happens when.
+LOAD = """
+%load_ext twisted_ipython
+%autoawait twisted
+from pathlib import Path
+from twisted.internet import defer, reactor, task
+
+async def told(name):
+    while not Path(name).exists():
+        await task.deferLater(reactor, 0.02, lambda: None)
+"""
+
+Opened = Callable[..., AbstractContextManager[Notebook]]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A JupyterLab for the tests of this file."""
+    with closing(Lab(tmp_path_factory.mktemp("lab"))) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def browser(lab: Lab) -> Iterator[BrowserContext]:
+    """A Chromium for the tests of this file; it starts while JupyterLab does."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=SECONDS * 1000)
+    with chromium() as one:
+        lab.wait()
+        yield one
+
+
+@pytest.fixture
+def opened(lab: Lab, browser: BrowserContext, request: pytest.FixtureRequest) -> Opened:
+    """Opens a notebook of these cells, after one that has run and loaded the extension."""
+    name = request.node.name.removeprefix("test_")
+
+    @contextmanager
+    def notebook_of(*cells: str) -> Iterator[Notebook]:
+        notebook = Notebook.open(lab, browser, name, [LOAD, *cells])
+        try:
+            notebook.run(0)
+            notebook.expect_prompt(0, "[1]:")
+            yield notebook
+        finally:
+            PICTURES.mkdir(exist_ok=True)
+            notebook.page.screenshot(path=PICTURES / f"{name}.png")
+            notebook.page.close()
+
+    return notebook_of
+
+
+def test_late_output(lab: Lab, opened: Opened) -> None:
+    """What a cell prints later stands under it, while another cell runs and prints."""
+    first = """
+        async def speak():
+            await told("speak")
+            print("from the reactor")
+            reactor.callLater(0, print, "from a delayed call")
+
+        speaking = defer.ensureDeferred(speak())
+        print("begun")
+    """
+    second = """
+        print("second begins")
+        await told("end")
+        print("second ends")
+    """
+    with opened(first, second) as notebook:
+        notebook.run(1)
+        notebook.expect_outputs(1, "begun")
+        notebook.run(2)
+        notebook.expect_outputs(2, "second begins")
+        (lab.folder / "speak").touch()
+        late = "begun from the reactor from a delayed call"
+        notebook.expect_outputs(1, late)
+        notebook.expect_prompt(2, "[*]:")
+        (lab.folder / "end").touch()
+        notebook.expect_prompt(2, "[3]:")
+        notebook.expect_outputs(2, "second begins second ends")
+        notebook.expect_outputs(1, late)
+
+
+def test_stop_button(opened: Opened) -> None:
+    """The stop button ends a cell that awaits, and the next cell works."""
+    awaiting = """
+        print("begun")
+        await defer.Deferred()
+        print("never reached")
+    """
+    with opened(awaiting, "await task.deferLater(reactor, 0.01, lambda: 6 * 7)") as notebook:
+        notebook.run(1)
+        notebook.expect_outputs(1, "begun")
+        notebook.expect_prompt(1, "[*]:")
+        notebook.stop()
+        notebook.expect_prompt(1, "[2]:")
+        traceback = re.compile(r"KeyboardInterrupt .*> 2 await defer\.Deferred\(\)", re.DOTALL)
+        notebook.expect_outputs(1, "begun", traceback)
+        notebook.run(2)
+        notebook.expect_outputs(2, "42")
