@@ -127,6 +127,8 @@ class Kernel:
         self.manager.start_kernel(stderr=stderr)
         self._executions: dict[str, Execution] = {}
         self.comms: list[Message] = []
+        # What was displayed in place, by display_id, each time.
+        self.displays: dict[str, list[Message]] = {}
         self._kill = Timer(LIFETIME, self.manager.provisioner.process.kill)
         self._kill.daemon = True
         self._kill.start()
@@ -242,6 +244,9 @@ class Kernel:
             return
         if message["msg_type"].startswith("comm_"):
             self.comms.append(message)
+        number = message["content"].get("transient", {}).get("display_id")
+        if number is not None:
+            self.displays.setdefault(number, []).append(message)
         execution = self._executions.get(message["parent_header"].get("msg_id"))
         if execution is not None:
             execution.take(message)

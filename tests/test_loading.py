@@ -31,7 +31,11 @@ class Snapshot:
             "configurables": list(shell.configurables),
             **{("event", name): list(calls) for name, calls in shell.events.callbacks.items()},
             **{("formatter", name, table): dict(getattr(one, table))
-               for name, one in shell.display_formatter.formatters.items()
+               for name, one in {
+                   **shell.display_formatter.formatters,
+                   "display": shell.display_formatter.ipython_display_formatter,
+                   "bundle": shell.display_formatter.mimebundle_formatter,
+               }.items()
                for table in ("type_printers", "deferred_printers", "singleton_printers")},
             "matchers": list(shell.Completer.matchers),
             "custom_matchers": list(shell.Completer.custom_matchers),

@@ -193,7 +193,7 @@ def test_a_result_is_shown_as_text_and_html(kernel: Kernel) -> None:
     kernel.ok("gate = Deferred()")
     cell = kernel.ok("%%run_in_reactor\nawait gate")
     number = number_of(cell)
-    data = data_of(cell, "execute_result")
+    data = data_of(cell, "display_data")
     assert re.fullmatch(
         rf"<EventualResult of cell {number}: pending since \d\d:\d\d:\d\d>", data["text/plain"]
     )

@@ -16,6 +16,10 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _awaited_magics  magics whose code awaits make a cell that awaits      home thread
     _asking          input() and getpass() are asked where a cell waits     any
     _language        a cell's statements, made ready to be sent (pure)     any
+    _notices         a line above the prompt when something ends           any
+    _cards           a job's card, which changes in place                  any
+    _shown           a Deferred shown at the end of a cell                 any
+    _spots           what is displayed, and replaced in place              any
     _awaiting        an awaiting cell, in both threads; in_main_thread     both
     _home            how the thread that a cell was typed in waits         home thread
     _traceback       tracebacks with the user's frames only (pure)         any

@@ -36,6 +36,7 @@ __all__ = [
     "AwaitingCell",
     "Typed",
     "at_home",
+    "call_in_main_thread",
     "in_main_thread",
     "run_at_home",
     "show_at_home",
@@ -158,7 +159,7 @@ class AwaitingCell:
     def _watch(self) -> None:
         """Have the main thread take Ctrl-C for a cell that another thread waits for."""
         if self.home.thread != threading.main_thread().ident and watch not in _later:
-            _call_in_main_thread(watch)
+            call_in_main_thread(watch)
 
     def result(self) -> Any:
         """
@@ -394,7 +395,7 @@ def at_home(function: Callable[[], _T]) -> Deferred[_T]:
     In the reactor thread, which turns meanwhile.
     """
     cell = _current()
-    return _send(_call_in_main_thread if cell is None else cell.home.call, function)
+    return _send(call_in_main_thread if cell is None else cell.home.call, function)
 
 
 # What waits for the main thread; and what has that thread look here soon, while
@@ -423,10 +424,11 @@ def in_main_thread(function: Callable[..., _T], /, *args: Any) -> Deferred[_T]:
     Returns:
         a Deferred of what it returns, or of the failure that it raises.
     """
-    return _send(_call_in_main_thread, lambda: function(*args))
+    return _send(call_in_main_thread, lambda: function(*args))
 
 
-def _call_in_main_thread(function: Callable[[], None]) -> None:
+def call_in_main_thread(function: Callable[[], None]) -> None:
+    """Run ``function`` in the main thread: at once if this is it.  See `in_main_thread`."""
     main = threading.main_thread().ident
     if threading.get_ident() == main:
         function()

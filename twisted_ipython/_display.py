@@ -8,19 +8,48 @@ is escaped, except a value's own HTML.
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from time import localtime, strftime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from IPython.lib.pretty import pretty
 from IPython.utils.dir2 import get_real_method
 
-__all__ = ["Report", "Table", "as_html", "as_text", "duration", "failure_line", "one_line"]
+__all__ = [
+    "Report",
+    "Shown",
+    "Table",
+    "as_html",
+    "as_text",
+    "bundle_as_html",
+    "cut",
+    "duration",
+    "failure_line",
+    "one_line",
+    "own_text",
+    "with_html",
+    "with_text",
+]
 
 # How many characters are shown of a value, of a failure, and of a cell of a table.
 _VALUE: Final = 10_000
 _FAILURE: Final = 300
 _CELL: Final = 100
+
+_KIND: Final = "EventualResult"
+_CARD: Final = (
+    "display:inline-block;box-sizing:border-box;max-width:100%;padding:4px 10px;color:inherit;"
+    "border:1px solid var(--jp-border-color1,currentColor);border-radius:3px;"
+)
+_EDGES: Final = {
+    "pending": "border-left:4px solid var(--jp-info-color1,#1e88e5)",
+    "done": "border-left:4px solid var(--jp-success-color1,#43a047)",
+    "failed": "border-left:4px solid var(--jp-error-color1,#e53935)",
+    "cancelled": "border-left:4px solid var(--jp-warn-color1,#fb8c00)",
+}
+# In the order in which one is preferred.
+_IMAGES: Final = ("image/svg+xml", "image/png", "image/jpeg")
 
 
 class Shown(Protocol):
@@ -76,12 +105,17 @@ def one_line(text: str, longest: int) -> str:
     return line if len(line) <= longest else line[: longest - 3] + "..."
 
 
-def _own_text(value: object) -> str:
+def own_text(value: object) -> str:
     """How IPython shows a value as text, the beginning of it; never raises."""
     try:
         text = pretty(value)
     except Exception as error:
         return f"<{type(value).__qualname__}, whose repr() failed: {failure_line(error)}>"
+    return cut(text)
+
+
+def cut(text: str) -> str:
+    """The beginning of a text that may be very long."""
     more = len(text) - _VALUE
     return text if more <= 0 else f"{text[:_VALUE]}... ({more} more characters)"
 
@@ -95,14 +129,14 @@ def _own_html(value: object) -> str:
         own = None
     if isinstance(own, tuple) and own:  # with metadata
         own = own[0]
-    return own if isinstance(own, str) else _preformatted(_own_text(value))
+    return own if isinstance(own, str) else _preformatted(own_text(value))
 
 
 def _preformatted(text: str) -> str:
     return f'<pre style="margin:0;white-space:pre-wrap">{html.escape(text)}</pre>'
 
 
-def as_text(state: str, job: Shown | None, value: object) -> str:
+def as_text(state: str, job: Shown | None, value: object, kind: str = _KIND) -> str:
     """
     A result in text.
 
@@ -110,25 +144,65 @@ def as_text(state: str, job: Shown | None, value: object) -> str:
         state: ``pending``, ``done``, ``failed`` or ``cancelled``.
         job: the job that it is of, if any.
         value: its value when done, the exception when failed.
+        kind: what the result is.
     """
-    text = f"<EventualResult {_head(state, job)}"
-    if state == "done":
-        own = _own_text(value)
-        # The columns of a table of several lines stay in line.
-        text += f",\n{own}" if "\n" in own else f", {own}"
-    elif state == "failed" and isinstance(value, BaseException):
-        text += f", {failure_line(value)}"
-    return text + ">"
+    own = own_text(value) if state == "done" else _failure_in(state, value)
+    return with_text(state, job, own, kind)
 
 
-def as_html(state: str, job: Shown | None, value: object) -> str:
+def as_html(state: str, job: Shown | None, value: object, kind: str = _KIND) -> str:
     """A result in HTML; the arguments are those of `as_text`."""
-    body = ""
     if state == "done":
-        body = _own_html(value)
-    elif state == "failed" and isinstance(value, BaseException):
-        body = _preformatted(failure_line(value))
-    return f"<div><b>EventualResult</b> {html.escape(_head(state, job))}{body}</div>"
+        return with_html(state, job, _own_html(value), kind)
+    failure = _failure_in(state, value)
+    return with_html(state, job, _preformatted(failure) if failure else "", kind)
+
+
+def _failure_in(state: str, value: object) -> str:
+    return failure_line(value) if state == "failed" and isinstance(value, BaseException) else ""
+
+
+def with_text(state: str, job: Shown | None, own: str, kind: str = _KIND) -> str:
+    """A result in text, given its value in text, or an empty one."""
+    # The columns of a table of several lines stay in line.
+    before = "" if not own else ",\n" if "\n" in own else ", "
+    return f"<{kind} {_head(state, job)}{before}{own}>"
+
+
+def with_html(state: str, job: Shown | None, own: str, kind: str = _KIND) -> str:
+    """
+    A result in HTML, given its value in HTML, or an empty one.
+
+    The colours are those of JupyterLab's theme, light or dark; other front ends
+    have the text's own colour, and one for the state that shows on both.
+    """
+    head = f"<b>{html.escape(kind)}</b> {html.escape(_head(state, job))}"
+    body = f'<div style="margin-top:4px;overflow-x:auto">{own}</div>' if own else ""
+    return f'<div style="{_CARD}{_EDGES[state]}">{head}{body}</div>'
+
+
+def bundle_as_html(data: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
+    """A value in HTML, given what IPython's formatters made of it; nothing is loaded for it."""
+    if isinstance(own := data.get("text/html"), str):
+        return own
+    for kind in _IMAGES:
+        if kind in data:
+            return _image(kind, data[kind], metadata.get(kind))
+    return _preformatted(cut(str(data.get("text/plain", ""))))
+
+
+def _image(kind: str, content: str | bytes, metadata: object) -> str:
+    """An image inside of the HTML; an SVG can run no script there."""
+    if isinstance(content, str) and kind == "image/svg+xml":
+        content = content.encode()
+    coded = b64encode(content).decode() if isinstance(content, bytes) else "".join(content.split())
+    sizes = metadata if isinstance(metadata, Mapping) else {}
+    size = "".join(
+        f' {name}="{int(sizes[name])}"'
+        for name in ("width", "height")
+        if isinstance(sizes.get(name), (int, float))
+    )
+    return f'<img src="data:{kind};base64,{html.escape(coded)}"{size}>'
 
 
 class Table:

@@ -9,8 +9,8 @@ crochet's own class stays as it is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from math import inf
 from threading import Event
 from time import monotonic
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 else:
     _Result = crochet.EventualResult  # generic in its stub only
 
-__all__ = ["EventualResult", "NotInTime", "adopt"]
+__all__ = ["CANCELLATIONS", "EventualResult", "NotInTime", "adopt"]
 
 # What `EventualResult.wait` raises.
 NotInTime = crochet.TimeoutError
 
-_CANCELLATIONS: Final = (CancelledError, asyncio.CancelledError, Break)
-_NO_FAILURES: Final = (*_CANCELLATIONS, crochet.ReactorStopped)
+CANCELLATIONS: Final = (CancelledError, asyncio.CancelledError, Break)
+_NO_FAILURES: Final = (*CANCELLATIONS, crochet.ReactorStopped)
 # Seconds between two looks at the reactor, and at Ctrl-C, as in `_awaiting`.
 _LOOK: Final = 0.25
 
@@ -75,7 +75,8 @@ class EventualResult(_Result):
             Exception: the failure, if the work failed.
         """
         if not self._result_set.is_set():
-            yield from self._pending()
+            with self._waited_for():
+                yield from self._pending()
         self._result_retrieved = True
         if isinstance(self._value, Failure):
             assert self._value.value is not None
@@ -125,7 +126,8 @@ class EventualResult(_Result):
             raise RuntimeError(WAITS_FOR_ITSELF)
         pulse = Pulse(_Reached(self._reactor), in_files)
         try:
-            self._watch(pulse, timeout)
+            with self._waited_for():
+                self._watch(pulse, timeout)
         except KeyboardInterrupt as error:
             self.cancel()
             pulse.free()
@@ -139,6 +141,18 @@ class EventualResult(_Result):
             pulse.look()
             self._result_set.wait(min(left, _LOOK))
 
+    @contextmanager
+    def _waited_for(self) -> Iterator[None]:
+        """Within, somebody waits for it.  Any thread."""
+        waits: list[None] = self.__dict__.setdefault("_waits", [])
+        waits.append(None)
+        try:
+            yield
+        finally:
+            waits.pop()
+
+    # Whether somebody waited for it when it came.
+    awaited = False
     # The job that it is the result of, if `%%run_in_reactor` made it.
     job: Job | None = None
 
@@ -150,7 +164,7 @@ class EventualResult(_Result):
         if not isinstance(self._value, Failure):
             return "done"
         # Not by its `check`, which knows subclasses of Exception only.
-        return "cancelled" if isinstance(self._value.value, _CANCELLATIONS) else "failed"
+        return "cancelled" if isinstance(self._value.value, CANCELLATIONS) else "failed"
 
     def peek(self) -> Any:
         """The value, the exception of a failure, or None; this does not count as looking at it."""
@@ -191,6 +205,7 @@ class EventualResult(_Result):
         """
         if not self._result_set.is_set():
             self._value = result
+            self.awaited = bool(self.__dict__.get("_waits"))
             self._result_set.set()
         self._tell()
 

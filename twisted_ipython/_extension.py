@@ -8,21 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from types import CoroutineType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from IPython.core.interactiveshell import InteractiveShell
+from twisted.internet.defer import Deferred
 
 from twisted_ipython import _asking, _awaiting, _reactor, _waits
 from twisted_ipython._autoawait import runner
 from twisted_ipython._awaited_magics import AddAwaits
+from twisted_ipython._cards import Cards
 from twisted_ipython._children import ignore_ended
 from twisted_ipython._complete import complete
+from twisted_ipython._eventual import EventualResult
+from twisted_ipython._futures import FutureAwait
 from twisted_ipython._home import watch
 from twisted_ipython._instance import override
-from twisted_ipython._jobs import pending_lines
+from twisted_ipython._jobs import jobs, pending_lines
 from twisted_ipython._magics import TwistedMagics, give_body
+from twisted_ipython._notices import Notices, is_terminal
 from twisted_ipython._settings import Settings
+from twisted_ipython._shown import ShownDeferreds, coroutine_text
+from twisted_ipython._spots import decline, keeps_spots, use_printer
 
 __all__ = ["load", "settings_of_last_load", "unload"]
 
@@ -97,6 +105,7 @@ class _Extension:
             self._append(shell.input_transformers_post, self._add_awaits())
             self._append(shell.Completer.custom_matchers, complete)
             self._reach_main_thread()
+            self._show_results()
             kernel = getattr(shell, "kernel", None)
             undo.callback(ignore_ended(kernel))
             undo.callback(_asking.attach(kernel))
@@ -156,6 +165,30 @@ class _Extension:
             draws.add_handler(_run_later_calls_soon)
             self._undo.callback(draws.remove_handler, _run_later_calls_soon)
             self._add_poke(application.invalidate)
+
+    def _show_results(self) -> None:
+        """Have Deferreds, jobs and bare coroutines show themselves in this shell."""
+        shell, undo = self._shell, self._undo
+        notices = Notices(shell)
+        shown = ShownDeferreds(shell, notices.fired)
+        undo.callback(shown.close)
+        formatter = shell.display_formatter
+        assert formatter is not None
+        rich, plain = formatter.ipython_display_formatter, formatter.mimebundle_formatter
+        undo.callback(use_printer(plain, CoroutineType, coroutine_text))
+        for one in (rich, plain):  # it is a Deferred by class only
+            undo.callback(use_printer(one, FutureAwait, decline))
+        if keeps_spots(shell):
+            cards = Cards(shell)
+            undo.callback(cards.close)
+            undo.callback(use_printer(rich, EventualResult, cards.show))
+            undo.callback(use_printer(plain, EventualResult, cards.bundle))
+            undo.callback(use_printer(rich, Deferred, shown.show))
+        undo.callback(use_printer(plain, Deferred, shown.bundle))
+        if is_terminal(shell):
+            undo.callback(notices.close)
+            jobs.when_ended.append(notices.ended)
+            undo.callback(jobs.when_ended.remove, notices.ended)
 
     def _add_poke(self, poke: Callable[[], object]) -> None:
         _awaiting.pokes.append(poke)

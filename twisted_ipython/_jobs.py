@@ -104,9 +104,16 @@ class Job:
 
 
 class Jobs:
-    """The table of jobs of the process."""
+    """
+    The table of jobs of the process.
+
+    Attributes:
+        when_ended: what is called with each job that ends and its result, in the thread
+            that ends it; must not raise.
+    """
 
     def __init__(self) -> None:
+        self.when_ended: list[Callable[[Job, EventualResult], object]] = []
         self._pending: dict[int, tuple[Job, EventualResult]] = {}
         self._ended: deque[Job] = deque(maxlen=_KEPT)
 
@@ -122,6 +129,8 @@ class Jobs:
             job.end(entry[1].state)
             self._ended.append(job)
             self._pending.pop(job.number, None)
+            for call in self.when_ended.copy():
+                call(job, entry[1])
 
     def all(self) -> list[Job]:
         """All jobs, by number."""
