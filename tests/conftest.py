@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,3 +47,20 @@ def reactor_as_loaded() -> None:
     thread = started()
     if thread is not None:
         thread.attach()
+
+
+@pytest.fixture
+def kernel_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a kernel of this Python, in a Jupyter and an IPython without any settings."""
+    spec = tmp_path / "data" / "kernels" / "this-python" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec.write_text(json.dumps({"argv": argv, "display_name": "Tested", "language": "python"}))
+    for variable, folder in [
+        ("IPYTHONDIR", "ipython"),
+        ("JUPYTER_CONFIG_DIR", "config"),
+        ("JUPYTER_DATA_DIR", "data"),
+        ("JUPYTER_RUNTIME_DIR", "runtime"),
+    ]:
+        monkeypatch.setenv(variable, str(tmp_path / folder))
+    return "this-python"

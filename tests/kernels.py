@@ -166,7 +166,7 @@ class Kernel:
 
     def submit(self, code: str, **options: Any) -> Execution:
         """Send a cell."""
-        number = self.client.execute(code, **{"allow_stdin": False, **options})
+        number = self.client.execute(code, **{"allow_stdin": True, **options})
         execution = self._executions[number] = Execution(self, number)
         return execution
 

@@ -111,7 +111,7 @@ def test_caught_interrupt(kernel: Kernel) -> None:
 
 def test_front_end_that_cannot_ask(kernel: Kernel) -> None:
     """Where the front end cannot ask, a question fails at once and says so."""
-    cell = kernel.run(HERE + "input()", seconds=2)
+    cell = kernel.run(HERE + "input()", seconds=2, allow_stdin=False)
     assert cell.error == "StdinNotImplementedError"
     assert "this frontend does not support input requests" in cell.traceback
 

@@ -23,23 +23,6 @@ VARYING = [
 ]
 
 
-@pytest.fixture
-def kernel_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a kernel of this Python, in a Jupyter and an IPython without any settings."""
-    spec = tmp_path / "data" / "kernels" / "this-python" / "kernel.json"
-    spec.parent.mkdir(parents=True)
-    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    spec.write_text(json.dumps({"argv": argv, "display_name": "Tested", "language": "python"}))
-    for variable, folder in [
-        ("IPYTHONDIR", "ipython"),
-        ("JUPYTER_CONFIG_DIR", "config"),
-        ("JUPYTER_DATA_DIR", "data"),
-        ("JUPYTER_RUNTIME_DIR", "runtime"),
-    ]:
-        monkeypatch.setenv(variable, str(tmp_path / folder))
-    return "this-python"
-
-
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_saved_outputs(path: Path, kernel_name: str) -> None:
     """Each code cell gives the outputs that the notebook was saved with."""

@@ -30,6 +30,8 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _interruptible   another exception in place of CancelledError          reactor thread
     _interrupt       breaks code that holds the reactor thread             home thread
     _pool            threads that do not keep the process                  any
+    _output          a kernel's messages belong to the cell that asked     any
+    _late            late output goes to the cell that runs (pure)         any
     _children        a kernel does not wait for ended children             home thread
     _timers          Twisted's timers on asyncio's heap                    reactor thread
     _tasks           the tasks and futures of a loop get the bridge        reactor thread
@@ -39,6 +41,7 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _futures         futures and tasks that both worlds can await          reactor thread
     _drivers         who steps a coroutine, Twisted or a task              reactor thread
     _handled         a failure that was awaited is handled                 any
+    _contexts        later work runs in the context of who asked for it    reactor thread
     _loops           LoopingCalls, and who started them                    reactor thread
     _display         how a result shows itself (pure)                      any
     _stack           where code stands, the user's frames first            any

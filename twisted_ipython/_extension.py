@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from IPython.core.interactiveshell import InteractiveShell
 from twisted.internet.defer import Deferred
 
-from twisted_ipython import _asking, _awaiting, _reactor, _waits
+from twisted_ipython import _asking, _awaiting, _output, _reactor, _waits
 from twisted_ipython._autoawait import runner
 from twisted_ipython._awaited_magics import AddAwaits
 from twisted_ipython._cards import Cards
@@ -107,6 +107,7 @@ class _Extension:
             self._reach_main_thread()
             self._show_results()
             kernel = getattr(shell, "kernel", None)
+            undo.callback(_output.attach(shell, _reactor.start().works_here))
             undo.callback(ignore_ended(kernel))
             undo.callback(_asking.attach(kernel))
             self._undo = undo.pop_all()

@@ -50,7 +50,7 @@ from twisted.python import threadable
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from twisted_ipython import _interrupt, _loops, _pool, _tasks, _timers
+from twisted_ipython import _contexts, _interrupt, _loops, _pool, _tasks, _timers
 from twisted_ipython._deferreds_only import deferreds_only
 from twisted_ipython._eventual import EventualResult, adopt
 from twisted_ipython._instance import override
@@ -144,6 +144,10 @@ class ReactorThread:
         """Whether the caller is in the reactor thread.  Any thread."""
         return threading.get_ident() == self.ident
 
+    def works_here(self) -> bool:
+        """Whether the caller is in the reactor thread or one of the pool's.  Any thread."""
+        return self.here() or threading.current_thread() in self.pool.threads
+
     def call(self, function: Callable[..., object], *args: Any) -> None:
         """Call ``function`` in the reactor thread soon.  Any thread."""
         self.reactor.callFromThread(function, *args)
@@ -213,6 +217,7 @@ class ReactorThread:
             return
         self._undo.append(_adopt_results())
         self._undo.append(_loops.attach(self.reactor))
+        self._undo.append(_contexts.attach(self.reactor, self.pool))
         if self.loop is None:
             self._undo.append(_refuse_blocking_calls(self))
             return
