@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -136,8 +135,6 @@ def session_of() -> Iterator[Session]:
         jobs._ended.clear()
         session.run("%unload_ext twisted_ipython")
         InteractiveShell.clear_instance()
-        # At the process's end each shell collects garbage four times; hundreds take minutes.
-        atexit.unregister(session.shell.atexit_operations)
 
 
 def _cancel_tasks() -> None:

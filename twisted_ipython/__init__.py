@@ -32,6 +32,12 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _pool            threads that do not keep the process                  any
     _output          a kernel's messages belong to the cell that asked     any
     _late            late output goes to the cell that runs (pure)         any
+    _running         reactor.run() and reactor.stop() for scripts          any
+    _scripts         the scripts, and whose a call of the reactor is       any
+    _script          a plain cell, which may wait in reactor.run()         reactor thread
+    _phases          the startup and shutdown calls of a script            reactor thread
+    _callers         library functions that run the reactor                any
+    _leftovers       what a script leaves is closed and cancelled          reactor thread
     _children        a kernel does not wait for ended children             home thread
     _timers          Twisted's timers on asyncio's heap                    reactor thread
     _tasks           the tasks and futures of a loop get the bridge        reactor thread

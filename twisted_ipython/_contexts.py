@@ -29,7 +29,7 @@ from twisted.python.threadpool import ThreadPool
 
 from twisted_ipython._instance import override
 
-__all__ = ["attach"]
+__all__ = ["attach", "opened_in"]
 
 # The attribute of a connection that holds its context: a table beside them would keep
 # alive each connection that something in its own context knows.
@@ -89,6 +89,11 @@ def _context_of(selectable: Any) -> Context:
         with suppress(AttributeError):  # one with slots is served where it was added last
             setattr(selectable, _CONTEXT, context)
     return context
+
+
+def opened_in(selectable: Any) -> Context | None:
+    """The context in which a port or a connection was opened, if that is known.  Any thread."""
+    return getattr(selectable, _CONTEXT, None)
 
 
 def _spawning(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -25,7 +25,7 @@ from twisted_ipython._eventual import EventualResult
 from twisted_ipython._futures import FutureAwait
 from twisted_ipython._home import watch
 from twisted_ipython._instance import override
-from twisted_ipython._jobs import jobs, pending_lines
+from twisted_ipython._jobs import end_scripts, jobs, pending_lines
 from twisted_ipython._magics import TwistedMagics, give_body
 from twisted_ipython._notices import Notices, is_terminal
 from twisted_ipython._settings import Settings
@@ -66,11 +66,13 @@ def unload(shell: InteractiveShell) -> None:
         return
 
     def close() -> None:
+        thread = _reactor.started()
         if _loaded.pop(shell, None) is not None:
+            if not _loaded and thread is not None:
+                end_scripts(thread)
             extension.close()
             for line in pending_lines():
                 print(line)
-        thread = _reactor.started()
         if not _loaded and thread is not None:
             thread.detach()
 

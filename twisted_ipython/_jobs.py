@@ -12,6 +12,7 @@ import itertools
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context
 from time import time
 from typing import Any, Final
@@ -19,17 +20,19 @@ from typing import Any, Final
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThreadPool
 
-from twisted_ipython import _loops, _numbers
+from twisted_ipython import _loops, _numbers, _scripts
 from twisted_ipython._cell import Kind
 from twisted_ipython._display import duration
-from twisted_ipython._eventual import EventualResult
+from twisted_ipython._eventual import EventualResult, NotInTime
 from twisted_ipython._reactor import ReactorThread
 from twisted_ipython._stack import Place, waits_at
 
-__all__ = ["THREAD_GOES_ON", "Job", "Jobs", "jobs", "pending_lines", "start_job"]
+__all__ = ["THREAD_GOES_ON", "Job", "Jobs", "end_scripts", "jobs", "pending_lines", "start_job"]
 
 # How many ended jobs the table remembers.
 _KEPT: Final = 100
+# Seconds that scripts get to end when the extension is unloaded.
+_PATIENCE: Final = 5.0
 
 THREAD_GOES_ON: Final = "{job} runs in a pool thread, which nothing can stop: its code goes on"
 GOES_ON: Final = "{job} of cell {cell} goes on in the reactor thread; pending for {time}"
@@ -78,7 +81,7 @@ class Job:
 
     @property
     def waits_at(self) -> Place | None:
-        """Where a pending coroutine or generator waits."""
+        """Where a pending coroutine, generator or script waits."""
         coro = self._coro()
         return None if coro is None or self.ended is not None else waits_at(coro)
 
@@ -88,7 +91,7 @@ class Job:
         return self._result()
 
     def follow(self, coro: Any) -> Any:
-        """Note the coroutine or generator that does the work, and return it."""
+        """Note the coroutine, generator or script that does the work, and return it."""
         self._coro = weakref.ref(coro)
         return coro
 
@@ -175,6 +178,21 @@ def pending_lines() -> list[str]:
     ]
 
 
+def end_scripts(thread: ReactorThread) -> None:
+    """
+    Stop the scripts that wait in ``reactor.run()``, and wait for their end, `_PATIENCE` s at most.
+
+    Any thread; in the reactor's it does not wait.
+    """
+    if not _scripts.waiting():
+        return
+    if thread.here():
+        _scripts.end_all()
+        return
+    with suppress(NotInTime):
+        thread.run(_scripts.end_all).wait(_PATIENCE)
+
+
 def start_job(
     thread: ReactorThread, job: Job, function: Callable[[], Any], kind: Kind, context: Context
 ) -> EventualResult:
@@ -204,7 +222,8 @@ def start_job(
             return thread.deferred(job.follow(function()), context)
         if kind is Kind.GENERATOR:
             return context.run(inlineCallbacks(lambda: job.follow(function())))
-        return context.run(function)
+        script = _scripts.new(thread.reactor, str(job), job.numbers, context, function)
+        return job.follow(script).begin()
 
     result = thread.run(begin)
     jobs.add(job, result)

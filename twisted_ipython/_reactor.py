@@ -50,7 +50,7 @@ from twisted.python import threadable
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from twisted_ipython import _contexts, _interrupt, _loops, _pool, _tasks, _timers
+from twisted_ipython import _contexts, _interrupt, _loops, _pool, _running, _tasks, _timers
 from twisted_ipython._deferreds_only import deferreds_only
 from twisted_ipython._eventual import EventualResult, adopt
 from twisted_ipython._instance import override
@@ -220,10 +220,13 @@ class ReactorThread:
         self._undo.append(_contexts.attach(self.reactor, self.pool))
         if self.loop is None:
             self._undo.append(_refuse_blocking_calls(self))
-            return
-        if not self._bridge_stays:
-            self._undo.append(_tasks.attach(self.loop))
-        self._undo.append(_timers.attach(self.reactor, self.loop, self.ident))
+        else:
+            if not self._bridge_stays:
+                self._undo.append(_tasks.attach(self.loop))
+            self._undo.append(_timers.attach(self.reactor, self.loop, self.ident))
+        ours = _reactor_thread()
+        owned = ours is not None and ours.ident == self.ident
+        self._undo.append(_running.attach(self.reactor, self.here, owned=owned))
 
     def end_tasks(self) -> Deferred[Any]:
         """

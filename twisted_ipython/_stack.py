@@ -11,7 +11,7 @@ import site
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "frames_of_coroutine",
     "in_files",
     "is_users",
+    "is_users_code",
     "labels_of",
     "of_coroutine",
     "of_thread",
@@ -80,8 +81,12 @@ def labels_of(shell: Any) -> Label:
 
 def is_users(frame: FrameType) -> bool:
     """Whether the code of ``frame`` is the user's, no library's and not ours."""
-    file = frame.f_code.co_filename
-    return not (_is_ours(frame) or file.startswith(_libraries()))
+    return not _is_ours(frame) and is_users_code(frame.f_code)
+
+
+def is_users_code(code: CodeType) -> bool:
+    """Whether code, which is not ours, is the user's and no library's."""
+    return not code.co_filename.startswith(_libraries())
 
 
 def _is_ours(frame: FrameType) -> bool:
@@ -96,7 +101,11 @@ def _place(frame: FrameType) -> Place:
 
 def of_thread(ident: int) -> list[Place]:
     """Where the thread ``ident`` is now: the innermost call first; empty if it is gone."""
-    frame = sys._current_frames().get(ident)
+    return _of_frame(sys._current_frames().get(ident))
+
+
+def _of_frame(frame: FrameType | None) -> list[Place]:
+    """A frame and those that called it: the innermost call first."""
     places = []
     while frame is not None:
         places.append(_place(frame))
@@ -111,8 +120,13 @@ def of_coroutine(coro: Any) -> list[Place]:
 
 
 def waits_at(coro: Any) -> Place | None:
-    """The innermost line of the user's that a coroutine waits at; any line if there is none."""
-    places = of_coroutine(coro)
+    """
+    The innermost line of the user's that a coroutine waits at; any line if there is none.
+
+    Or that a greenlet waits at.
+    """
+    frame = getattr(coro, "gr_frame", None)
+    places = of_coroutine(coro) if frame is None else _of_frame(frame)
     users = [place for place in places if place.users]
     return next(iter(users or places), None)
 
