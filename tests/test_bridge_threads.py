@@ -330,21 +330,22 @@ async def test_loop_that_does_not_run(first: Any, closed: bool) -> None:
 
 
 @in_reactor
-async def test_done_before_the_task_takes_over() -> None:
-    """A future that is done by the time it would be refused gives its value."""
+async def test_done_before_it_is_refused() -> None:
+    """A future that another thread completes just before it would be refused gives its value."""
+
+    class Completed(asyncio.Future[str]):
+        def get_loop(self) -> asyncio.AbstractEventLoop:
+            if not self.done():
+                self.set_result("value")
+            return super().get_loop()
+
+    async def waits(first: Awaitable[Any]) -> str:
+        await first
+        return await Completed(loop=loop)
+
     loop = asyncio.new_event_loop()
-    future = loop.create_future()
-    fired: Deferred[Any] = Deferred()
-
-    async def waits() -> Any:
-        await fired
-        return await future
-
-    task = asyncio.create_task(waits())
-    await turns(2)
-    fired.callback(None)  # the task comes to the future
-    future.set_result("value")
-    assert await task == "value"
+    for first in (asyncio.sleep(0), later()):
+        assert await asyncio.create_task(waits(first)) == "value"
     loop.close()
 
 

@@ -49,8 +49,8 @@ from typing import Any, Final, TypeVar, final
 from twisted.internet.defer import Deferred
 
 from twisted_ipython._drivers import drives
-from twisted_ipython._futures import FutureAwait, Held, Mirror, held, is_deferred
-from twisted_ipython._steps import Steps, Waiter
+from twisted_ipython._futures import FutureAwait, Held, Mirror, Waiter, held, is_deferred
+from twisted_ipython._steps import Steps
 
 __all__ = ["IDLE_LOOP", "Bridge"]
 
@@ -100,10 +100,16 @@ class Bridge(Steps, Coroutine[Any, Any, _T]):
 
     # ---- what a Task calls
 
+    def begin(self, task: asyncio.Task[Any]) -> None:
+        """Take the first step at once, as ``task``, which will take it over in its own first."""
+        self._thread, self._task = get_ident(), task
+        self._waiter = Waiter(self.cancel, self._loop)
+        self._context.run(self._step, None)
+
     @drives
     def __next__(self) -> Any:
         """Step the coroutine; give the Task what it has to wait for."""
-        if self._outcome is not None:
+        if self._waiter is not None:
             return self._take_over()
         try:
             awaited = self._send(None)
@@ -121,7 +127,7 @@ class Bridge(Steps, Coroutine[Any, Any, _T]):
         """Throw into the coroutine; give the Task what it has to wait for."""
         try:
             error = error if value is None else value
-            if self._outcome is not None:
+            if self._waiter is not None and (self._outcome is not None or not self._waiter.done()):
                 return self._take_over(error)
             self._waiter = self._task = None
             return self._throw(error.error if isinstance(error, Held) else error)
@@ -174,7 +180,7 @@ class Bridge(Steps, Coroutine[Any, Any, _T]):
         """Leave the Task waiting while Deferreds step the coroutine."""
         self._thread = get_ident()
         self._task = current_task(self._loop)
-        waiter = self._waiter = Waiter(self, self._loop)
+        waiter = self._waiter = Waiter(self.cancel, self._loop)
         step = self._subscribe(deferred)
         if step is not None:
             self._waiter = self._task = None
@@ -184,7 +190,8 @@ class Bridge(Steps, Coroutine[Any, Any, _T]):
 
     def _take_over(self, thrown: BaseException | None = None) -> Any:
         """Give the Task what the coroutine came to while Deferreds stepped it."""
-        assert self._outcome is not None
+        if self._outcome is None:
+            return self._wait_on(thrown)
         (awaited, error), self._outcome = self._outcome, None
         self._waiter = self._task = None
         try:
@@ -201,3 +208,12 @@ class Bridge(Steps, Coroutine[Any, Any, _T]):
             return self._throw(thrown)
         finally:
             del error, thrown  # or they and their tracebacks keep each other alive
+
+    def _wait_on(self, thrown: BaseException | None) -> Waiter:
+        """Have the Task wait, in its first step, for a coroutine that has begun already."""
+        waiter = self._waiter
+        assert waiter is not None
+        waiter._asyncio_future_blocking = True
+        if thrown is not None:
+            waiter.cancel(*thrown.args)
+        return waiter

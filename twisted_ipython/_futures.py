@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextvars import Context
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
 from twisted_ipython._drivers import TIMEOUTS, refuse_without_task
 
-__all__ = ["BridgedFuture", "BridgedTask", "FutureAwait", "Held", "Mirror", "held", "is_deferred"]
+__all__ = [
+    "BridgedFuture",
+    "BridgedTask",
+    "FutureAwait",
+    "Held",
+    "Mirror",
+    "Waiter",
+    "held",
+    "is_deferred",
+]
 
 _T = TypeVar("_T")
 
@@ -138,6 +148,49 @@ class BridgedTask(asyncio.Task[_T]):
         """`asyncio.Task.cancelling`, which `asyncio.timeout` asks when it begins."""
         refuse_without_task(sys._getframe(1), TIMEOUTS)
         return super().cancelling()
+
+
+class Waiter(asyncio.Future[None]):
+    """
+    The future that a Task waits for while its coroutine waits for Deferreds.
+
+    Its one callback, the Task's, is kept apart: at the end of a step it is called
+    at once, which saves a turn of the loop.
+
+    Args:
+        cancel: cancels what the coroutine waits for, with a message; says whether
+            a cancellation is on its way.
+        loop: the Task's loop.
+    """
+
+    _wake: tuple[Callable[[Waiter], object], Context | None] | None = None
+
+    def __init__(self, cancel: Callable[[Any], bool], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._cancel_awaited = cancel
+
+    def add_done_callback(self, call: Any, *, context: Context | None = None) -> None:
+        """Keep the Task's callback; called by the Task."""
+        self._wake = call, context
+        if self.done():
+            self.wake_soon()
+
+    def wake(self) -> None:
+        """Have the Task take over at once, in its own context; no Task is entered now."""
+        if self._wake is not None:  # else the Task has yet to ask, or has been told
+            (call, _), self._wake = self._wake, None
+            call(self)
+            del call  # or the frames of a failure and the Task keep each other alive
+
+    def wake_soon(self) -> None:
+        """Have the Task take over in the next iteration of the loop."""
+        if self._wake is not None:
+            (call, context), self._wake = self._wake, None
+            self.get_loop().call_soon(call, self, context=context)
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Cancel what the coroutine waits for; called by `asyncio.Task.cancel`."""
+        return self._cancel_awaited(msg)
 
 
 class Mirror(asyncio.Future[None]):

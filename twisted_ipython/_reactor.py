@@ -44,7 +44,7 @@ from time import time
 from typing import Any, Final
 
 import crochet
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.threads import blockingCallFromThread
 from twisted.python import threadable
 from twisted.python.failure import Failure
@@ -185,8 +185,6 @@ class ReactorThread:
         ended = _Ending()
         task = _tasks.begin_task(ended.follow(coro), self.loop, context)
         ended.stop = task.cancel
-        # For a task that is cancelled before it begins.
-        task.add_done_callback(lambda _: ended.end(coro))
         return ended, task.cancel
 
     def deferred(self, coro: Coroutine[Any, Any, Any], context: Context) -> Deferred[Any]:
@@ -207,8 +205,7 @@ class ReactorThread:
             if not self._ends:  # crochet has given up its results, and would log this one
                 result.callback(value)
 
-        ended, result.stop = self.drive(body(), context)
-        ended.addCallback(lambda _: None if self._ends else result.end_unbegun(coro))
+        _, result.stop = self.drive(body(), context)
         return result
 
     def attach(self) -> None:
@@ -276,12 +273,6 @@ class _Ending(Deferred[Any]):
         try:
             await coro
         finally:
-            self.end(coro)
-
-    def end(self, coro: Coroutine[Any, Any, Any]) -> None:
-        """Fire, the first time, for a coroutine that has ended or not begun."""
-        if not self.called:
-            coro.close()
             self.callback(None)
 
     def cancel(self) -> None:
@@ -290,12 +281,6 @@ class _Ending(Deferred[Any]):
             super().cancel()
         else:
             self.stop()
-
-    def end_unbegun(self, coro: Coroutine[Any, Any, Any]) -> None:
-        """Fire for a coroutine that was cancelled before it began."""
-        if not self.called:
-            coro.close()
-            self.errback(CancelledError())
 
 
 def _adopt_results() -> Callable[[], None]:

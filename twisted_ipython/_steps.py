@@ -25,10 +25,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_ipython._drivers import drives
-from twisted_ipython._futures import FutureAwait, is_deferred
+from twisted_ipython._futures import FutureAwait, Waiter, is_deferred
 from twisted_ipython._handled import exception_of, mark_handled
 
-__all__ = ["Steps", "Waiter"]
+__all__ = ["Steps"]
 
 _Step = tuple[Callable[[Any], Any], Any]
 _log = Logger()
@@ -41,18 +41,6 @@ _nesting = [0]
 _DEEPEST: Final = 20
 
 _CANCELLATIONS: Final = (defer.CancelledError, asyncio.CancelledError)
-
-
-class Waiter(asyncio.Future[None]):
-    """The future that a Task waits for while `Steps` wait for Deferreds."""
-
-    def __init__(self, steps: Steps, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
-        self._steps = steps
-
-    def cancel(self, msg: Any = None) -> bool:
-        """Cancel what the coroutine waits for; called by `asyncio.Task.cancel`."""
-        return self._steps.cancel(msg)
 
 
 class Steps:
@@ -171,8 +159,9 @@ class Steps:
     def _step(self, result: Any) -> None:
         """Step the coroutine as its own Task, entered in place of whichever runs now."""
         self._deferred = None
-        loop, task = self._loop, self._task
+        loop, task, waiter = self._loop, self._task, self._waiter
         assert task is not None
+        assert waiter is not None
         outer = current_task(loop)
         if outer is not None:
             _leave_task(loop, outer)
@@ -187,9 +176,12 @@ class Steps:
             self._hand_over(None, error)
         finally:
             _leave_task(loop, task)
+            if waiter.done():
+                waiter.wake()
             if outer is not None:
                 _enter_task(loop, outer)
-            del result, task, outer  # or they and a failure's traceback keep each other alive
+            # or they and a failure's traceback keep each other alive
+            del result, task, outer, waiter
 
     def _settle(self, awaited: Any) -> None:
         """Wait for the Deferred that the coroutine awaits, or have its Task take over."""
@@ -216,11 +208,11 @@ class Steps:
 
     def cancel(self, msg: Any) -> bool:
         """Cancel what the coroutine waits for; True if a cancellation is on its way."""
-        deferred = self._deferred
+        deferred, waiter = self._deferred, self._waiter
+        if waiter is not None and waiter.done():
+            return False  # cancelled already, and the Task has yet to wake
         if self._cancelling:
             return True  # asked for by the Deferred's canceller
-        if self._outcome is not None:
-            return self._cancel_future(self._outcome[0], msg)
         if deferred is None:
             # The coroutine itself is running: at its next await, as a Task does.
             self._must_cancel = (msg,)
@@ -273,4 +265,6 @@ class Steps:
         self._deferred = self._unanswered = None
         self._scheduled = False
         assert self._waiter is not None
-        return asyncio.Future.cancel(self._waiter, msg)
+        cancelled = asyncio.Future.cancel(self._waiter, msg)
+        self._waiter.wake_soon()
+        return cancelled

@@ -70,11 +70,15 @@ def begin_task(
     """
     A task for a cell or a job, whatever task factory the user has set.
 
-    From Python 3.12 on its first step is taken at once, which saves a turn of
-    the loop for each cell.  In the reactor thread.
+    Its first step is taken at once, which saves a turn of the loop for each
+    cell; an exception is the task's.  In the reactor thread.
     """
-    eager: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
-    return BridgedTask(Bridge(coro, loop, context), loop=loop, context=context, **eager)
+    bridge = Bridge(coro, loop, context)
+    if sys.version_info >= (3, 12):
+        return BridgedTask(bridge, loop=loop, context=context, eager_start=True)
+    task = BridgedTask(bridge, loop=loop, context=context)
+    bridge.begin(task)
+    return task
 
 
 class _TaskFactory:
