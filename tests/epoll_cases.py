@@ -26,8 +26,11 @@ from twisted.internet.defer import (  # noqa: E402
     inlineCallbacks,
     succeed,
 )
+from twisted.internet.protocol import Factory  # noqa: E402
+from twisted.internet.task import LoopingCall  # noqa: E402
 from twisted.python import threadable  # noqa: E402
 
+from twisted_ipython import _carry  # noqa: E402
 from twisted_ipython._autoawait import Runner  # noqa: E402
 from twisted_ipython._reactor import start  # noqa: E402
 
@@ -225,3 +228,24 @@ async def test_blocking_call_in_the_reactor_thread() -> None:
 def test_blocking_call_from_another_thread() -> None:
     """From any other thread it works."""
     assert threads.blockingCallFromThread(reactor, later, "value") == "value"
+
+
+def test_carried() -> None:
+    """The reactor's methods, called in another thread, run in its own, and so on with timers."""
+    _carry.attach(start())
+    try:
+        threads_: list[int] = []
+        loop = LoopingCall(lambda: threads_.append(threading.get_ident()))
+        loop.start(60)
+        call = reactor.callLater(60, int)
+        call.reset(61)
+        assert call in reactor.getDelayedCalls()
+        call.cancel()
+        assert call not in reactor.getDelayedCalls()
+        port = reactor.listenTCP(0, Factory(), interface="127.0.0.1")
+        crochet.run_in_reactor(lambda: port.stopListening() or loop.stop())().wait(SECONDS)
+        assert threads_ == [start().ident]
+    finally:
+        _carry.detach()
+    assert "listenTCP" not in vars(reactor)
+    assert "cancel" not in vars(call)

@@ -17,4 +17,4 @@ def test_epoll(tmp_path: Path) -> None:
     options = ["-p", "no:twisted", "-p", "no:cacheprovider", "-c", tmp_path / "pytest.ini", "-q"]
     done = run_python("-m", "pytest", *options, cases, folder=tmp_path)
     assert done.returncode == 0, done.stdout
-    assert "26 passed" in done.stdout
+    assert "27 passed" in done.stdout

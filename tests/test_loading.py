@@ -218,14 +218,27 @@ def test_unload_takes_everything_off_reactor() -> None:
         assert shell.value("loop.get_task_factory()") == ""
 
 
+# Where the first call of a LoopingCall is made.
+UNCARRIED = """
+import threading
+from twisted.internet import reactor, task
+threads = []
+task.LoopingCall(lambda: threads.append(threading.current_thread())).start(60)
+threads == [threading.main_thread()]
+"""
+
+
 def test_settings_in_file_at_load(tmp_path_factory: pytest.TempPathFactory) -> None:
     """`c.TwistedMagics` in a configuration file holds in a kernel from the load on."""
     profile = tmp_path_factory.mktemp("profile")
-    lines = ["c.TwistedMagics.timeout = 30", "c.TwistedMagics.autoawait = True"]
+    values = {"timeout": 30, "autoawait": True, "carry_calls": False}
+    lines = [f"c.TwistedMagics.{name} = {value}" for name, value in values.items()]
     (profile / "ipython_kernel_config.py").write_text("\n".join(["c = get_config()", *lines]))
     with Kernel(f"--profile-dir={profile}", load=False) as kernel:
         assert kernel.ok("%load_ext twisted_ipython").outputs[1:] == []
-        assert kernel.ok("%twisted_config show").printed() == "autoawait=True\ntimeout=30\n"
+        shown = "autoawait=True\ncarry_calls=False\ntimeout=30\n"
+        assert kernel.ok("%twisted_config show").printed() == shown
+        assert kernel.value(UNCARRIED) == "True"
         assert kernel.ok("%autoawait").printed().endswith("set to use `twisted`\n")
 
 

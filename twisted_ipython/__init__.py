@@ -12,6 +12,11 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _control         what %reactor does                                    both
     _replace         what a name held is stopped, to be made again         both
     _inspect         the tables of %reactor                                reactor thread
+    _carry           the reactor's methods, called in any thread           any
+    _refused         Scrapy, Agent and treq in other threads: refused      any
+    _resolving       names that another thread has resolved                both
+    _given           methods of ports, connections and timers, likewise    any
+    _crossing        a call that another thread makes in the reactor's     both
     _autoawait       the cut through IPython's cell; the runner            home thread
     _awaited_magics  magics whose code awaits make a cell that awaits      home thread
     _asking          input() and getpass() are asked where a cell waits     any

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from IPython.core.interactiveshell import InteractiveShell
 from twisted.internet.defer import Deferred
 
-from twisted_ipython import _asking, _awaiting, _output, _reactor, _waits
+from twisted_ipython import _asking, _awaiting, _carry, _output, _reactor, _waits
 from twisted_ipython._autoawait import runner
 from twisted_ipython._awaited_magics import AddAwaits
 from twisted_ipython._cards import Cards
@@ -31,6 +31,7 @@ from twisted_ipython._notices import Notices, is_terminal
 from twisted_ipython._settings import Settings
 from twisted_ipython._shown import ShownDeferreds, coroutine_text
 from twisted_ipython._spots import decline, keeps_spots, use_printer
+from twisted_ipython._stack import labels_of
 
 __all__ = ["load", "settings_of_last_load", "unload"]
 
@@ -52,6 +53,7 @@ def load(shell: InteractiveShell) -> None:
     thread = _reactor.start()
     thread.attach()
     extension = _Extension(shell)
+    _carry.attach(thread, on=extension.magics.carry_calls)
     _loaded[shell] = extension
     if thread.loop is None:
         print(thread.refusal)
@@ -74,6 +76,7 @@ def unload(shell: InteractiveShell) -> None:
             for line in pending_lines():
                 print(line)
         if not _loaded and thread is not None:
+            _carry.detach()
             thread.detach()
 
     extension.magics.auto.when_idle(close)
@@ -97,6 +100,7 @@ class _Extension:
             undo.callback(_last.remove, self.magics)
             self._register_magics()
             self._note_runner()
+            undo.callback(override(_reactor.start(), {"label": labels_of(shell)}))
             runners = {**(shell.loop_runner_map or {}), "twisted": (runner, True)}
             own = {**self.magics.auto.methods(), "loop_runner_map": runners}
             undo.callback(override(shell, own))

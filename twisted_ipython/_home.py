@@ -123,10 +123,16 @@ class _Clock:
 
 
 class BlockingHome:
-    """A home that blocks its thread while it waits; `run_blocking` drives its cell."""
+    """
+    A home that blocks its thread while it waits; `run_blocking` drives its cell.
+
+    Attributes:
+        interrupted: whether a Ctrl-C came as the wait ended, too late for the cell.
+    """
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
+        self.interrupted = False
         self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
 
     def call(self, function: Callable[[], object]) -> None:
@@ -153,6 +159,7 @@ class BlockingHome:
                 except Empty:
                     continue
                 interrupts.run(function)
+        self.interrupted = interrupts.pending
 
 
 class _Interrupts:
@@ -161,12 +168,16 @@ class _Interrupts:
 
     What the main thread runs for the cell meanwhile is broken by a
     KeyboardInterrupt instead, as it would be in a plain cell.
+
+    Attributes:
+        pending: whether there was a Ctrl-C that the cell has not got yet.
     """
 
     def __init__(self, cell: Waits, post: Callable[[Callable[[], object]], object]) -> None:
         self._cell = cell
         self._post = post
         self._main = threading.current_thread() is threading.main_thread()
+        self.pending = False
 
     def __enter__(self) -> Self:
         _sigint.waiting.append(self)
@@ -207,10 +218,12 @@ class _Interrupts:
         A handler runs between any two lines of the main thread's: the interrupt
         is taken where the home waits, which this also wakes.
         """
+        self.pending = True
         with suppress(RuntimeError):  # its loop is closed: nothing waits any more
             self._post(self._take)
 
     def _take(self) -> None:
+        self.pending = False
         if self in _sigint.waiting:
             self._cell.interrupt()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -18,15 +19,21 @@ from twisted.internet.task import LoopingCall
 from twisted_ipython import _numbers
 from twisted_ipython._instance import override
 
-__all__ = ["attach", "stop"]
+__all__ = ["attach", "elsewhere", "stop"]
 
 _START: Final = LoopingCall.start.__code__
 _started: Final[WeakKeyDictionary[LoopingCall, _numbers.Numbers]] = WeakKeyDictionary()
+# What is told, in its `start`, of a LoopingCall that another thread than the reactor's starts.
+elsewhere: Final[list[Callable[[LoopingCall], object]]] = []
 
 
-def attach(reactor: Any) -> Callable[[], None]:
+def attach(reactor: Any, thread: int) -> Callable[[], None]:
     """
     Set `seconds` on the reactor instance.  Any thread.
+
+    Args:
+        reactor: the reactor.
+        thread: the reactor thread's identifier.
 
     Returns:
         What takes it off; LoopingCalls that run by then can still be stopped.
@@ -37,7 +44,11 @@ def attach(reactor: Any) -> Callable[[], None]:
         """``reactor.seconds``; any thread."""
         caller = sys._getframe(1)
         if caller.f_code is _START:
-            _started[caller.f_locals["self"]] = _numbers.current()
+            loop = caller.f_locals["self"]
+            _started[loop] = _numbers.current()
+            if get_ident() != thread:
+                for tell in elsewhere:
+                    tell(loop)
         now: float = original()
         return now
 

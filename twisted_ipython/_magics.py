@@ -17,8 +17,9 @@ from IPython.core import magic_arguments
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
+from traitlets import observe
 
-from twisted_ipython import _cell
+from twisted_ipython import _carry, _cell
 from twisted_ipython._autoawait import AutoAwait
 from twisted_ipython._awaiting import AwaitingCell
 from twisted_ipython._eventual import EventualResult
@@ -76,6 +77,11 @@ class TwistedMagics(Settings, Magics):
         autoawait
             Whether loading the extension also says ``%autoawait twisted``: for
             a configuration file.
+        carry_calls
+            Whether the reactor's methods (``reactor.listenTCP``, ``callLater``
+            and so on), called in a cell that does not await, or in any other
+            thread, run in the reactor thread while the caller waits. One
+            reactor serves all shells of a process: what was set last holds.
 
         ``%config TwistedMagics.timeout = 5`` does the same, and so does
         ``c.TwistedMagics.timeout = 5`` in IPython's configuration file.
@@ -99,6 +105,10 @@ class TwistedMagics(Settings, Magics):
                     raise UsageError(CONFIG_USAGE)
         except SettingError as error:
             raise UsageError(str(error)) from None
+
+    @observe("carry_calls")
+    def _switch_carrying(self, change: Any) -> None:
+        _carry.switch(on=change["new"])
 
     def _print(self, names: list[str]) -> None:
         for name in names or self.names():

@@ -54,6 +54,7 @@ from twisted_ipython import _contexts, _interrupt, _loops, _pool, _running, _tas
 from twisted_ipython._deferreds_only import deferreds_only
 from twisted_ipython._eventual import EventualResult, adopt
 from twisted_ipython._instance import override
+from twisted_ipython._stack import Label, in_files
 
 __all__ = ["ReactorThread", "start", "started"]
 
@@ -104,6 +105,7 @@ class ReactorThread:
         began: when it was first reached, in seconds since the epoch.
         pool: the reactor's thread pool.
         process: the process that it runs in.
+        label: how to write a place in the code to somebody who waits for the reactor.
 
     Args:
         ours: whether the reactor was installed here, and its loop made.
@@ -117,6 +119,7 @@ class ReactorThread:
         self.ident = ident
         self.began = time()
         self.process = os.getpid()
+        self.label: Label = in_files
         self._ends = False
         self.pool: ThreadPool = reactor.getThreadPool()
         _pool.make_daemons(self.pool)
@@ -213,7 +216,7 @@ class ReactorThread:
         if self._undo:
             return
         self._undo.append(_adopt_results())
-        self._undo.append(_loops.attach(self.reactor))
+        self._undo.append(_loops.attach(self.reactor, self.ident))
         self._undo.append(_contexts.attach(self.reactor, self.pool))
         if self.loop is None:
             self._undo.append(_refuse_blocking_calls(self))

@@ -17,7 +17,12 @@ __all__ = ["SettingError", "Settings"]
 NO_SUCH_SETTING: Final = "there is no setting {name!r}; there are: {names}"
 BAD_VALUE: Final = "{name} cannot be {value!r}; it takes {takes}"
 INFINITY: Final = "INFINITY"
-_TAKES: Final = {"timeout": "seconds, more than 0, or INFINITY", "autoawait": "True or False"}
+_SWITCH: Final = "True or False"
+_TAKES: Final = {
+    "timeout": "seconds, more than 0, or INFINITY",
+    "autoawait": _SWITCH,
+    "carry_calls": _SWITCH,
+}
 
 
 class SettingError(ValueError):
@@ -34,6 +39,12 @@ class Settings(Configurable):
     ).tag(config=True)
     autoawait = Bool(
         False, help="Whether loading the extension also says `%autoawait twisted`."
+    ).tag(config=True)
+
+    carry_calls = Bool(
+        True,
+        help="Whether the reactor's methods, called in a cell that does not await, run in the"
+        " reactor thread.",
     ).tag(config=True)
 
     @validate("timeout")

@@ -13,7 +13,7 @@ All is set on one reactor instance; the reactor's class is untouched.
 from __future__ import annotations
 
 import sys
-from asyncio import AbstractEventLoop, TimerHandle
+from asyncio import AbstractEventLoop, Handle
 from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
 from threading import get_ident
@@ -25,7 +25,7 @@ from twisted.logger import Logger
 
 from twisted_ipython._instance import override
 
-__all__ = ["attach"]
+__all__ = ["LoopCall", "Timers", "attach", "elsewhere"]
 
 _log = Logger()
 
@@ -36,30 +36,62 @@ BLOCKING_CALL: Final = (
 )
 
 
-class _LoopCall(DelayedCall):
+# What has the reactor thread call a method that another thread called; empty if nothing does.
+elsewhere: Final[list[Callable[..., Any]]] = []
+
+
+class LoopCall(DelayedCall):
     """A `DelayedCall` that one timer of the loop will run."""
 
-    handle: TimerHandle
+    handle: Handle
     context: Context
 
+    def cancel(self) -> None:
+        """See `IDelayedCall`; any thread, while other threads' calls are carried."""
+        if elsewhere:
+            elsewhere[-1](super().cancel)
+        else:
+            super().cancel()
 
-class _Timers:
+    def reset(self, secondsFromNow: float) -> None:
+        """See `IDelayedCall` and `cancel`."""
+        if elsewhere:
+            elsewhere[-1](super().reset, secondsFromNow)
+        else:
+            super().reset(secondsFromNow)
+
+    def delay(self, secondsLater: float) -> None:
+        """See `IDelayedCall` and `cancel`."""
+        if elsewhere:
+            elsewhere[-1](super().delay, secondsLater)
+        else:
+            super().delay(secondsLater)
+
+
+class Timers:
     """The delayed calls of one reactor, each behind a timer of its loop."""
 
-    def __init__(self, reactor: Any, loop: AbstractEventLoop) -> None:
+    def __init__(self, reactor: Any, loop: AbstractEventLoop, thread: int) -> None:
         self._reactor = reactor
         self._loop = loop
+        self._thread = thread
+        # asyncio's own (3.11 to 3.14); a loop without one sorts all calls by itself.
+        self._has_heap = hasattr(loop, "_scheduled")
+        self._run_one = self._run  # made once: it is wanted for each call
         # The class's own: it is asked twice for each call, so what is set on the
         # instance costs timers nothing.
         self._seconds: Callable[[], float] = type(reactor).seconds
         self._original = reactor.callLater
         self._originals = reactor.getDelayedCalls
-        self._calls: set[_LoopCall] = set()
+        self._calls: set[LoopCall] = set()
 
     def call_later(
         self, /, delay: float, callable: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> DelayedCall:
-        """``reactor.callLater``; runs in the reactor thread."""
+        """``reactor.callLater``; in another thread, by way of `elsewhere`."""
+        if get_ident() != self._thread and elsewhere:
+            call: DelayedCall = elsewhere[-1](self.call_later, delay, callable, *args, **kwargs)
+            return call
         reactor = self._reactor
         if reactor._stopped:
             # Twisted's own loop of timers is what notices a stop (26.10).
@@ -67,20 +99,32 @@ class _Timers:
             return late
         assert delay >= 0, f"{delay} is not greater than or equal to 0 seconds"
         seconds = self._seconds
-        call = _LoopCall(
-            seconds() + delay, callable, args, kwargs, self._cancel, self._sooner, seconds
-        )
+        when = seconds() + delay
+        call = LoopCall(when, callable, args, kwargs, self._cancel, self._sooner, seconds)
         call.context = context = copy_context()
-        loop = self._loop
-        call.handle = loop.call_at(loop.time() + delay, self._run, call, context=context)
         self._calls.add(call)
+        loop = self._loop
+        if delay or self._is_late():
+            call.handle = loop.call_at(loop.time() + delay, self._run_one, call, context=context)
+        else:  # half the price
+            call.handle = loop.call_soon(self._run_one, call, context=context)
         return call
 
+    def _is_late(self) -> bool:
+        """Whether a timer of the loop may be due, which has to run before a call of now."""
+        if not self._has_heap:
+            return True
+        heap = self._loop._scheduled  # type: ignore[attr-defined]
+        return bool(heap) and heap[0]._when <= self._loop.time()
+
     def delayed_calls(self) -> Sequence[DelayedCall]:
-        """``reactor.getDelayedCalls``; runs in the reactor thread."""
+        """``reactor.getDelayedCalls``; in another thread, by way of `elsewhere`."""
+        if get_ident() != self._thread and elsewhere:
+            calls: Sequence[DelayedCall] = elsewhere[-1](self.delayed_calls)
+            return calls
         return [*self._originals(), *self._calls]
 
-    def _run(self, call: _LoopCall) -> None:
+    def _run(self, call: LoopCall) -> None:
         if call.delayed_time > 0.0:  # it was put off: wait for the rest
             call.activate_delay()
             self._schedule(call)
@@ -93,17 +137,17 @@ class _Timers:
         except BaseException:
             _log.failure("while handling timed call {call}", call=call)
 
-    def _schedule(self, call: _LoopCall) -> None:
+    def _schedule(self, call: LoopCall) -> None:
         when = self._loop.time() + call.time - call.seconds()
         call.handle = self._loop.call_at(when, self._run, call, context=call.context)
 
     def _sooner(self, call: DelayedCall) -> None:
-        assert isinstance(call, _LoopCall)
+        assert isinstance(call, LoopCall)
         call.handle.cancel()
         self._schedule(call)
 
     def _cancel(self, call: DelayedCall) -> None:
-        assert isinstance(call, _LoopCall)
+        assert isinstance(call, LoopCall)
         call.handle.cancel()
         self._calls.discard(call)
 
@@ -139,7 +183,7 @@ def attach(reactor: Any, loop: AbstractEventLoop, thread: int) -> Callable[[], N
     Returns:
         What takes them off; calls that are pending by then still run.
     """
-    timers = _Timers(reactor, loop)
+    timers = Timers(reactor, loop, thread)
     return override(
         reactor,
         {

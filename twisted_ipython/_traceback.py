@@ -6,11 +6,15 @@ Any thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Final
+from typing import Final, TypeVar
 
-__all__ = ["explain", "is_of_cell", "of_cell", "tidy"]
+from twisted_ipython._stack import is_users
+
+__all__ = ["explain", "is_of_cell", "of_cell", "tidy", "users_frames_only"]
+
+_E = TypeVar("_E", bound=BaseException)
 
 # Whose frames say nothing to a user: how a result gets from the reactor thread
 # to the cell.  Twisted's other modules stay: they are what the user called.
@@ -57,7 +61,8 @@ def tidy(error: BaseException) -> None:
     """Take the frames that are not the user's out of an exception's tracebacks, and its causes'."""
     for one in _chain(error):
         if one.__traceback__ is not None:
-            one.__traceback__ = _without_plumbing(one.__traceback__)
+            drop = _is_librarys if "_twisted_ipython_users" in one.__dict__ else _is_plumbing
+            one.__traceback__ = _without(one.__traceback__, drop)
 
 
 def explain(error: BaseException) -> None:
@@ -72,6 +77,12 @@ def explain(error: BaseException) -> None:
 def of_cell(error: SyntaxError) -> SyntaxError:
     """Mark a SyntaxError as that of the cell's own text, to be shown without a traceback."""
     error.__dict__["_twisted_ipython_cell"] = True
+    return error
+
+
+def users_frames_only(error: _E) -> _E:
+    """Mark an exception to be shown without the frames of any library."""
+    error.__dict__["_twisted_ipython_users"] = True
     return error
 
 
@@ -95,14 +106,14 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             todo += one.exceptions
 
 
-def _without_plumbing(traceback: TracebackType) -> TracebackType:
-    """The traceback without our frames, crochet's and those of Twisted's Deferreds."""
+def _without(traceback: TracebackType, drop: Callable[[TracebackType], bool]) -> TracebackType:
+    """The traceback without some of its frames, unless nothing would be left."""
     links: list[TracebackType] = []
     link: TracebackType | None = traceback
     while link is not None:
         links.append(link)
         link = link.tb_next
-    kept = [link for link in links if not _is_plumbing(link)]
+    kept = [link for link in links if not drop(link)]
     if not kept or len(kept) == len(links):
         return traceback
     after: TracebackType | None = None
@@ -112,7 +123,12 @@ def _without_plumbing(traceback: TracebackType) -> TracebackType:
     return after
 
 
+def _is_librarys(link: TracebackType) -> bool:
+    return not is_users(link.tb_frame)
+
+
 def _is_plumbing(link: TracebackType) -> bool:
+    """Whether it is a frame of ours, of crochet's or of Twisted's Deferreds."""
     name = link.tb_frame.f_globals.get("__name__", "")
     if not isinstance(name, str) or link.tb_frame.f_code.co_filename == STUB:
         return True

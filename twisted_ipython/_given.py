@@ -1,0 +1,140 @@
+"""
+The methods of ports, connections, processes and timers, for any thread.
+
+What a port or a connection does belongs to the reactor thread, as what the
+reactor does.  In another thread ``transport.loseConnection()`` would find the
+reactor half-way through it: it asks for a turn of the reactor, and only then
+notes what that turn is to do.  So the methods that the interfaces of such
+objects declare are set on each of them, behind a look at the thread.
+
+An object is found when a method of the reactor's returns it in another thread,
+or when it first asks the reactor to watch its file descriptor; transports that
+a library puts on top of those (TLS) are not found.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial, wraps
+from threading import get_ident
+from types import FrameType, MethodType
+from typing import Any, Final
+from weakref import WeakSet, ref
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.interfaces import (
+    IConnector,
+    IDelayedCall,
+    IListeningPort,
+    IMulticastTransport,
+    ITransport,
+    IUDPTransport,
+    IUNIXDatagramTransport,
+)
+from zope.interface import implementedBy
+from zope.interface.interface import InterfaceClass, Method
+
+from twisted_ipython._timers import LoopCall
+
+__all__ = ["Elsewhere", "Given", "declared"]
+
+# Whose methods are meant.
+_INTERFACES: Final = (
+    IConnector,
+    IDelayedCall,
+    IListeningPort,
+    IMulticastTransport,
+    ITransport,
+    IUDPTransport,
+    IUNIXDatagramTransport,
+)
+
+# Calls a method in the reactor thread, for the frame that calls it in another.
+Elsewhere = Callable[[FrameType, Callable[..., Any], Any, Any], Any]
+
+
+def declared(interfaces: Iterable[InterfaceClass]) -> set[str]:
+    """The names of the methods that the interfaces declare."""
+    return {
+        name
+        for interface in interfaces
+        for name, what in interface.namesAndDescriptions()
+        if isinstance(what, Method)
+    }
+
+
+class Given:
+    """
+    The objects whose methods any thread may call.
+
+    Args:
+        ident: the reactor thread.
+        elsewhere: calls a method for another thread.
+    """
+
+    def __init__(self, ident: int, elsewhere: Elsewhere) -> None:
+        self._ident = ident
+        self._elsewhere = elsewhere
+        self._objects: WeakSet[Any] = WeakSet()
+        # What to set on the objects of a class.
+        self._methods: dict[type, Mapping[str, Callable[..., Any]]] = {}
+
+    def give(self, one: Any) -> Any:
+        """Return an object, with its methods for any thread.  In the reactor thread."""
+        methods = self._methods.get(type(one))
+        if methods is None:
+            methods = self._methods[type(one)] = self._methods_of(type(one))
+        if methods and one not in self._objects:
+            self._objects.add(one)
+            # One that is watched is held by the reactor; to one that is not, and that
+            # nobody holds, nothing happens any more.
+            weak = isinstance(one, FileDescriptor)
+            reference = ref(one) if weak else partial(_itself, one)
+            names = one.__dict__
+            for name, method in methods.items():
+                names[name] = MethodType(method, reference)
+            if IConnector.providedBy(one):
+                self.give(one.transport)
+        return one
+
+    def take_back(self) -> None:
+        """Take the methods off all objects.  Any thread."""
+        for one in list(self._objects):
+            for name in self._methods[type(one)]:
+                one.__dict__.pop(name, None)
+
+    def _methods_of(self, kind: type) -> dict[str, Callable[..., Any]]:
+        interfaces = [each for each in implementedBy(kind).flattened() if _is_meant(each)]
+        if issubclass(kind, LoopCall):  # it looks at the thread by itself
+            return {}
+        names = {name for name in declared(interfaces) if not _only_reads(name)}
+        return {name: self._method(getattr(kind, name)) for name in names if hasattr(kind, name)}
+
+    def _method(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """What stands for a method; its first argument gives the object."""
+        ident, elsewhere = self._ident, self._elsewhere
+
+        @wraps(function)
+        def method(reference: Callable[[], Any], /, *args: Any, **kwargs: Any) -> Any:
+            one = reference()
+            if one is None:
+                return None
+            if get_ident() == ident:
+                return function(one, *args, **kwargs)
+            return elsewhere(sys._getframe(1), partial(function, one), args, kwargs)
+
+        return method
+
+
+def _itself(one: Any) -> Any:
+    return one
+
+
+def _is_meant(interface: InterfaceClass) -> bool:
+    return any(interface.isOrExtends(each) for each in _INTERFACES)
+
+
+def _only_reads(name: str) -> bool:
+    """Whether a method of that name only reads."""
+    return name.startswith("get") or name == "active"
