@@ -434,7 +434,7 @@ for _ in range(4): reactor.callInThread(asks)
 time.sleep(0.1)
 """
 STOPS = """
-reactor.callFromThread(reactor.stop)
+reactor.callFromThread(type(reactor).stop, reactor)  # a script's own would be ignored
 for each in threads: each.join(5)
 try: reactor.callLater(0, int)
 except RuntimeError as error: print(len(errors) >= 4, error)
