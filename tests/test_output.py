@@ -60,6 +60,12 @@ will("callWhenRunning")
 reactor.callWhenRunning(when_set, say, "callWhenRunning")
 """
 
+_BLOCKING = """
+def blocking(kind):
+    flag.wait(20)
+    say(kind)
+"""
+
 _COROUTINES = """
 will("coroutine", "inlineCallbacks", "task", "handle", "to_thread", "run_in_executor", "reader")
 async def coroutine(kind, pause):
@@ -81,9 +87,6 @@ def handle():
     else:
         loop.call_later(0.01, handle)
 handle()
-def blocking(kind):
-    flag.wait(20)
-    say(kind)
 in_thread = asyncio.create_task(asyncio.to_thread(blocking, "to_thread"))
 in_executor = loop.run_in_executor(None, blocking, "run_in_executor")
 ours, theirs = socket.socketpair()
@@ -158,7 +161,7 @@ quiet = socket.create_server((LOCAL, 0))
 factory = protocol.ClientFactory.forProtocol(Closed)
 reactor.connectTCP(LOCAL, quiet.getsockname()[1], factory)
 while "closed" not in globals():
-    await asyncio.sleep(0)
+    await task.deferLater(reactor, 0)
 
 will("datagram", "UDP stopped")
 class Datagrams(protocol.DatagramProtocol):
@@ -218,7 +221,7 @@ def clear():
 when_set(clear)
 """
 
-_PARTS = (_CALLS, _COROUTINES, _THREADS, _NETWORK, _OUTPUTS)
+_PARTS = (_CALLS, _BLOCKING, _COROUTINES, _THREADS, _NETWORK, _OUTPUTS)
 _START = "".join(_PARTS) + "\nawait asyncio.sleep(0)\n"
 
 _FIRE = """
@@ -295,6 +298,8 @@ endpoint = TCP4ClientEndpoint(reactor, LOCAL, echo.getHost().port)
 pooled = await connectProtocol(endpoint, Asked())
 """)
     second = kernel.ok("""
+pooled.transport.pauseProducing()
+pooled.transport.resumeProducing()
 await pooled.ask().addCallback(lambda data: print("a bare callback"))
 async def asks():
     await pooled.ask()
@@ -356,6 +361,39 @@ thread.start()
         theirs = [plain.ok(code).printed, plain.ok(tell).printed]
         assert [printed() for printed in ours] == [printed() for printed in theirs]
         assert sorted(printed() for printed in ours) == ["", "thread\n"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--IPKernelApp.extensions=twisted_ipython",)])
+def test_what_has_no_cell_is_not_lost(arguments: tuple[str, ...]) -> None:
+    """What a thread of nobody's has the reactor do prints into the cell that runs then."""
+    with Kernel(*arguments, load=not arguments) as kernel:
+        kernel.ok("""
+import threading
+from IPython.display import display
+from twisted.internet import reactor
+go, gone = threading.Event(), threading.Event()
+def stray():
+    print("stray")
+    display({"text/plain": "displayed"}, raw=True)
+    gone.set()
+thread = threading.Thread(target=lambda: go.wait(20) and reactor.callFromThread(stray))
+thread.start()
+""")
+        running = kernel.ok("go.set()\nassert gone.wait(20)")
+        assert (running.printed(), shown(running, "display_data")) == ("stray\n", ["displayed"])
+
+
+def test_a_reactor_without_a_loop() -> None:
+    """With a reactor that runs on no asyncio loop, timers, threads and servers keep their cell."""
+    with Kernel(load=False) as kernel:
+        kernel.ok("from twisted.internet import epollreactor; epollreactor.install()")
+        kernel.run("%load_ext twisted_ipython\n%autoawait twisted")
+        kernel.ok(_SETUP)
+        first = kernel.ok("await defer.succeed(0)\n" + _CALLS + _BLOCKING + _THREADS + _NETWORK)
+        second = kernel.ok(_FIRE)
+        kinds = kernel.ok("print(*sorted(expected), sep='\\n')").printed().splitlines()
+    assert second.printed() == "B begins\n"
+    assert sorted(first.printed().splitlines()) == kinds
 
 
 def test_an_output_widget_redirects_nothing(kernel: Kernel) -> None:

@@ -12,7 +12,12 @@ captures contexts by itself, and so do our timers; here is the rest:
 - a process protocol hears of its process's end in the context of who started
   the process; crochet looks for ended children from its own.
 
+A reactor without an asyncio loop captures no contexts: there timers, calls from
+other threads and events of connections are put into theirs too.
+
 What stays: a callback added to a Deferred runs where the Deferred is fired.
+What Twisted's one cooperator (`task.coiterate`, `cooperate`) steps may run in
+the context of another's step.
 
 All is set on instances: the reactor, its pool, and each process.
 """
@@ -36,9 +41,14 @@ __all__ = ["attach", "opened_in"]
 _CONTEXT: Final = "_twisted_ipython_context"
 
 
-def attach(reactor: Any, pool: ThreadPool) -> Callable[[], None]:
+def attach(reactor: Any, pool: ThreadPool, *, on_loop: bool) -> Callable[[], None]:
     """
     Set what keeps contexts on the reactor instance and its pool.  Any thread.
+
+    Args:
+        reactor: the reactor.
+        pool: its thread pool.
+        on_loop: whether it runs on an asyncio loop.
 
     Returns:
         What takes it off; what has begun keeps its context.
@@ -50,6 +60,13 @@ def attach(reactor: Any, pool: ThreadPool) -> Callable[[], None]:
         "addWriter": _served_by(reactor.addWriter),
         "spawnProcess": _spawning(reactor.spawnProcess),
     }
+    if not on_loop:
+        methods |= {
+            "callLater": _timing(reactor.callLater),
+            "callFromThread": _calling(reactor.callFromThread),
+            # Twisted 26.10's name for what epoll, poll and select call for each event.
+            "_doReadOrWrite": _serving(reactor._doReadOrWrite),
+        }
     undo.callback(override(reactor, methods))
     return undo.close
 
@@ -73,7 +90,7 @@ def _in_threads(pool: ThreadPool) -> Callable[..., None]:
 
 
 def _served_by(original: Callable[[Any], None]) -> Callable[[Any], None]:
-    """``reactor.addReader`` or ``addWriter``, of which the loop captures the context."""
+    """``reactor.addReader`` or ``addWriter``, of which a loop captures the context."""
 
     def add(selectable: Any) -> None:
         _context_of(selectable).run(original, selectable)
@@ -105,3 +122,49 @@ def _spawning(original: Callable[..., Any]) -> Callable[..., Any]:
         return process
 
     return spawn_process
+
+
+# ---- on a reactor without a loop
+
+
+class _Keeping(partial[Any]):
+    """A function that runs in the context in which this was made."""
+
+    context: Context
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self.context.run(super().__call__, *args, **kwargs)
+
+
+def _keeping(function: Callable[..., Any]) -> _Keeping:
+    kept = _Keeping(function)
+    kept.context = copy_context()
+    return kept
+
+
+def _timing(original: Callable[..., Any]) -> Callable[..., Any]:
+    """``reactor.callLater``; runs in the reactor thread."""
+
+    def call_later(delay: float, callable: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        return original(delay, _keeping(callable), *args, **kwargs)
+
+    return call_later
+
+
+def _calling(original: Callable[..., None]) -> Callable[..., None]:
+    """``reactor.callFromThread``; any thread."""
+
+    def call_from_thread(callable: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+        original(_keeping(callable), *args, **kwargs)
+
+    return call_from_thread
+
+
+def _serving(original: Callable[..., None]) -> Callable[..., None]:
+    """What the reactor calls for an event of a connection; runs in the reactor thread."""
+
+    def serve(selectable: Any, *event: Any) -> None:
+        # A copy: code that runs in it may serve, and what it sets is its own.
+        _context_of(selectable).copy().run(original, selectable, *event)
+
+    return serve

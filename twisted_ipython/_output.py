@@ -8,6 +8,10 @@ set on the session instance:
 
 - ipykernel before 7 keeps one parent for all displays.  What is displayed in
   the reactor thread and the pool's gets that of the context's cell.
+- Before 7.1 it also keeps one for each thread that has no cell in its context,
+  that of the cell that made the thread: of what runs in the reactor thread for
+  nobody's cell, text would go to the cell that loaded us, and displays of 7.0.0
+  would fail.  Such calls are made in a copy of the running cell's context.
 - `_late` decides what a client gets that keeps the running cell's output only.
   Deciding and sending are one step: a message that is to come before a cell's
   end must not be sent after it.
@@ -26,9 +30,10 @@ import atexit
 import os
 import sys
 import threading
+from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from typing import Any, Final
 
@@ -42,7 +47,9 @@ _cell: Final[ContextVar[dict[str, Any]]] = ContextVar("twisted_ipython_cell")
 _PER_CONTEXT: Final = frozenset({"display_data", "update_display_data", "clear_output", "error"})
 
 
-def attach(shell: Any, elsewhere: Callable[[], bool]) -> Callable[[], None]:
+def attach(
+    shell: Any, elsewhere: Callable[[], bool], loop: AbstractEventLoop | None
+) -> Callable[[], None]:
     """
     Set what sends messages on the session of the shell's kernel, if it has one.
 
@@ -51,6 +58,7 @@ def attach(shell: Any, elsewhere: Callable[[], bool]) -> Callable[[], None]:
     Args:
         shell: the shell.
         elsewhere: whether the caller runs in the reactor thread or the pool's.
+        loop: the reactor's loop, if it has one.
 
     Returns:
         What takes it off; what waits for a cell then goes to the process's stderr.
@@ -64,6 +72,8 @@ def attach(shell: Any, elsewhere: Callable[[], bool]) -> Callable[[], None]:
     undo = ExitStack()
     undo.callback(messages.end)
     undo.callback(override(session, {"send": messages.send}))
+    if loop is not None and hasattr(kernel, "_new_threads_parent_header"):  # before 7.1
+        undo.callback(override(loop, {"call_soon_threadsafe": messages.in_a_cell(loop)}))
     undo.callback(override(shell, {"set_parent": _unless(elsewhere, shell.set_parent)}))
     undo.callback(atexit.unregister, messages.end)
     atexit.register(messages.end)
@@ -104,13 +114,28 @@ class _Messages:
         self._lock = threading.RLock()  # what a collected object prints comes in the middle
         self._process = os.getpid()
         self._stderr = _real_stderr()
+        self._running = copy_context()
 
     def begin(self, request: dict[str, Any], number: int) -> None:
         """Note a cell that runs already."""
         if request.get("header"):
             _cell.set(request["header"])
+            self._running = copy_context()
             for _ in self._late.begin(request, number):
                 pass
+
+    def in_a_cell(self, loop: AbstractEventLoop) -> Callable[..., Any]:
+        """``loop.call_soon_threadsafe``, whose calls belong to the running cell or another."""
+        original = loop.call_soon_threadsafe
+
+        def call_soon_threadsafe(
+            callback: Callable[..., object], *args: Any, context: Context | None = None
+        ) -> Any:
+            if context is None and _cell not in copy_context():
+                context = self._running.copy()
+            return original(callback, *args, context=context)
+
+        return call_soon_threadsafe
 
     def send(
         self,
@@ -142,6 +167,7 @@ class _Messages:
             return as_asked()
         if kind == "execute_input":
             _cell.set(message.header)
+            self._running = copy_context()
         with self._lock:
             sent = None
             for one in self._late.instead(message):

@@ -217,7 +217,8 @@ class ReactorThread:
             return
         self._undo.append(_adopt_results())
         self._undo.append(_loops.attach(self.reactor, self.ident))
-        self._undo.append(_contexts.attach(self.reactor, self.pool))
+        on_loop = self.loop is not None
+        self._undo.append(_contexts.attach(self.reactor, self.pool, on_loop=on_loop))
         if self.loop is None:
             self._undo.append(_refuse_blocking_calls(self))
         else:
