@@ -19,7 +19,7 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _crossing        a call that another thread makes in the reactor's     both
     _autoawait       the cut through IPython's cell; the runner            home thread
     _awaited_magics  magics whose code awaits make a cell that awaits      home thread
-    _asking          input() and getpass() are asked where a cell waits     any
+    _asking          input() and getpass() are asked where a cell waits    any
     _language        a cell's statements, made ready to be sent (pure)     any
     _notices         a line above the prompt when something ends           any
     _cards           a job's card, which changes in place                  any
@@ -34,6 +34,7 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _eventual        crochet's EventualResult, awaitable                   any
     _interruptible   another exception in place of CancelledError          reactor thread
     _interrupt       breaks code that holds the reactor thread             home thread
+    _works           what pool threads work on, and for which cell         any
     _pool            threads that do not keep the process                  any
     _output          a kernel's messages belong to the cell that asked     any
     _late            late output goes to the cell that runs (pure)         any

@@ -21,7 +21,7 @@ from twisted.internet.defer import CancelledError as TwistedCancelledError
 from twisted.internet.defer import Deferred, FirstError
 from twisted.python.failure import Failure
 
-from twisted_ipython import _numbers
+from twisted_ipython import _numbers, _works
 from twisted_ipython._eventual import EventualResult
 from twisted_ipython._home import Home, watch
 from twisted_ipython._interrupt import Break, Pulse
@@ -205,6 +205,16 @@ class AwaitingCell:
         except BaseException as error:
             self._reactor.explain(error)
             self._outcome = None, self._because(error) if _is_cancellation(error) else error
+        if self._reason is not None:
+            self._tell_of_threads(self._reason)
+
+    def _tell_of_threads(self, reason: BaseException) -> None:
+        """Say which threads of the pool go on though the cell was to end."""
+        line = _works.left_by(self.numbers, self.cell.label)
+        if line is not None and self._outcome[1] is reason:
+            reason.add_note(line)
+        elif line is not None:
+            print(line, file=sys.stderr)
 
     def _failure_of_job(self) -> Failure | None:
         """What a cell that was given up came to in the end, if it failed."""

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 
 from twisted_ipython._display import Report, duration
 from twisted_ipython._eventual import EventualResult, NotInTime
-from twisted_ipython._inspect import ask, jobs_table, overview, stack_table, tasks
+from twisted_ipython._inspect import ask, jobs_table, overview, stack_table, tasks, threads_table
 from twisted_ipython._jobs import THREAD_GOES_ON, Job, jobs
 from twisted_ipython._reactor import ReactorThread
 from twisted_ipython._stack import labels_of
@@ -48,7 +48,8 @@ def command(shell: InteractiveShell, thread: ReactorThread, line: str) -> None:
         case []:
             _show(shell, overview(thread, labels_of(shell)))
         case ["jobs"]:
-            _show(shell, Report(jobs_table(labels_of(shell))))
+            threads = threads_table(labels_of(shell))
+            _show(shell, Report(jobs_table(labels_of(shell)), *([threads] if threads.rows else [])))
         case ["stack"]:
             _show(shell, Report(stack_table(thread, labels_of(shell))))
         case ["cancel", *words] if words:

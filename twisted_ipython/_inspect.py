@@ -23,13 +23,13 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.tcp import Connection
 from twisted.python.reflect import qual, safe_repr
 
-from twisted_ipython import _numbers, _stack
+from twisted_ipython import _numbers, _stack, _works
 from twisted_ipython._display import Report, Table, duration
 from twisted_ipython._eventual import NotInTime
 from twisted_ipython._jobs import Job, jobs
 from twisted_ipython._reactor import ReactorThread
 
-__all__ = ["ask", "jobs_table", "living", "overview", "stack_table", "tasks"]
+__all__ = ["ask", "jobs_table", "living", "overview", "stack_table", "tasks", "threads_table"]
 
 _T = TypeVar("_T")
 
@@ -122,6 +122,7 @@ def _tables(thread: ReactorThread, label: _stack.Label, found: list[Any]) -> lis
         _sockets_table(thread, found),
         _processes_table(thread, found),
         _pool_table(thread.reactor),
+        threads_table(label),
     ]
     return [table for table in tables if table.rows]
 
@@ -133,6 +134,18 @@ def jobs_table(label: _stack.Label) -> Table:
     """All jobs.  Any thread."""
     headings = ("job", "name", "cell", "code", "state", "age", "waits at")
     return Table("Jobs", headings, [_job_row(job, label) for job in jobs.all()])
+
+
+def threads_table(label: _stack.Label) -> Table:
+    """What threads of the pool work on.  Any thread."""
+    headings = ("cell", "age", "at")
+    return Table("Pool threads", headings, [_thread_row(work, label) for work in _works.running()])
+
+
+def _thread_row(work: _works.Work, label: _stack.Label) -> tuple[object, ...]:
+    place = work.place
+    where = "" if place is None else label(place)
+    return work.numbers.cell or "", duration(time() - work.began), where
 
 
 def _job_row(job: Job, label: _stack.Label) -> tuple[object, ...]:

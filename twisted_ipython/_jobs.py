@@ -217,7 +217,9 @@ def start_job(
     def begin() -> Any:
         if job.in_thread:
             reactor = thread.reactor
-            return deferToThreadPool(reactor, reactor.getThreadPool(), context.run, function)
+            pool = reactor.getThreadPool()
+            run = context.copy().run
+            return context.run(lambda: deferToThreadPool(reactor, pool, run, function))
         if kind is Kind.COROUTINE:
             return thread.deferred(job.follow(function()), context)
         if kind is Kind.GENERATOR:

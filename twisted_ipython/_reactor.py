@@ -50,7 +50,7 @@ from twisted.python import threadable
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from twisted_ipython import _contexts, _interrupt, _loops, _pool, _running, _tasks, _timers
+from twisted_ipython import _contexts, _interrupt, _loops, _pool, _running, _tasks, _timers, _works
 from twisted_ipython._deferreds_only import deferreds_only
 from twisted_ipython._eventual import EventualResult, adopt
 from twisted_ipython._instance import override
@@ -217,6 +217,7 @@ class ReactorThread:
             return
         self._undo.append(_adopt_results())
         self._undo.append(_loops.attach(self.reactor, self.ident))
+        self._undo.append(_works.attach(self.pool))
         on_loop = self.loop is not None
         self._undo.append(_contexts.attach(self.reactor, self.pool, on_loop=on_loop))
         if self.loop is None:
