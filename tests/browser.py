@@ -23,7 +23,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Locator, Page
 
-__all__ = ["MISSING", "SECONDS", "Lab", "Notebook", "chromium"]
+__all__ = ["MISSING", "SECONDS", "Lab", "Notebook", "chromium", "contrast"]
 
 SECONDS = 30
 
@@ -68,6 +68,22 @@ CHROMIUM_OPTIONS = [
 IDLE = """() => {
     const panel = window.jupyterapp?.shell.currentWidget;
     return panel?.sessionContext?.session?.kernel?.status === 'idle';
+}"""
+
+
+# By the Web Content Accessibility Guidelines 2.1, which ask for 4.5.
+CONTRAST = """element => {
+    const parts = color => color.match(/[\\d.]+/g).map(Number);
+    const style = element => getComputedStyle(element);
+    let behind = element;
+    while (parts(style(behind).backgroundColor)[3] === 0) behind = behind.parentElement;
+    const linear = value => value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+    const luminance = color => {
+        const [red, green, blue] = parts(color).map(value => linear(value / 255));
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+    };
+    const both = [style(element).color, style(behind).backgroundColor].map(luminance);
+    return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
 }"""
 
 
@@ -150,19 +166,29 @@ class Notebook:
         page: the page.
     """
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, pictures: Path) -> None:
         self.page = page
+        self._pictures = pictures
 
     @classmethod
-    def open(cls, lab: Lab, browser: BrowserContext, name: str, cells: Sequence[str]) -> Self:
-        """Write a notebook of these cells, open it, and wait until its kernel is ready."""
+    def open(cls, lab: Lab, browser: BrowserContext, pictures: Path, cells: Sequence[str]) -> Self:
+        """
+        Write a notebook of these cells, open it, and wait until its kernel is ready.
+
+        Args:
+            lab: where.
+            browser: of which a new page opens it.
+            pictures: the folder for pictures of it, of whose name it is.
+            cells: the code.
+        """
+        name = pictures.name
         notebook = new_notebook(cells=[new_code_cell(dedent(cell).strip()) for cell in cells])
         notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
         nbformat.write(notebook, lab.folder / f"{name}.ipynb")
         page = browser.new_page()
         page.goto(f"{lab.url}lab/workspaces/{name}/tree/{name}.ipynb?token={lab.token}")
         page.wait_for_function(IDLE)
-        return cls(page)
+        return cls(page, pictures)
 
     def cell(self, number: int) -> Locator:
         """A cell."""
@@ -192,3 +218,21 @@ class Notebook:
         from playwright.sync_api import expect
 
         expect(self.outputs(number)).to_have_text(texts)
+
+    def theme(self, name: str) -> None:
+        """Change the colours: ``Light`` or ``Dark``."""
+        script = "name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})"
+        self.page.evaluate(script, f"JupyterLab {name}")
+        self.page.locator(f"body[data-jp-theme-name='JupyterLab {name}']").wait_for(
+            state="attached"
+        )
+
+    def picture(self, when: str) -> None:
+        """Take a picture of the page."""
+        self.page.screenshot(path=self._pictures / f"{when}.png")
+
+
+def contrast(locator: Locator) -> float:
+    """How well a text stands out from what is behind it: 1 not at all, 21 black on white."""
+    ratio: float = locator.evaluate(CONTRAST)
+    return ratio

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -135,6 +136,10 @@ def session_of() -> Iterator[Session]:
         jobs._ended.clear()
         session.run("%unload_ext twisted_ipython")
         InteractiveShell.clear_instance()
+        # What IPython does at the process's end: it collects garbage four times for each shell, and
+        # for hundreds of them that takes minutes.
+        atexit.unregister(session.shell.atexit_operations)
+        session.names.clear()
 
 
 def _cancel_tasks() -> None:

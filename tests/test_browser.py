@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browser import MISSING, SECONDS, Lab, Notebook, chromium
+from browser import MISSING, SECONDS, Lab, Notebook, chromium, contrast
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
@@ -27,7 +27,7 @@ LOAD = """
 %load_ext twisted_ipython
 %autoawait twisted
 from pathlib import Path
-from twisted.internet import defer, reactor, task
+from twisted.internet import defer, reactor, task, threads
 
 async def told(name):
     while not Path(name).exists():
@@ -62,14 +62,13 @@ def opened(lab: Lab, browser: BrowserContext, request: pytest.FixtureRequest) ->
 
     @contextmanager
     def notebook_of(*cells: str) -> Iterator[Notebook]:
-        notebook = Notebook.open(lab, browser, name, [LOAD, *cells])
+        notebook = Notebook.open(lab, browser, PICTURES / name, [LOAD, *cells])
         try:
             notebook.run(0)
             notebook.expect_prompt(0, "[1]:")
             yield notebook
         finally:
-            PICTURES.mkdir(exist_ok=True)
-            notebook.page.screenshot(path=PICTURES / f"{name}.png")
+            notebook.picture("end")
             notebook.page.close()
 
     return notebook_of
@@ -81,6 +80,7 @@ def test_late_output(lab: Lab, opened: Opened) -> None:
         async def speak():
             await told("speak")
             print("from the reactor")
+            await threads.deferToThread(print, "from a pool thread")
             reactor.callLater(0, print, "from a delayed call")
 
         speaking = defer.ensureDeferred(speak())
@@ -97,7 +97,7 @@ def test_late_output(lab: Lab, opened: Opened) -> None:
         notebook.run(2)
         notebook.expect_outputs(2, "second begins")
         (lab.folder / "speak").touch()
-        late = "begun from the reactor from a delayed call"
+        late = "begun from the reactor from a pool thread from a delayed call"
         notebook.expect_outputs(1, late)
         notebook.expect_prompt(2, "[*]:")
         (lab.folder / "end").touch()
@@ -119,7 +119,60 @@ def test_stop_button(opened: Opened) -> None:
         notebook.expect_prompt(1, "[*]:")
         notebook.stop()
         notebook.expect_prompt(1, "[2]:")
-        traceback = re.compile(r"KeyboardInterrupt .*> 2 await defer\.Deferred\(\)", re.DOTALL)
-        notebook.expect_outputs(1, "begun", traceback)
+        notebook.expect_outputs(1, "begun", like(r"KeyboardInterrupt .*> 2 await defer.Deferred"))
         notebook.run(2)
         notebook.expect_outputs(2, "42")
+
+
+def test_deferred(opened: Opened) -> None:
+    """A Deferred at a cell's end is shown as pending, and turns into its value in place."""
+    firing = """
+        from IPython.display import HTML
+        shown.callback(HTML("<table><td id='own'>its own table</td></table>"))
+        await task.deferLater(reactor, 0.01, lambda: "the next cell")
+    """
+    with opened("shown = defer.Deferred()\nshown", firing) as notebook:
+        notebook.run(1)
+        notebook.expect_outputs(1, like("^Deferred of cell 2: pending since"))
+        notebook.picture("pending")
+        notebook.run(2)
+        notebook.expect_outputs(2, "'the next cell'")
+        notebook.expect_outputs(1, "its own table")
+        assert notebook.outputs(1).locator("td#own").is_visible()
+
+
+def test_cards(lab: Lab, opened: Opened) -> None:
+    """A job's card goes from pending to done or failed; it can be read in both themes."""
+    done = """
+        %%run_in_reactor download
+        await told("downloaded")
+        return {"bytes": 1234}
+    """
+    failed = """
+        %%run_in_reactor
+        await told("broken")
+        return 1 / 0
+    """
+    with opened(done, "download", failed) as notebook:
+        for number in (1, 2, 3):
+            notebook.run(number)
+        notebook.expect_outputs(2, like("^EventualResult download of cell 2: pending since"))
+        notebook.expect_outputs(3, like("^EventualResult of cell 4: pending since"))
+        notebook.picture("pending")
+        (lab.folder / "downloaded").touch()
+        notebook.expect_outputs(2, like("^EventualResult download of cell 2: done in .*1234"))
+        (lab.folder / "broken").touch()
+        notebook.expect_outputs(
+            3, like("^EventualResult of cell 4: failed after .*ZeroDivisionError")
+        )
+        notebook.expect_outputs(1)
+        for theme in ("Dark", "Light"):
+            notebook.theme(theme)
+            notebook.picture(theme.lower())
+            texts = notebook.page.locator(".jp-RenderedHTML :is(div, b, pre)").all()
+            assert min(map(contrast, texts)) > 4.5
+
+
+def like(pattern: str) -> re.Pattern[str]:
+    """A text in which the pattern occurs, over several lines."""
+    return re.compile(pattern, re.DOTALL)
