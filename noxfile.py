@@ -107,7 +107,7 @@ def kernels(session: nox.Session, ipykernel: str) -> None:
 
 def with_kernels() -> list[str]:
     """The files of tests that start kernels, or ask which ipykernel there is."""
-    mark = re.compile("^(from (browser|kernels) import|import ipykernel)", re.MULTILINE)
+    mark = re.compile("^from (browser|kernels) import|^import ipykernel|kernel_name", re.MULTILINE)
     files = sorted(Path("tests").glob("test_*.py"))
     return [str(file) for file in files if mark.search(file.read_text())]
 
