@@ -47,6 +47,7 @@ STAGES = {
     "interrupts": Stage(
         "stress_interrupt.py", ("--throws=0", "--interrupts=200"), ("--throws=0", "--interrupts=10")
     ),
+    "output": Stage("stress_output.py", ("--rounds=100",), ("--rounds=3",)),
     "exits": Stage("stress_exit.py", ("--repeat=50",), ("--repeat=1",)),
 }
 

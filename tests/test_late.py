@@ -11,7 +11,8 @@ import pytest
 from kernels import SECONDS, Kernel
 from nbclient import NotebookClient
 
-from twisted_ipython._late import MOST, Late, Message
+from twisted_ipython._labels import Message
+from twisted_ipython._late import MOST, Late
 
 _LOAD = "%load_ext twisted_ipython\n%autoawait twisted"
 # What is late says so by an event, for which the later cell waits.
@@ -166,6 +167,10 @@ class Sending:
         """A cell ends."""
         self._send(Message("status", {"execution_state": "idle"}, request(number)))
 
+    def end(self) -> None:
+        """No cell comes any more."""
+        self._late.end()
+
     def text(self, number: int, text: str) -> None:
         """A cell prints."""
         content = {"name": "stdout", "text": text}
@@ -181,17 +186,29 @@ def test_lines() -> None:
     for text in ("a", "b\nc", "\n", "\n\nd\r10 %\r", "20 %"):
         sending.text(1, text)
     sending.text(2, "own")
-    sending.text(1, "e")
+    sending.text(1, "\re\n")
     label = "[from cell 1] "
-    lines = [
-        f"{label}ab",
-        f"{label}c",
-        "",
-        "",
-        f"{label}d\r{label}10 %\r{label}20 %own",
-        f"{label}e",
-    ]
-    assert sending.texts == {"request 2": "\n".join(lines)}
+    texts = [f"ab\n{label}c\n\n\n{label}d\r{label}10 %\r", f"own\n{label}20 %\r{label}e\n"]
+    assert sending.texts == {"request 2": label + "".join(texts)}
+
+
+def test_a_line_that_nobody_ends() -> None:
+    """A late line waits for its end through one cell's end, not through a second one's."""
+    sending = Sending()
+    sending.begin(1)
+    sending.idle(1)
+    sending.text(1, "a")
+    sending.begin(2)
+    sending.text(1, "b")
+    sending.idle(2)
+    sending.begin(3)
+    sending.text(3, "own\n")
+    assert sending.texts == {"request 3": "own\n"}
+    sending.idle(3)
+    assert sending.texts == {"request 3": "own\n[from cell 1] ab"}
+    sending.text(1, "c")
+    sending.end()
+    assert sending.lost == ["[from cell 1] c"]
 
 
 def test_too_much_waits() -> None:

@@ -56,6 +56,17 @@ def looping():
 looping_call = task.LoopingCall(looping)
 looping_call.start(0.01)
 
+will("LoopingCall of a Deferred")
+ticked, turns = Deferred(), []
+def ticking():
+    turns.append(None)
+    if len(turns) == 1:
+        return ticked
+    ticking_call.stop()
+    say("LoopingCall of a Deferred")
+ticking_call = task.LoopingCall(ticking)
+ticking_call.start(0)
+
 will("callWhenRunning")
 reactor.callWhenRunning(when_set, say, "callWhenRunning")
 """
@@ -227,6 +238,7 @@ _START = "".join(_PARTS) + "\nawait asyncio.sleep(0)\n"
 _FIRE = """
 print("B begins")
 flag.set()
+reactor.callFromThread(ticked.callback, None)
 reactor.callFromThread(closed.loseConnection)
 with socket.create_connection((LOCAL, number), 10) as one:
     one.sendall(b"x")

@@ -38,6 +38,7 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _pool            threads that do not keep the process                  any
     _output          a kernel's messages belong to the cell that asked     any
     _late            late output goes to the cell that runs (pure)         any
+    _labels          late output says whose it is (pure)                   any
     _running         reactor.run() and reactor.stop() for scripts          any
     _scripts         the scripts, and whose a call of the reactor is       any
     _script          a plain cell, which may wait in reactor.run()         reactor thread

@@ -4,13 +4,11 @@ Late output goes to the cell that runs, for a client that keeps no other cell's.
 nbclient, and so nbconvert and papermill, drops each message that does not
 belong to the cell that it runs.  Its requests say that it has no stdin, which
 no front end for people says of a cell.  For such a client a late message is
-sent as one of the running cell, and says whose it is: each line of text begins
-with `LABEL`, and what is no text comes after a line with it.
+sent as one of the running cell, and `_labels` has it say whose it is.
 
 - A late failure becomes text on stderr: papermill takes an error among a
   cell's outputs for that cell's own.
-- An update in place and a widget's message need no label: clients find what
-  they change by its own number.
+- Late text comes in whole lines; one that nobody ends is sent in the end.
 - A late `clear_output` is left out: it would clear another cell.  Late messages
   that the running cell clears are sent once more at its end.
 - While no cell runs, messages wait for the next one, `MOST` of them at most;
@@ -22,55 +20,22 @@ for threads.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
-__all__ = ["KINDS", "LABEL", "MOST", "Late", "Message"]
+from twisted_ipython._labels import DISPLAYED, UNLABELLED, Labels, Message
 
-LABEL: Final = "[from cell {number}] "
+__all__ = ["KINDS", "MOST", "Late"]
+
 # How many messages wait for a cell.
 MOST: Final = 1000
 
 # The kinds that the running cell is sent for others, and those that tell of a cell.
-_UNLABELLED: Final = frozenset({"update_display_data", "comm_open", "comm_msg", "comm_close"})
-_DISPLAYED: Final = frozenset({"display_data", "execute_result"})
-_LATE: Final = _UNLABELLED | _DISPLAYED | {"stream", "error", "clear_output"}
-KINDS: Final = _LATE | {"execute_input", "status"}
-
-# What begins a line of text: after a line's end, or where a progress bar goes back to.
-_BEGINS: Final = re.compile(r"[\r\n]+(?=[^\r\n])")
-
-
-@dataclass(frozen=True)
-class Message:
-    """
-    A message of a kernel's.
-
-    Attributes:
-        kind: its type.
-        content: its content, as the messaging protocol has it.
-        parent: the request that it belongs to, or that request's header.
-        rest: what else its sender says of it.
-    """
-
-    kind: str
-    content: dict[str, Any]
-    parent: dict[str, Any]
-    rest: tuple[Any, ...] = ()
-
-    @property
-    def header(self) -> dict[str, Any]:
-        """The header of its request; empty where there is none."""
-        header: dict[str, Any] = self.parent.get("header", self.parent)
-        return header
-
-    @property
-    def origin(self) -> str:
-        """Which request it belongs to."""
-        return str(self.header.get("msg_id", ""))
+KINDS: Final = (
+    UNLABELLED | DISPLAYED | {"stream", "error", "clear_output", "execute_input", "status"}
+)
 
 
 class Late:
@@ -84,15 +49,16 @@ class Late:
     def __init__(self, lost: Callable[[Message], None]) -> None:
         self._lost = lost
         self._ended = False
+        # Whether the last cell was that of a client which keeps no other cell's output.
         self._on = False
         self._running: dict[str, Any] | None = None
-        # The cells that such a client ran, and their numbers.
-        self._numbers: dict[str, int] = {}
+        self._labels = Labels()
         self._waiting: deque[Message] = deque()
         self._sent: deque[Message] = deque(maxlen=MOST)
-        # Of the running cell's last output, where it is text: its stream, whose it is, and
-        # whether its line goes on.
-        self._line: tuple[str, str, bool] | None = None
+        # Lines that have not ended, by whose they are and their stream; and those of them
+        # that were there when the running cell began.
+        self._lines: dict[tuple[str, str], Message] = {}
+        self._old: list[Message] = []
 
     def concerns(self, kind: str) -> bool:
         """Whether `instead` has to be asked about messages of a kind.  Any thread."""
@@ -109,123 +75,108 @@ class Late:
             yield message
             if self._on:
                 self._note_own(message)
-        elif self._running is None:
-            self._wait(message)
         else:
-            yield from self._redirect(message)
+            for whole in self._in_lines(message):
+                yield from self._wait(whole) if self._running is None else self._redirect(whole)
 
     def begin(self, request: dict[str, Any], number: int) -> Iterator[Message]:
         """A cell begins: what waited for it."""
-        content = request.get("content", {})
-        keeps_others = content.get("allow_stdin", False) or not content.get("store_history", True)
-        header = request.get("header", {})
+        header, content = request.get("header", {}), request.get("content", {})
         if header.get("subshell_id") is not None:
             return
+        keeps_others = content.get("allow_stdin", False) or not content.get("store_history", True)
         self._on = not keeps_others
         self._running = header if self._on else None
+        self._sent.clear()
         if self._on:
-            self._numbers[header.get("msg_id", "")] = number
-            self._sent.clear()
-            self._line = None
+            self._labels.numbers[header.get("msg_id", "")] = number
+            self._labels.shown(None)
+            self._old = list(self._lines.values())
+        else:
+            self._waiting.extend(self._unended(self._lines.values()))
         yield from self._send_waiting()
 
     def end(self) -> None:
         """No cell comes any more: give back what waits, and what would."""
         self._ended = True
+        self._waiting.extend(self._unended(self._lines.values()))
         while self._waiting:
             self._lost(self._waiting.popleft())
 
     def text(self, message: Message) -> str:
         """A late message as text with labels."""
-        texts = (one.content.get("text", "") for one in self._labelled(message))
-        data = message.content.get("data", {})
-        return "".join(texts) + (f"{data['text/plain']}\n" if "text/plain" in data else "")
+        return self._labels.text(message)
 
     # ---- what is late
 
     def _is_late(self, message: Message) -> bool:
         """Whether it belongs to another cell of this client's, or to none."""
-        if self._running is not None and message.origin == self._running.get("msg_id"):
+        if self._runs(message.origin):
             return False
         foreign = message.header.get("msg_type") == "execute_request"
-        return message.origin in self._numbers or not foreign
+        return message.origin in self._labels.numbers or not foreign
+
+    def _runs(self, origin: str) -> bool:
+        return self._running is not None and origin == self._running.get("msg_id")
 
     def _status(self, message: Message) -> Iterator[Message]:
-        running = self._running
-        own = running is not None and message.origin == running.get("msg_id")
-        if own and message.content.get("execution_state") == "idle":
+        if self._runs(message.origin) and message.content.get("execution_state") == "idle":
+            self._waiting.extend(self._unended(self._old))
             yield from self._send_waiting()
+            self._labels.shown(None)
             self._running = None
         yield message
 
     def _note_own(self, message: Message) -> None:
         """Note what the running cell itself sends."""
-        self._line = None
-        if message.kind == "stream":
-            self._note_line(message.content["name"], message.origin, message.content["text"])
-        elif message.kind == "clear_output":
+        self._labels.shown(message)
+        if message.kind == "clear_output":
             self._waiting.extend(self._sent)
             self._sent.clear()
 
-    # ---- what waits
+    # ---- lines
 
-    def _wait(self, message: Message) -> None:
-        if message.kind == "clear_output":
-            return
+    def _in_lines(self, message: Message) -> list[Message]:
+        """What there is to send by now: text waits for its line's end, or what comes after it."""
+        origin, content = message.origin, message.content
+        if message.kind != "stream" or self._ended:
+            before = [line for (whose, _), line in self._lines.items() if whose == origin]
+            return [*self._unended(before), message]
+        line = self._lines.pop((origin, content["name"]), None)
+        text = (line.content["text"] if line is not None else "") + content["text"]
+        end = max(text.rfind("\n"), text.rfind("\r")) + 1
+        if text[end:]:
+            rest = replace(message, content={**content, "text": text[end:]})
+            self._lines[origin, content["name"]] = rest
+        return [replace(message, content={**content, "text": text[:end]})] if end else []
+
+    def _unended(self, lines: Iterable[Message]) -> list[Message]:
+        """Those of the lines that still have not ended, which are forgotten here."""
+        unended = [line for line in lines if line in self._lines.values()]
+        for line in unended:
+            del self._lines[line.origin, line.content["name"]]
+        return unended
+
+    # ---- what waits, and what is sent
+
+    def _wait(self, message: Message) -> Iterator[Message]:
         if self._ended:
             self._lost(message)
-            return
-        self._waiting.append(message)
-        if len(self._waiting) > MOST:
-            self._lost(self._waiting.popleft())
+        elif message.kind != "clear_output":
+            self._waiting.append(message)
+            if len(self._waiting) > MOST:
+                self._lost(self._waiting.popleft())
+        yield from ()
 
     def _send_waiting(self) -> Iterator[Message]:
         while self._waiting:
             message = self._waiting.popleft()
             yield from [message] if self._running is None else self._redirect(message)
 
-    # ---- what is sent
-
     def _redirect(self, message: Message) -> Iterator[Message]:
         """The messages of the running cell that stand for a late one."""
         assert self._running is not None
-        if message.kind not in _UNLABELLED:
+        if message.kind not in UNLABELLED:
             self._sent.append(message)
-        for one in self._labelled(message):
+        for one in self._labels.labelled(message):
             yield replace(one, parent=self._running)
-
-    def _labelled(self, message: Message) -> Iterable[Message]:
-        kind, content = message.kind, message.content
-        if kind in _UNLABELLED:
-            return [message]
-        if kind == "stream":
-            return [self._as_text(message, content["name"], content["text"])]
-        if kind == "error":
-            return [self._as_text(message, "stderr", "\n".join(content["traceback"]) + "\n")]
-        if kind not in _DISPLAYED:
-            return []
-        label = self._label(message.origin).strip()
-        shown = {name: content[name] for name in content if name != "execution_count"}
-        before = [self._as_text(message, "stdout", "\n", label)] if label else []
-        self._line = None
-        return [*before, replace(message, kind="display_data", content=shown)]
-
-    def _as_text(self, message: Message, name: str, text: str, label: str = "") -> Message:
-        goes_on = self._line == (name, message.origin, True)
-        breaks = not goes_on and self._line is not None and self._line[::2] == (name, True)
-        labelled = self._with_labels(text, self._label(message.origin), goes_on=goes_on)
-        self._note_line(name, message.origin, text)
-        content = {"name": name, "text": ("\n" if breaks else "") + label + labelled}
-        return replace(message, kind="stream", content=content)
-
-    def _note_line(self, name: str, origin: str, text: str) -> None:
-        self._line = name, origin, bool(text) and text[-1] not in "\r\n"
-
-    def _label(self, origin: str) -> str:
-        number = self._numbers.get(origin)
-        return "" if number is None else LABEL.format(number=number)
-
-    @staticmethod
-    def _with_labels(text: str, label: str, *, goes_on: bool) -> str:
-        begins = not goes_on and text[:1] not in ("", "\r", "\n")
-        return (label if begins else "") + _BEGINS.sub(lambda ends: ends[0] + label, text)

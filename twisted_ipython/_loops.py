@@ -3,13 +3,17 @@ LoopingCalls, and the work whose context started them.
 
 A LoopingCall has neither a context nor, while it waits for its own function's
 Deferred, a timer by which it could be found.  But its `start` asks the reactor
-for the time, in the context of whoever starts it; that is where it is noted.
+for the time, in the context of whoever starts it; that is where it is noted,
+and where it stays: it would go on in the context that fires its function's
+Deferred.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
 from threading import get_ident
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -46,6 +50,7 @@ def attach(reactor: Any, thread: int) -> Callable[[], None]:
         if caller.f_code is _START:
             loop = caller.f_locals["self"]
             _started[loop] = _numbers.current()
+            _stay_here(loop)
             if get_ident() != thread:
                 for tell in elsewhere:
                     tell(loop)
@@ -53,6 +58,13 @@ def attach(reactor: Any, thread: int) -> Callable[[], None]:
         return now
 
     return override(reactor, {"seconds": seconds})
+
+
+def _stay_here(loop: LoopingCall) -> None:
+    """Have the loop ask for its next turn in this context."""
+    # Twisted 26.10's name; the class's own, as it may be started more than once.
+    schedule: Callable[..., None] = type(loop)._scheduleFrom
+    override(loop, {"_scheduleFrom": partial(copy_context().run, schedule, loop)})
 
 
 def stop(numbers: _numbers.Numbers) -> None:

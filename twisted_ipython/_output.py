@@ -38,7 +38,8 @@ from functools import partial
 from typing import Any, Final
 
 from twisted_ipython._instance import override
-from twisted_ipython._late import KINDS, Late, Message
+from twisted_ipython._labels import Message
+from twisted_ipython._late import KINDS, Late
 
 __all__ = ["attach"]
 
