@@ -47,6 +47,7 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _leftovers       what a script leaves is closed and cancelled          reactor thread
     _children        a kernel does not wait for ended children             home thread
     _timers          Twisted's timers on asyncio's heap                    reactor thread
+    _trial           trial in a cell leaves the reactor alone              any
     _tasks           the tasks and futures of a loop get the bridge        reactor thread
     _deferreds_only  a coroutine on a reactor without a loop               reactor thread
     _bridge          one coroutine awaits Deferreds and asyncio objects    reactor thread

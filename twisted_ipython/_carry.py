@@ -37,7 +37,7 @@ from typing import Any, Final
 from twisted.internet.task import LoopingCall
 from zope.interface import providedBy
 
-from twisted_ipython import _loops, _timers
+from twisted_ipython import _loops, _timers, _trial
 from twisted_ipython._crossing import cross
 from twisted_ipython._given import Given, declared
 from twisted_ipython._instance import override
@@ -83,7 +83,7 @@ class _Carried:
     def attach(self) -> None:
         """Set the methods on the reactor.  Any thread."""
         reactor = self._thread.reactor
-        names = declared(providedBy(reactor).flattened()) - _SAFE - _OF_SCRIPTS
+        names = declared(providedBy(reactor).flattened()) - _SAFE - _OF_SCRIPTS - {*_trial.METHODS}
         owns = {name: getattr(reactor, name) for name in names}
         methods = {name: self._carrying(own) for name, own in owns.items() if not _looks(own)}
         for name in _INSTALLING:

@@ -50,7 +50,17 @@ from twisted.python import threadable
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from twisted_ipython import _contexts, _interrupt, _loops, _pool, _running, _tasks, _timers, _works
+from twisted_ipython import (
+    _contexts,
+    _interrupt,
+    _loops,
+    _pool,
+    _running,
+    _tasks,
+    _timers,
+    _trial,
+    _works,
+)
 from twisted_ipython._deferreds_only import deferreds_only
 from twisted_ipython._eventual import EventualResult, adopt
 from twisted_ipython._instance import override
@@ -218,6 +228,7 @@ class ReactorThread:
         self._undo.append(_adopt_results())
         self._undo.append(_loops.attach(self.reactor, self.ident))
         self._undo.append(_works.attach(self.pool))
+        self._undo.append(_trial.attach(self.reactor))
         on_loop = self.loop is not None
         self._undo.append(_contexts.attach(self.reactor, self.pool, on_loop=on_loop))
         if self.loop is None:

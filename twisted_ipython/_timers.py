@@ -24,6 +24,7 @@ from twisted.internet.threads import blockingCallFromThread
 from twisted.logger import Logger
 
 from twisted_ipython._instance import override
+from twisted_ipython._trial import is_cleaning, is_limit_of_case, refuse_case
 
 __all__ = ["LoopCall", "Timers", "attach", "elsewhere"]
 
@@ -92,6 +93,8 @@ class Timers:
         if get_ident() != self._thread and elsewhere:
             call: DelayedCall = elsewhere[-1](self.call_later, delay, callable, *args, **kwargs)
             return call
+        if is_limit_of_case(callable):
+            return refuse_case(callable, *args)
         reactor = self._reactor
         if reactor._stopped:
             # Twisted's own loop of timers is what notices a stop (26.10).
@@ -119,6 +122,8 @@ class Timers:
 
     def delayed_calls(self) -> Sequence[DelayedCall]:
         """``reactor.getDelayedCalls``; in another thread, by way of `elsewhere`."""
+        if is_cleaning():  # trial, which would cancel all of them
+            return []
         if get_ident() != self._thread and elsewhere:
             calls: Sequence[DelayedCall] = elsewhere[-1](self.delayed_calls)
             return calls

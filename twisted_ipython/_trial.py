@@ -1,0 +1,128 @@
+"""
+Trial in a cell: each test fails at once, and the session's reactor is left alone.
+
+What fails.  A test case of trial's (whoever runs it) ends by turning the
+reactor itself, which stops asyncio's for good, and by taking off it everything
+that it waits for; a run of trial's ends by firing the shutdown.
+
+What we do.  The reactor is first asked for the timer of the test's time limit,
+once ``setUp`` has begun: that fails with `CasesRefused` then, which trial takes
+as a failed test and as the user's wish to run no further ones.  The methods that do
+harm are set on the one reactor instance, for the reactor's own code only; trial
+is told that there is nothing to clean, and that the shutdown was fired.  (An
+exception there would leave the process in trial's folder.)
+
+What can still go wrong.  A reactor without an asyncio loop has no such timers:
+a test runs there, and its delayed calls and the session's are cancelled.
+
+Any thread.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+from typing import Any, Final
+
+from twisted.internet.base import DelayedCall
+from twisted.internet.defer import Deferred
+
+from twisted_ipython._instance import override
+
+__all__ = ["METHODS", "attach", "is_cleaning", "is_limit_of_case", "refuse_case"]
+
+REFUSED: Final = (
+    "trial would stop and empty the reactor of this session. Run the tests in a child process:"
+    " !python -m twisted.trial NAME"
+)
+FOR_REACTOR: Final = (
+    "reactor.{name}() would stop or empty the reactor of this session: only the reactor itself"
+    " calls it, and trial, whose tests are to be run in a child process"
+)
+# What only the reactor itself calls; the last is no method of any interface.
+METHODS: Final = ("disconnectAll", "fireSystemEvent", "iterate", "removeAll", "_stopThreadPool")
+_CASES: Final = "twisted.trial._asynctest"
+
+
+class CasesRefused(KeyboardInterrupt):
+    """What ends a run of test cases: they take it as Ctrl-C."""
+
+
+def is_limit_of_case(function: Callable[..., object]) -> bool:
+    """Whether this is what a test case has called at its time limit."""
+    return getattr(function, "__module__", None) == _CASES
+
+
+def refuse_case(limit: Callable[..., object], step: Deferred[Any]) -> DelayedCall:
+    """
+    Have a test case fail.
+
+    Args:
+        limit: what it has called at its time limit.
+        step: what has begun of it.
+
+    Returns:
+        a call that is not pending.
+    """
+    if step.called:
+        step.addCallback(_fail)
+    else:
+        step.errback(CasesRefused(REFUSED))
+    call = DelayedCall(0, limit, (step,), {}, _ignore, _ignore, lambda: 0.0)
+    call.cancelled = True
+    return call
+
+
+def _ignore(_: DelayedCall) -> None:
+    """Nothing runs this call."""
+
+
+def _fail(_: object) -> None:
+    raise CasesRefused(REFUSED)
+
+
+def is_cleaning() -> bool:
+    """Whether trial asks what is left after a test.  Call in a method of the reactor."""
+    return _module(_caller()) == "twisted.trial.util"
+
+
+def attach(reactor: Any) -> Callable[[], None]:
+    """Have the reactor's methods refuse everybody else; returns what undoes it."""
+    methods = {name: partial(_call, name, getattr(reactor, name)) for name in METHODS}
+    return override(reactor, methods)
+
+
+def _call(name: str, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call the method ``own`` for the reactor's own code."""
+    caller = _caller()
+    module = _module(caller)
+    if name == "fireSystemEvent" and module == "twisted.trial.runner":
+        return _end_run(caller)
+    if module.startswith("twisted.trial."):
+        return []
+    # asyncio's reactor ends after one turn, whoever asks for it.
+    if name != "iterate" and module.startswith("twisted.internet."):
+        return own(*args, **kwargs)
+    raise RuntimeError(FOR_REACTOR.format(name=name))
+
+
+def _end_run(bail: FrameType) -> None:
+    """Let a run go on that waits for the shutdown, by the Deferred that its trigger would fire."""
+    ended = bail.f_locals["d"]  # Twisted 24.10 to 26.10
+    assert isinstance(ended, Deferred)
+    ended.callback(None)
+    override(ended, {"callback": lambda _: None})  # when the process ends
+
+
+def _caller() -> FrameType:
+    """The frame that called the method."""
+    frame = sys._getframe(1)
+    while _module(frame).startswith("twisted_ipython") and frame.f_back is not None:
+        frame = frame.f_back
+    return frame
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
