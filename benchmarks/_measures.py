@@ -179,6 +179,14 @@ def tasks(subjects: Subjects) -> list[Comparison]:
     return _compared("awaits", "ensureDeferred", starts, {name: None}, processes=1, turns=5)
 
 
+def progress(subjects: Subjects) -> list[Comparison]:
+    """10,000 awaitables with a bar, against gathering them without."""
+    ours = subjects.ours.serving
+    starts = [partial(ours, "progress", "bar"), partial(ours, "progress")]
+    limits = {"Deferreds": 1.05, "coroutines": 1.05}
+    return _compared("progress", "gathered", starts, limits, processes=3, turns=15)
+
+
 # ---- against what could be held
 
 
@@ -207,6 +215,7 @@ MEASURES: Final[dict[str, Callable[[Subjects], list[Comparison]]]] = {
     "cell": in_process,
     "awaits": awaits,
     "tasks": tasks,
+    "progress": progress,
     "load": load,
     "magic": magic,
     "memory": memory,

@@ -13,7 +13,13 @@ import twisted_ipython
 
 PACKAGE = Path(twisted_ipython.__file__).parent
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
-PUBLIC = ["in_main_thread", "load_ipython_extension", "runner", "unload_ipython_extension"]
+PUBLIC = [
+    "in_main_thread",
+    "load_ipython_extension",
+    "progress",
+    "runner",
+    "unload_ipython_extension",
+]
 
 IMPORTS_NOTHING = """
 import sys, threading

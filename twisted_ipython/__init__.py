@@ -25,6 +25,8 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _cards           a job's card, which changes in place                  any
     _shown           a Deferred shown at the end of a cell                 any
     _spots           what is displayed, and replaced in place              any
+    _progress        many awaitables at once, with a bar                   reactor thread
+    _bars            how much is done, drawn by tqdm or in lines           reactor thread
     _awaiting        an awaiting cell, in both threads; in_main_thread     both
     _home            how the thread that a cell was typed in waits         home thread
     _traceback       tracebacks with the user's frames only (pure)         any
@@ -78,11 +80,18 @@ if TYPE_CHECKING:
 
     from twisted_ipython._autoawait import runner
     from twisted_ipython._awaiting import in_main_thread
+    from twisted_ipython._progress import progress
 
-__all__ = ["in_main_thread", "load_ipython_extension", "runner", "unload_ipython_extension"]
+__all__ = [
+    "in_main_thread",
+    "load_ipython_extension",
+    "progress",
+    "runner",
+    "unload_ipython_extension",
+]
 __version__ = "3.0.0.dev0"
 
-_PUBLIC = {"in_main_thread": "_awaiting", "runner": "_autoawait"}
+_PUBLIC = {"in_main_thread": "_awaiting", "progress": "_progress", "runner": "_autoawait"}
 
 
 def load_ipython_extension(ipython: InteractiveShell) -> None:

@@ -48,5 +48,6 @@ def mark_handled(deferred: Deferred[Any], failure: Failure) -> None:
     """Let ``failure`` stay the Deferred's result without being logged as unhandled."""
     shown = _Shown(failure)
     if deferred._debugInfo is not None:  # with Deferred.debug: who made it, who fired it
-        shown.__dict__.update(deferred._debugInfo.__dict__, failResult=None)
+        deferred._debugInfo.failResult = None  # what is replaced would log it, if it has failed
+        shown.__dict__.update(deferred._debugInfo.__dict__)
     deferred._debugInfo = shown

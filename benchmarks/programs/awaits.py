@@ -11,14 +11,15 @@ from typing import Final
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults, succeed
 
-__all__ = ["DEFERREDS", "seconds"]
+__all__ = ["DEFERREDS", "later", "seconds"]
 
 # How many awaits each is.
 _MANY: Final = 20_000
 _FIRED: Final = 100_000
 
 
-def _later() -> Deferred[None]:
+def later() -> Deferred[None]:
+    """A Deferred that fires in the next turn."""
     deferred: Deferred[None] = Deferred()
     reactor.callLater(0, deferred.callback, None)
     return deferred
@@ -31,7 +32,7 @@ def _fails_later() -> Deferred[None]:
 
 
 async def _one() -> None:
-    await _later()
+    await later()
 
 
 async def _two() -> None:
@@ -44,7 +45,7 @@ async def _three() -> None:
 
 async def _sequential() -> None:
     for _ in range(_MANY):
-        await _later()
+        await later()
 
 
 async def _failing() -> None:
@@ -66,7 +67,7 @@ async def _fired() -> None:
 
 
 async def _at_once() -> None:
-    await gatherResults([_later() for _ in range(_MANY)])
+    await gatherResults([later() for _ in range(_MANY)])
 
 
 async def _coroutines_at_once() -> None:
