@@ -102,7 +102,9 @@ class Lab:
         self.folder.mkdir(parents=True)
         self.url = ""
         self.token = secrets.token_hex()
-        _write_settings(place / "settings")
+        self._settings = place / "settings" / "@jupyterlab"
+        for plugin, values in SETTINGS.items():
+            self.set(plugin, values)
         environment = os.environ | {"JUPYTER_TOKEN": self.token}
         for variable in FOLDERS:
             environment[variable] = str(place / variable.split("_")[1].lower())
@@ -112,6 +114,12 @@ class Lab:
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         # The server writes down where it listens.
         self._info = place / "runtime" / f"jpserver-{self._process.pid}.json"
+
+    def set(self, plugin: str, values: dict[str, Any]) -> None:
+        """Write the settings of a plugin of JupyterLab's, for pages opened later."""
+        path = self._settings / f"{plugin}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
 
     def wait(self) -> None:
         """Wait until it answers."""
@@ -132,13 +140,6 @@ class Lab:
         finally:
             self._process.kill()
             self._process.wait()
-
-
-def _write_settings(folder: Path) -> None:
-    for name, values in SETTINGS.items():
-        path = folder / "@jupyterlab" / f"{name}.jupyterlab-settings"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(values))
 
 
 @contextmanager
@@ -166,8 +167,9 @@ class Notebook:
         page: the page.
     """
 
-    def __init__(self, page: Page, pictures: Path) -> None:
+    def __init__(self, page: Page, folder: Path, pictures: Path) -> None:
         self.page = page
+        self._folder = folder
         self._pictures = pictures
 
     @classmethod
@@ -176,19 +178,25 @@ class Notebook:
         Write a notebook of these cells, open it, and wait until its kernel is ready.
 
         Args:
-            lab: where.
+            lab: where; the notebook gets a folder of its own.
             browser: of which a new page opens it.
-            pictures: the folder for pictures of it, of whose name it is.
+            pictures: the folder for pictures of it; their names are the same.
             cells: the code.
         """
         name = pictures.name
+        folder = lab.folder / name
+        folder.mkdir()
         notebook = new_notebook(cells=[new_code_cell(dedent(cell).strip()) for cell in cells])
         notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-        nbformat.write(notebook, lab.folder / f"{name}.ipynb")
+        nbformat.write(notebook, folder / "cells.ipynb")
         page = browser.new_page()
-        page.goto(f"{lab.url}lab/workspaces/{name}/tree/{name}.ipynb?token={lab.token}")
+        page.goto(f"{lab.url}lab/workspaces/{name}/tree/{name}/cells.ipynb?token={lab.token}")
         page.wait_for_function(IDLE)
-        return cls(page, pictures)
+        return cls(page, folder, pictures)
+
+    def tell(self, name: str) -> None:
+        """Write a file for which a cell waits."""
+        (self._folder / name).touch()
 
     def cell(self, number: int) -> Locator:
         """A cell."""
@@ -218,14 +226,6 @@ class Notebook:
         from playwright.sync_api import expect
 
         expect(self.outputs(number)).to_have_text(texts)
-
-    def theme(self, name: str) -> None:
-        """Change the colours: ``Light`` or ``Dark``."""
-        script = "name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})"
-        self.page.evaluate(script, f"JupyterLab {name}")
-        self.page.locator(f"body[data-jp-theme-name='JupyterLab {name}']").wait_for(
-            state="attached"
-        )
 
     def picture(self, when: str) -> None:
         """Take a picture of the page."""

@@ -58,7 +58,7 @@ def browser(lab: Lab) -> Iterator[BrowserContext]:
 @pytest.fixture
 def opened(lab: Lab, browser: BrowserContext, request: pytest.FixtureRequest) -> Opened:
     """Opens a notebook of these cells, after one that has run and loaded the extension."""
-    name = request.node.name.removeprefix("test_")
+    name = "-".join(re.findall(r"\w+", request.node.name.removeprefix("test_")))
 
     @contextmanager
     def notebook_of(*cells: str) -> Iterator[Notebook]:
@@ -74,7 +74,7 @@ def opened(lab: Lab, browser: BrowserContext, request: pytest.FixtureRequest) ->
     return notebook_of
 
 
-def test_late_output(lab: Lab, opened: Opened) -> None:
+def test_late_output(opened: Opened) -> None:
     """What a cell prints later stands under it, while another cell runs and prints."""
     first = """
         async def speak():
@@ -96,11 +96,11 @@ def test_late_output(lab: Lab, opened: Opened) -> None:
         notebook.expect_outputs(1, "begun")
         notebook.run(2)
         notebook.expect_outputs(2, "second begins")
-        (lab.folder / "speak").touch()
+        notebook.tell("speak")
         late = "begun from the reactor from a pool thread from a delayed call"
         notebook.expect_outputs(1, late)
         notebook.expect_prompt(2, "[*]:")
-        (lab.folder / "end").touch()
+        notebook.tell("end")
         notebook.expect_prompt(2, "[3]:")
         notebook.expect_outputs(2, "second begins second ends")
         notebook.expect_outputs(1, late)
@@ -141,8 +141,10 @@ def test_deferred(opened: Opened) -> None:
         assert notebook.outputs(1).locator("td#own").is_visible()
 
 
-def test_cards(lab: Lab, opened: Opened) -> None:
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_cards(lab: Lab, opened: Opened, theme: str) -> None:
     """A job's card goes from pending to done or failed; it can be read in both themes."""
+    lab.set("apputils-extension/themes", {"theme": f"JupyterLab {theme}"})
     done = """
         %%run_in_reactor download
         await told("downloaded")
@@ -159,18 +161,16 @@ def test_cards(lab: Lab, opened: Opened) -> None:
         notebook.expect_outputs(2, like("^EventualResult download of cell 2: pending since"))
         notebook.expect_outputs(3, like("^EventualResult of cell 4: pending since"))
         notebook.picture("pending")
-        (lab.folder / "downloaded").touch()
+        notebook.tell("downloaded")
         notebook.expect_outputs(2, like("^EventualResult download of cell 2: done in .*1234"))
-        (lab.folder / "broken").touch()
+        notebook.tell("broken")
         notebook.expect_outputs(
             3, like("^EventualResult of cell 4: failed after .*ZeroDivisionError")
         )
         notebook.expect_outputs(1)
-        for theme in ("Dark", "Light"):
-            notebook.theme(theme)
-            notebook.picture(theme.lower())
-            texts = notebook.page.locator(".jp-RenderedHTML :is(div, b, pre)").all()
-            assert min(map(contrast, texts)) > 4.5
+        assert notebook.page.locator(f"[data-jp-theme-name='JupyterLab {theme}']").count() == 1
+        texts = notebook.page.locator(".jp-RenderedHTML :is(div, b, pre)").all()
+        assert min(map(contrast, texts)) > 4.5
 
 
 def like(pattern: str) -> re.Pattern[str]:
