@@ -29,11 +29,14 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _bars            how much is done, drawn by tqdm or in lines           reactor thread
     _awaiting        an awaiting cell, in both threads; in_main_thread     both
     _home            how the thread that a cell was typed in waits         home thread
-    _traceback       tracebacks with the user's frames only (pure)         any
     _jobs            cells in the background                               both
     _cell            a cell's text becomes a function (pure)               any
     _reactor         the reactor thread: choose, start, reach, end         both
     _eventual        crochet's EventualResult, awaitable                   any
+    _failures        failures that a name holds, and asyncio's reports     reactor thread
+    _log             Twisted's log in Python's logging; Scrapy's failures  any
+    _origin          the context that a failure's traceback tells          any
+    _report          a failure that is nobody's, shown in its cell         any
     _interruptible   another exception in place of CancelledError          reactor thread
     _interrupt       breaks code that holds the reactor thread             home thread
     _works           what pool threads work on, and for which cell         any
@@ -60,6 +63,7 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _contexts        later work runs in the context of who asked for it    reactor thread
     _loops           LoopingCalls, and who started them                    reactor thread
     _display         how a result shows itself (pure)                      any
+    _traceback       tracebacks with the user's frames only (pure)         any
     _stack           where code stands, the user's frames first            any
     _numbers         the number of a cell's work, in its context           any
     _instance        methods set on one instance, and taken off            any

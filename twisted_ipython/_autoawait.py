@@ -31,6 +31,7 @@ from twisted_ipython._instance import override
 from twisted_ipython._jobs import first_line
 from twisted_ipython._language import Statements, awaits, is_async, prepare
 from twisted_ipython._reactor import ReactorThread, start
+from twisted_ipython._report import mark_shown
 from twisted_ipython._stack import labels_of
 from twisted_ipython._traceback import STUB, explain, is_of_cell, tidy
 
@@ -179,6 +180,7 @@ class AutoAwait:
         """`InteractiveShell.showtraceback`, with the user's frames only."""
         error = sys.exc_info()[1] if exc_tuple is None else exc_tuple[1]
         if isinstance(error, BaseException):
+            mark_shown(error)
             explain(error)
             tidy(error)
             if exc_tuple is not None:

@@ -165,7 +165,10 @@ async def _ends(thread: ReactorThread, result: EventualResult, seconds: float | 
     result.when_done(lambda: thread.call(end, True))
     timer = None if seconds is None else thread.reactor.callLater(seconds, end, False)
     try:
-        return await ended
+        came = await ended
+        if came:
+            result.mark_seen()  # which `%reactor wait` gives, and the cell shows
+        return came
     finally:
         if timer is not None and timer.active():
             timer.cancel()

@@ -11,17 +11,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import Context, copy_context
 from math import inf
 from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import crochet
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.python import threadable
 from twisted.python.failure import Failure
 
-from twisted_ipython._interrupt import Break, Pulse
+from twisted_ipython._handled import exception_of
+from twisted_ipython._interrupt import Pulse
+from twisted_ipython._report import CANCELLATIONS, reports
 from twisted_ipython._stack import in_files
 
 if TYPE_CHECKING:
@@ -36,11 +39,12 @@ __all__ = ["CANCELLATIONS", "EventualResult", "NotInTime", "adopt"]
 # What `EventualResult.wait` raises.
 NotInTime = crochet.TimeoutError
 
-CANCELLATIONS: Final = (CancelledError, asyncio.CancelledError, Break)
 _NO_FAILURES: Final = (*CANCELLATIONS, crochet.ReactorStopped)
 # Seconds between two looks at the reactor, and at Ctrl-C, as in `_awaiting`.
 _LOOK: Final = 0.25
 
+JOB_FAILED: Final = "{job} of cell {cell} failed:"
+NOBODY_WAITS: Final = "An EventualResult{of_cell} failed, and nobody waits for it:"
 WAITS_FOR_ITSELF: Final = (
     "EventualResult.wait() was called in the reactor thread, which would then wait for itself"
     " for ever. The statements of an awaiting cell run in the reactor thread: `await` the result"
@@ -79,8 +83,7 @@ class EventualResult(_Result):
                 yield from self._pending()
         self._result_retrieved = True
         if isinstance(self._value, Failure):
-            assert self._value.value is not None
-            raise self._value.value.with_traceback(self._value.tb)
+            raise exception_of(self._value)
         return self._value
 
     def _pending(self) -> Generator[Any, Any, None]:
@@ -155,6 +158,8 @@ class EventualResult(_Result):
     awaited = False
     # The job that it is the result of, if `%%run_in_reactor` made it.
     job: Job | None = None
+    # Of the code that made it, until it has a result.
+    _context: Context | None = None
 
     @property
     def state(self) -> str:
@@ -207,7 +212,26 @@ class EventualResult(_Result):
             self._value = result
             self.awaited = bool(self.__dict__.get("_waits"))
             self._result_set.set()
+            if self.state == "failed":
+                reports.unless_seen(self._report)
+            else:
+                self._context = None
         self._tell()
+
+    def _report(self) -> None:
+        """Show a failure that nobody has looked at; it counts as looked at after that."""
+        if self._result_retrieved or self._value.check(*_NO_FAILURES):
+            return
+        if reports.active:
+            self._result_retrieved = True
+            job = self.job
+            head = NOBODY_WAITS if job is None else JOB_FAILED.format(job=job, cell=job.cell)
+            reports.report(exception_of(self._value), head, self._context)
+        self._context = None
+
+    def mark_seen(self) -> None:
+        """Note that somebody who waited for it shows what came of it.  Any thread."""
+        self._result_retrieved = True
 
     def _tell(self) -> None:
         calls = self.__dict__.get("_calls", [])
@@ -227,4 +251,5 @@ def adopt(result: crochet.EventualResult[Any]) -> EventualResult:
     """
     if type(result) is crochet.EventualResult:
         result.__class__ = EventualResult
+        cast(EventualResult, result)._context = copy_context()
     return cast(EventualResult, result)

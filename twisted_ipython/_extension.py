@@ -12,7 +12,7 @@ from types import CoroutineType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 
 from twisted_ipython import _asking, _awaiting, _carry, _output, _reactor, _waits
@@ -22,12 +22,15 @@ from twisted_ipython._cards import Cards
 from twisted_ipython._children import ignore_ended
 from twisted_ipython._complete import complete
 from twisted_ipython._eventual import EventualResult
+from twisted_ipython._failures import Watch
 from twisted_ipython._futures import FutureAwait
 from twisted_ipython._home import watch
 from twisted_ipython._instance import override
 from twisted_ipython._jobs import end_scripts, jobs, pending_lines
+from twisted_ipython._log import ScrapyLog
 from twisted_ipython._magics import TwistedMagics, give_body
 from twisted_ipython._notices import Notices, is_terminal
+from twisted_ipython._report import reports, showing_on
 from twisted_ipython._settings import Settings
 from twisted_ipython._shown import ShownDeferreds, coroutine_text
 from twisted_ipython._spots import decline, keeps_spots, use_printer
@@ -105,8 +108,8 @@ class _Extension:
             own = {**self.magics.auto.methods(), "loop_runner_map": runners}
             undo.callback(override(shell, own))
             for event in ("pre_execute", "post_execute"):
-                shell.events.register(event, _awaiting.run_later_calls)
-                undo.callback(shell.events.unregister, event, _awaiting.run_later_calls)
+                self._on(event, _awaiting.run_later_calls)
+            self._show_failures()
             self._append(shell.input_transformers_post, give_body)
             self._append(shell.input_transformers_post, self._add_awaits())
             self._append(shell.Completer.custom_matchers, complete)
@@ -122,6 +125,31 @@ class _Extension:
     def close(self) -> None:
         """Take everything off the shell, the last thing first."""
         self._undo.close()
+
+    def _on(self, event: str, call: Callable[..., Any]) -> None:
+        self._shell.events.register(event, call)
+        self._undo.callback(self._shell.events.unregister, event, call)
+
+    def _show_failures(self) -> None:
+        """Show what fails in the background."""
+        thread = _reactor.start()
+        self._undo.callback(reports.add(showing_on(self._shell)))
+        watch = Watch(self._shell, reports, thread.loop, thread.call, thread.later)
+        scrapy = ScrapyLog(reports)
+        scrapy.stay()
+        self._undo.callback(scrapy.leave)
+
+        def begin_cell(_: object) -> None:
+            scrapy.stay()
+            reports.begin_cell(self._shell.displayhook.prompt_count)
+
+        def end_cell(result: ExecutionResult) -> None:
+            watch.look_through(result)
+            reports.end_cell()
+
+        self._undo.callback(reports.end_cell)
+        self._on("pre_run_cell", begin_cell)
+        self._on("post_run_cell", end_cell)
 
     def _append(self, hooks: list[Any], hook: Any) -> None:
         hooks.append(hook)

@@ -44,6 +44,7 @@ from time import time
 from typing import Any, Final
 
 import crochet
+from crochet._eventloop import ThreadLogObserver
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.threads import blockingCallFromThread
 from twisted.python import threadable
@@ -52,7 +53,9 @@ from twisted.python.threadpool import ThreadPool
 
 from twisted_ipython import (
     _contexts,
+    _failures,
     _interrupt,
+    _log,
     _loops,
     _pool,
     _running,
@@ -64,6 +67,7 @@ from twisted_ipython import (
 from twisted_ipython._deferreds_only import deferreds_only
 from twisted_ipython._eventual import EventualResult, adopt
 from twisted_ipython._instance import override
+from twisted_ipython._report import reports
 from twisted_ipython._stack import Label, in_files
 
 __all__ = ["ReactorThread", "start", "started"]
@@ -165,6 +169,11 @@ class ReactorThread:
         """Call ``function`` in the reactor thread soon.  Any thread."""
         self.reactor.callFromThread(function, *args)
 
+    def later(self, seconds: float, function: Callable[..., object], *args: Any) -> None:
+        """Call ``function`` after a time, by a timer that is no DelayedCall if that can be."""
+        later = self.reactor.callLater if self.loop is None else self.loop.call_later
+        later(seconds, function, *args)
+
     def run(self, function: Callable[[], Any]) -> EventualResult:
         """
         Run ``function`` in the reactor thread, as ``crochet.run_in_reactor`` does.
@@ -226,6 +235,8 @@ class ReactorThread:
         if self._undo:
             return
         self._undo.append(_adopt_results())
+        reports.attach(self.call, self.later)
+        self._undo.append(_log.attach(reports, ThreadLogObserver))
         self._undo.append(_loops.attach(self.reactor, self.ident))
         self._undo.append(_works.attach(self.pool))
         self._undo.append(_trial.attach(self.reactor))
@@ -237,6 +248,7 @@ class ReactorThread:
             if not self._bridge_stays:
                 self._undo.append(_tasks.attach(self.loop))
             self._undo.append(_timers.attach(self.reactor, self.loop, self.ident))
+            self._undo.append(_failures.attach(self.loop, reports))
         ours = _reactor_thread()
         owned = ours is not None and ours.ident == self.ident
         self._undo.append(_running.attach(self.reactor, self.here, owned=owned))

@@ -7,12 +7,13 @@ Any thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, TypeVar
 
 from twisted_ipython._stack import is_users
 
-__all__ = ["explain", "is_of_cell", "of_cell", "tidy", "users_frames_only"]
+__all__ = ["explain", "is_of_cell", "of_cell", "tidied", "tidy", "users_frames_only"]
 
 _E = TypeVar("_E", bound=BaseException)
 
@@ -63,6 +64,26 @@ def tidy(error: BaseException) -> None:
         if one.__traceback__ is not None:
             drop = _is_librarys if "_twisted_ipython_users" in one.__dict__ else _is_plumbing
             one.__traceback__ = _without(one.__traceback__, drop)
+
+
+@contextmanager
+def tidied(error: BaseException) -> Iterator[None]:
+    """
+    Within, an exception of the background has the user's frames, and those that they called.
+
+    How a library got to the user's code says nothing there.  An exception in
+    which the user has no frame keeps the one that raised it.
+    """
+    before = [(one, one.__traceback__) for one in _chain(error)]
+    tidy(error)
+    for one, _ in before:
+        if one.__traceback__ is not None:
+            one.__traceback__ = _from_users(one.__traceback__)
+    try:
+        yield
+    finally:
+        for one, found in before:
+            one.__traceback__ = found
 
 
 def explain(error: BaseException) -> None:
@@ -125,6 +146,14 @@ def _without(traceback: TracebackType, drop: Callable[[TracebackType], bool]) ->
 
 def _is_librarys(link: TracebackType) -> bool:
     return not is_users(link.tb_frame)
+
+
+def _from_users(traceback: TracebackType) -> TracebackType:
+    """The traceback from the first of the user's frames on; its end if there is none."""
+    link = traceback
+    while not is_users(link.tb_frame) and link.tb_next is not None:
+        link = link.tb_next
+    return link
 
 
 def _is_plumbing(link: TracebackType) -> bool:

@@ -1,0 +1,253 @@
+"""
+Which failures are nobody's: of Deferreds and tasks that a cell bound to a name, and asyncio's.
+
+The goal.  A Deferred or task that failed, and that a variable holds so that it
+is never collected, is reported as soon as it is clear that nobody looks.
+
+What fails.  A callback of ours on the user's Deferred would be one of its
+callbacks, run before those that the user adds later, and would have to be
+added anew after each of them.  Twisted and asyncio both note whether anybody
+has looked at a failure, but say so only when the Deferred or task is collected.
+
+What we do.  After each cell the values of the namespace are looked through.
+What is pending, or has failed, is then watched from the reactor thread, a few
+times a second, by reading what Twisted or asyncio notes; nothing is added to
+it.  What has been in that state for `GRACE` seconds is reported, and noted as
+looked at: it is still there for whoever awaits it, or adds a callback, later.
+
+What can still go wrong.  What is in a list, or is an attribute, is reported
+when it is collected, as ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Iterator
+from contextvars import Context, copy_context
+from time import monotonic
+from typing import Any, Final, NamedTuple
+
+from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from twisted_ipython import _numbers
+from twisted_ipython._futures import FutureAwait, Held
+from twisted_ipython._handled import exception_of, mark_handled
+from twisted_ipython._log import is_shown_by_logging
+from twisted_ipython._report import GRACE, Reports
+
+__all__ = ["Watch", "attach"]
+
+# Seconds between two looks at what is watched.
+_LOOK: Final = 0.2
+
+NOBODY_WAITS: Final = "{name}, a {kind}{of_cell}, failed, and nobody waits for it:"
+ASYNCIO: Final = "Failure{of_cell}: {message}"
+
+
+# ---- what names hold
+
+
+def _is_unhandled(held: Any) -> bool:
+    """Whether it has failed and nobody has looked, by what it says of it when collected."""
+    if isinstance(held, asyncio.Future):
+        return bool(held._log_traceback)  # Python 3.11 to 3.14
+    return held.called and not held.paused and _failure(held) is not None
+
+
+def _is_pending(held: Any) -> bool:
+    if isinstance(held, asyncio.Future):
+        return not held.done()
+    return not held.called or held.paused or isinstance(held.result, Deferred)
+
+
+def _failure(deferred: Deferred[Any]) -> Failure | None:
+    """The failure that a Deferred would log (Twisted 24.10 to 26.10)."""
+    return None if deferred._debugInfo is None else deferred._debugInfo.failResult
+
+
+def _take(held: Any) -> BaseException:
+    """Note that its failure has been looked at; gives the exception."""
+    if isinstance(held, asyncio.Future):
+        error = held.exception()
+        assert error is not None
+        return error
+    failure = _failure(held)
+    assert failure is not None
+    mark_handled(held, failure)
+    return exception_of(failure)
+
+
+class _Named(NamedTuple):
+    """
+    What a name holds.
+
+    Attributes:
+        held: the Deferred or the future, while it exists.
+        name: the name.
+        kind: what it is, in a word.
+        context: of the cell.
+    """
+
+    held: weakref.ref[Any]
+    name: str
+    kind: str
+    context: Context
+
+
+class Watch:
+    """
+    Deferreds and asyncio's futures that the cells of one shell bound to names.
+
+    Args:
+        shell: the shell.
+        reports: what shows failures.
+        loop: the reactor's loop, or None; futures of other loops are left alone.
+        call: calls a function in the reactor thread soon; any thread.
+        later: the same after a number of seconds; in the reactor thread.
+    """
+
+    def __init__(
+        self,
+        shell: InteractiveShell,
+        reports: Reports,
+        loop: AbstractEventLoop | None,
+        call: Callable[..., object],
+        later: Callable[..., object],
+    ) -> None:
+        self._shell = shell
+        self._reports = reports
+        self._loop = loop
+        self._call = call
+        self._later = later
+        # By the id of what is held; and since when it has been seen to have failed.
+        self._watched: dict[int, _Named] = {}
+        self._failed: dict[int, float] = {}
+        self._looks = False
+
+    def look_through(self, result: ExecutionResult) -> None:
+        """After a cell: find what its names hold, and its value.  In the home thread."""
+        found = list(self._new(result))
+        if found:
+            self._call(self._add, found)
+
+    def _new(self, result: ExecutionResult) -> Iterator[_Named]:
+        values = list(self._shell.user_ns.items())
+        number = result.execution_count or 0
+        context: Context | None = None
+        for name, held in [(f"Out[{number}]", result.result), *values]:
+            kind = _kind(held, self._loop)
+            if kind is None or id(held) in self._watched:
+                continue
+            if not (_is_pending(held) or _is_unhandled(held)):
+                continue
+            if context is None:
+                context = copy_context()
+                if _numbers.current() == _numbers.NOBODY:  # a kernel may end cells elsewhere
+                    context.run(_numbers.carry, _numbers.new(number))
+            yield _Named(weakref.ref(held), name, kind, context)
+
+    # ---- in the reactor thread
+
+    def _add(self, found: list[_Named]) -> None:
+        for one in found:
+            held = one.held()
+            if held is not None:
+                self._watched.setdefault(id(held), one)
+        if not self._looks:
+            self._looks = True
+            self._look()
+
+    def _look(self) -> None:
+        now = monotonic()
+        for key, one in list(self._watched.items()):
+            held = one.held()
+            if held is None or not self._goes_on(key, held, now):
+                self._drop(key)
+            elif self._failed.get(key, now) + GRACE <= now:
+                self._drop(key)
+                self._report(one, held)
+        self._looks = bool(self._watched) and self._reports.active
+        if self._looks:
+            self._later(_LOOK, self._look)
+
+    def _goes_on(self, key: int, held: Any, now: float) -> bool:
+        """Whether it is pending, or has failed; notes since when."""
+        if _is_unhandled(held):
+            self._failed.setdefault(key, now)
+            return True
+        self._failed.pop(key, None)
+        return _is_pending(held)
+
+    def _drop(self, key: int) -> None:
+        self._watched.pop(key, None)
+        self._failed.pop(key, None)
+
+    def _report(self, one: _Named, held: Any) -> None:
+        head = NOBODY_WAITS.format(name=one.name, kind=one.kind, of_cell="{of_cell}")
+        self._reports.report(_take(held), head, one.context)
+
+
+def _kind(held: object, loop: AbstractEventLoop | None) -> str | None:
+    """What it is, if it is of what is watched."""
+    # Not by `isinstance`: it asks proxies, and is slow for an abstract base class.
+    bases = type(held).__mro__
+    if Deferred in bases:
+        return None if FutureAwait in bases else "Deferred"
+    if loop is None or asyncio.Future not in bases:
+        return None
+    assert isinstance(held, asyncio.Future)
+    if held.get_loop() is not loop:
+        return None
+    return "task" if asyncio.Task in bases else "future"
+
+
+# ---- asyncio's
+
+
+def attach(loop: AbstractEventLoop, reports: Reports) -> Callable[[], None]:
+    """
+    Show what asyncio reports of handles, and of tasks that nobody looked at.
+
+    Any thread.  A loop that has an exception handler of somebody's keeps it.
+
+    Returns:
+        what takes ours off.
+    """
+    if loop.get_exception_handler() is not None:
+        return lambda: None
+    logger = logging.getLogger("asyncio")
+
+    def take(loop: AbstractEventLoop, told: dict[str, Any]) -> None:
+        """What asyncio calls an exception handler.  In the reactor thread."""
+        error: Any = told.get("exception")
+        context = _context_of(told)
+        shown = error is None or is_shown_by_logging(logger, logging.ERROR)
+        if shown or not reports.active or logger.hasHandlers():  # these only keep it
+            # A copy, since Python 3.12 and later have entered it.
+            context.copy().run(loop.default_exception_handler, told)
+        if not shown:
+            error = error.error if isinstance(error, Held) else error
+            head = ASYNCIO.replace("{message}", str(told.get("message", "")))
+            reports.report(error, head, context)
+
+    loop.set_exception_handler(take)
+
+    def undo() -> None:
+        if loop.get_exception_handler() is take:
+            loop.set_exception_handler(None)
+
+    return undo
+
+
+def _context_of(told: dict[str, Any]) -> Context:
+    """The context of what failed; that in which asyncio tells it, if that is not known."""
+    thing = told.get("task") or told.get("future") or told.get("handle")
+    if isinstance(thing, asyncio.Task):
+        thing = thing.get_coro()  # ours, which has it; Python 3.11's task does not tell
+    context = getattr(thing, "_context", None)
+    return context if isinstance(context, Context) else copy_context()

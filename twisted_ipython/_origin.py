@@ -1,0 +1,56 @@
+"""
+The context in which a failed Deferred's code ran, as its traceback tells.
+
+The traceback of a coroutine's failure holds the coroutine's Deferred, and that
+holds the failure: nothing but the garbage collector finds them, in any thread
+and context.  But Twisted's driver, our timers and our tasks are among the
+frames, and know the context that they ran the code in.  Any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextvars import Context
+from types import FrameType
+from typing import Final
+
+from twisted.internet import defer
+from twisted.python.failure import Failure
+
+__all__ = ["context_of"]
+
+# Whose frames have it: in these names, or in these attributes of what they hold
+# (`_inlineCallbacks` of Twisted 24.10 to 26.10; our timers and steps).
+_MODULES: Final = (defer.__name__, "twisted_ipython.")
+_NAMES: Final = ("context", "call", "self")
+_ATTRIBUTES: Final = ("context", "_context")
+# How many frames are looked at.
+_DEEPEST: Final = 200
+
+
+def context_of(failure: Failure) -> Context | None:
+    """The context of the innermost code that ran what failed, or None if no frame tells."""
+    for frame in _frames(failure):
+        if str(frame.f_globals.get("__name__", "")).startswith(_MODULES):
+            names = frame.f_locals
+            for held in (names[name] for name in _NAMES if name in names):
+                for one in (held, *(getattr(held, what, None) for what in _ATTRIBUTES)):
+                    if isinstance(one, Context):
+                        return one
+    return None
+
+
+def _frames(failure: Failure) -> Iterator[FrameType]:
+    """The frames of a failure's traceback, and then those that it was raised under."""
+    link = failure.tb
+    first = None if link is None else link.tb_frame
+    for _ in range(_DEEPEST):
+        if link is None:
+            break
+        yield link.tb_frame
+        link = link.tb_next
+    for _ in range(_DEEPEST):
+        first = None if first is None else first.f_back
+        if first is None:
+            return
+        yield first

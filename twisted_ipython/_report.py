@@ -1,0 +1,248 @@
+"""
+A failure that is nobody's, shown once, in the cell whose work it was.
+
+The goal.  What fails in the background is seen at once, as IPython shows an
+error of a cell, below the cell that started the work.
+
+What fails.  IPython's own ``showtraceback`` is made for the cell that runs: it
+overwrites what ``%tb`` and ``%debug`` look at, and in a kernel the reply of the
+cell that runs.  A Deferred's failure is noticed when it is collected, which
+happens in any thread and between any two lines.
+
+What we do.  Each failure goes to the reactor thread, with the context in which
+it was noticed, and is formatted there by a copy of IPython's formatter.  Which
+cell it belongs to is what ipykernel's context variables say in that context.
+An exception that was shown is marked, so that what else holds it (a Deferred,
+a log record) shows nothing.
+
+What can still go wrong.  What failed in a context that belongs to no cell is
+shown in the cell that began last.  While something holds the reactor thread, nothing is shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final
+
+from IPython.core.interactiveshell import InteractiveShell
+from twisted.internet.defer import CancelledError
+from twisted.python.failure import Failure
+
+from twisted_ipython import _numbers
+from twisted_ipython._display import failure_line, one_line
+from twisted_ipython._interrupt import Break
+from twisted_ipython._traceback import tidied
+
+__all__ = ["CANCELLATIONS", "GRACE", "Reports", "mark_shown", "reports", "showing_on", "was_shown"]
+
+# Seconds that whoever will look at a failure gets, before it counts as nobody's.
+GRACE: Final = 0.5
+# How many failures of a cell are shown in full in each stretch of so many seconds.
+_SHOWN: Final = 10
+_STRETCH: Final = 1.0
+# How long the line above a traceback may be.
+_HEAD: Final = 200
+
+MORE: Final = "{count} more failures{of_cell} within a second were not shown; the last: {line}"
+
+CANCELLATIONS: Final = (CancelledError, asyncio.CancelledError, Break)
+
+_Show = Callable[[BaseException, str], None]
+
+
+def mark_shown(error: BaseException) -> None:
+    """Note that the user has seen an exception, and what it is about."""
+    with suppress(AttributeError):  # a slotted class
+        error.__dict__["_twisted_ipython_shown"] = True
+    inner = getattr(error, "subFailure", None)  # gatherResults: the Deferreds fail with this one
+    if isinstance(inner, Failure) and inner.value is not None:
+        mark_shown(inner.value)
+
+
+def was_shown(error: BaseException) -> bool:
+    """Whether `mark_shown` was told of it."""
+    return "_twisted_ipython_shown" in getattr(error, "__dict__", {})
+
+
+def of_cell() -> str:
+    """The words for the cell that the current context belongs to, if it is known."""
+    number = _numbers.current().cell
+    return f" of cell {number}" if number else ""
+
+
+@dataclass
+class _Stretch:
+    """The failures of one cell in one stretch of time."""
+
+    ends: float
+    count: int = 0
+    last: BaseException | None = None
+
+
+class Reports:
+    """What shows failures; one in the process."""
+
+    def __init__(self) -> None:
+        self._shows: list[_Show] = []
+        self._call: Callable[..., object] | None = None
+        self._later: Callable[..., object] | None = None
+        self._stretches: dict[int, _Stretch] = {}
+        self._latest = Context()
+
+    # ---- what loading sets
+
+    def attach(self, call: Callable[..., object], later: Callable[..., object]) -> None:
+        """
+        Show failures in the reactor thread.
+
+        Args:
+            call: calls a function in the reactor thread soon; any thread.
+            later: the same after a number of seconds; in the reactor thread.
+        """
+        self._call, self._later = call, later
+
+    def add(self, show: _Show) -> Callable[[], None]:
+        """Show failures by ``show`` (the latest one added is used); returns what undoes it."""
+        self._shows.append(show)
+        return lambda: self._shows.remove(show)
+
+    def begin_cell(self, number: int) -> None:
+        """Have the context of a cell that begins carry its number.  In that context."""
+        _numbers.carry(_numbers.new(number))
+        self._latest = copy_context()
+
+    def end_cell(self) -> None:
+        """Have a cell's context belong to none again, for shells that keep one for all cells."""
+        _numbers.carry(_numbers.NOBODY)
+
+    @property
+    def active(self) -> bool:
+        """Whether failures can be shown: a shell has the extension."""
+        return bool(self._shows) and self._call is not None
+
+    # ---- what is told
+
+    def report(self, error: BaseException, head: str, context: Context | None = None) -> None:
+        """
+        Show an exception that nobody will see otherwise, soon.  Any thread.
+
+        Nothing is shown of a cancellation, nor of an exception that was shown.
+
+        Args:
+            error: the exception.
+            head: the line above it; ``{of_cell}`` stands for the words " of cell 5".
+            context: of the cell that it belongs to; the current one if left out.
+        """
+        if isinstance(error, CANCELLATIONS) or not self.active:
+            return
+        assert self._call is not None
+        context = copy_context() if context is None else context.copy()
+        self._call(context.run, self._take, error, head)
+
+    def unless_seen(self, look: Callable[[], None]) -> None:
+        """Call ``look`` in the reactor thread after `GRACE` seconds.  In the reactor thread."""
+        if self._later is not None:
+            self._later(GRACE, look)
+
+    # ---- in the reactor thread, in the context of the failure
+
+    def _take(self, error: BaseException, head: str) -> None:
+        if was_shown(error) or not self._shows:
+            return
+        mark_shown(error)
+        if self._counts(error):
+            head = one_line(head.replace("{of_cell}", of_cell()), _HEAD)
+            show = self._shows[-1]
+            if _numbers.current() == _numbers.NOBODY:
+                # ipykernel before 7.1 takes it for one of the cell that loaded the extension.
+                self._latest.copy().run(show, error, head)
+            else:
+                show(error, head)
+
+    def _counts(self, error: BaseException) -> bool:
+        """Count a failure of this cell; whether it is among the first of its stretch."""
+        cell, now = _numbers.current().cell, monotonic()
+        stretch = self._stretches.get(cell)
+        if stretch is None or stretch.ends <= now:
+            stretch = self._stretches[cell] = _Stretch(now + _STRETCH)
+        stretch.count += 1
+        if stretch.count <= _SHOWN:
+            return True
+        if stretch.count == _SHOWN + 1 and self._later is not None:
+            self._later(stretch.ends - now, copy_context().run, self._say_rest, stretch)
+        stretch.last = error
+        return False
+
+    def _say_rest(self, stretch: _Stretch) -> None:
+        cell = _numbers.current().cell
+        if self._stretches.get(cell) is stretch:
+            del self._stretches[cell]
+        if stretch.last is not None:
+            line = failure_line(stretch.last)
+            count = stretch.count - _SHOWN
+            print(MORE.format(count=count, of_cell=of_cell(), line=line), file=sys.stderr)
+
+
+reports: Final = Reports()
+
+
+# ---- on a shell
+
+
+def showing_on(shell: InteractiveShell) -> _Show:
+    """
+    What shows an exception on a shell, in the current context's cell.
+
+    Neither ``sys.last_value`` and its like nor the reply of a cell that runs is
+    touched.  Any thread.
+    """
+    # The context variable of a stream is the one that all ipykernels of 6.29 to
+    # 7.4 have; that of the display hook came with 7.0.
+    stream = next((one for one in (sys.stdout, sys.stderr) if hasattr(one, "parent_header")), None)
+
+    def show(error: BaseException, head: str) -> None:
+        lines = [head, *_formatted(shell, error)]
+        hook: Any = shell.displayhook
+        if getattr(hook, "session", None) is None or not hasattr(hook, "pub_socket"):
+            shell._showtraceback(type(error), error, lines)
+            return
+        sys.stdout.flush()
+        sys.stderr.flush()
+        content = {"ename": type(error).__name__, "evalue": _text(error), "traceback": lines}
+        parent = (hook if stream is None else stream).parent_header
+        topic = hook.topic.replace(b"execute_result", b"error") if hook.topic else None
+        hook.session.send(hook.pub_socket, "error", content, parent, ident=topic)
+
+    return show
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "<its str() failed>"
+
+
+def _formatted(shell: InteractiveShell, error: BaseException) -> list[str]:
+    """The lines of an exception as IPython shows it, with the user's frames; never raises."""
+    with tidied(error):
+        try:
+            if hasattr(error, "_render_traceback_"):
+                return list(error._render_traceback_())
+            if not isinstance(error, BaseExceptionGroup):  # which IPython 9 leaves to Python too
+                # A copy, since the formatter keeps the traceback for `%debug`.
+                formatter = copy.copy(shell.InteractiveTB)
+                return formatter.structured_traceback(
+                    type(error), error, error.__traceback__, tb_offset=0
+                )
+        except Exception:
+            pass  # as IPython does: Python's own words
+        return "".join(traceback.format_exception(error)).splitlines()
