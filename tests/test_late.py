@@ -82,6 +82,21 @@ def test_a_cell_that_clears_loses_nothing_late(kernel_name: str) -> None:
     assert executed(kernel_name, *codes) == [[], ["after\n", "[from cell 2] late\n"]]
 
 
+def test_a_late_widget_is_saved(kernel_name: str) -> None:
+    """A widget that changes late is saved as it was in the end."""
+    codes = [
+        _LOAD + _SETUP + "import ipywidgets\nbar = ipywidgets.IntProgress()\nbar",
+        "def late():\n    bar.value = 7\n    gone.set()\nwhen(go, late)",
+        "go.set()\nassert gone.wait(20)",
+    ]
+    cells = [nbformat.v4.new_code_cell(code) for code in codes]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook, kernel_name=kernel_name, timeout=SECONDS).execute()
+    (saved,) = notebook.metadata.widgets.values()
+    states = [one["state"] for one in saved["state"].values()]
+    assert [state["value"] for state in states if "value" in state] == [7]
+
+
 def test_what_comes_while_no_cell_runs(tmp_path: Path) -> None:
     """Then late text waits for the next cell; at the process's end it goes to its stderr."""
     path = tmp_path / "stderr"

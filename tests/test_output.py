@@ -281,6 +281,50 @@ def test_what_a_cell_starts_prints_into_it(kernel: Kernel) -> None:
     assert len(shown(first, "clear_output")) == 1
 
 
+def test_jobs_print_into_their_cell(kernel: Kernel) -> None:
+    """A job in the reactor thread, and one in the pool, print into the cells that began them."""
+    kernel.ok("begin, ended = threading.Event(), [threading.Event(), threading.Event()]")
+    first = kernel.ok("""%%run_in_reactor
+while not begin.is_set():
+    await task.deferLater(reactor, 0.01)
+print("job")
+ended[0].set()
+""")
+    second = kernel.ok("""%%run_in_reactor --thread
+begin.wait(20)
+print("job in a thread")
+ended[1].set()
+""")
+    third = kernel.ok("begin.set()\nassert all(event.wait(20) for event in ended)")
+    assert (first.wait_for("job").printed(), third.printed()) == ("job\n", "")
+    assert second.wait_for("job").printed() == "job in a thread\n"
+
+
+def test_an_ended_connection_is_forgotten(kernel: Kernel) -> None:
+    """The context that a connection is served in does not keep it, whatever the context holds."""
+    kernel.ok("""
+import contextvars, gc, weakref
+held = contextvars.ContextVar("held")
+held.set([])
+class Known(protocol.Protocol):
+    def connectionMade(self):
+        held.get().append(self)
+        self.transport.loseConnection()
+    def connectionLost(self, reason):
+        lost.callback(weakref.ref(self.transport))
+lost = Deferred()
+factory = protocol.Factory.forProtocol(Known)
+with socket.create_server((LOCAL, 0)) as server:
+    # Not by `connectTCP`: asyncio keeps the context of its time limit, 30 s, although cancelled.
+    with socket.create_connection(server.getsockname()) as known:
+        reactor.adoptStreamConnection(known.fileno(), socket.AF_INET, factory)
+    known = await lost
+del lost
+""")
+    kernel.ok("await task.deferLater(reactor, 0); gc.collect()")
+    assert kernel.value("known() is None") == "True"
+
+
 # ---- limits
 
 

@@ -113,8 +113,7 @@ class Late:
         """Whether it belongs to another cell of this client's, or to none."""
         if self._runs(message.origin):
             return False
-        foreign = message.header.get("msg_type") == "execute_request"
-        return message.origin in self._labels.numbers or not foreign
+        return message.origin in self._labels.numbers or not message.header
 
     def _runs(self, origin: str) -> bool:
         return self._running is not None and origin == self._running.get("msg_id")
