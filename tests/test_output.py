@@ -209,7 +209,8 @@ when_set(os.close, writable_end)
 """
 
 _OUTPUTS = """
-will("stderr", "logging", "warning", "display", "cleared")
+from twisted.logger import Logger
+will("stderr", "logging", "Twisted's logger", "warning", "display", "cleared")
 def to_stderr():
     print("to stderr", file=sys.stderr)
     say("stderr")
@@ -218,6 +219,10 @@ def to_log():
     logging.getLogger("a").warning("to log")
     say("logging")
 when_set(to_log)
+def to_twisteds_log():
+    Logger("a").warn("to Twisted's log")
+    say("Twisted's logger")
+when_set(to_twisteds_log)
 def warn():
     warnings.warn("a warning")
     say("warning")
@@ -276,6 +281,7 @@ def test_what_a_cell_starts_prints_into_it(kernel: Kernel) -> None:
     assert sorted(first.printed().splitlines()) == kinds
     assert "to stderr\n" in first.printed("stderr")
     assert "to log\n" in first.printed("stderr")
+    assert "to Twisted's log\n" in first.printed("stderr")
     assert "UserWarning: a warning\n" in first.printed("stderr")
     assert shown(first, "display_data") == ["displayed"]
     assert len(shown(first, "clear_output")) == 1
