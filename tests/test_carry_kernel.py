@@ -123,6 +123,29 @@ def test_stuck_reactor(kernel: Kernel) -> None:
     cell.wait_for(IN_REACTOR)
 
 
+ASKS = """
+class Asks(protocol.Factory):
+    def doStart(self): print('answered', input('? '))
+
+made = reactor.listenTCP(0, Asks(), interface='127.0.0.1')
+"""
+
+
+def test_question(kernel: Kernel) -> None:
+    """Code that a carried call runs may ask: the thread that waits for the call puts it."""
+    cell = kernel.submit(ASKS + "ended = made.stopListening()", allow_stdin=True)
+    assert kernel.answer(cell, "42") == "? "
+    assert cell.wait().printed() == "answered 42\n"
+    cell = kernel.submit(ASKS, allow_stdin=True)
+    kernel.asked(cell)
+    kernel.interrupt()
+    cell.wait(PROMPTLY)
+    assert cell.error == "KeyboardInterrupt"
+    assert "in Asks.doStart(self)" in cell.traceback
+    assert "twisted_ipython" not in cell.traceback
+    kernel.ok("reactor.callLater(0, where);").wait_for(IN_REACTOR)
+
+
 # ---- what is refused
 
 
