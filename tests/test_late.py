@@ -13,6 +13,7 @@ from nbclient import NotebookClient
 
 from twisted_ipython._labels import Message
 from twisted_ipython._late import MOST, Late
+from twisted_ipython._report import GRACE
 
 _LOAD = "%load_ext twisted_ipython\n%autoawait twisted"
 # What is late says so by an event, for which the later cell waits.
@@ -73,6 +74,27 @@ handle = display(HTML("pending"), display_id=True)
     assert (label, display) == ("[from cell 2]\n", "display_data: late")
     assert all(line.startswith("[from cell 2] ") for line in failure.splitlines() if line)
     assert "[from cell 2] ZeroDivisionError: division by zero\n" in failure
+
+
+def test_late_failures_and_results_are_saved(kernel_name: str) -> None:
+    """A job's failure is saved with its cell's label, its card and a Deferred with their ends."""
+    pending, job, running = executed(
+        kernel_name,
+        "from twisted.internet.defer import Deferred\nfired = Deferred()\nfired",
+        """%%run_in_reactor
+while not go.is_set():
+    await task.deferLater(reactor, 0.01)
+1 / 0
+""",
+        # The reactor comes to this timer after those of the failure, which waits for its reader.
+        f"fired.callback(HTML('late'))\ngo.set()\nawait task.deferLater(reactor, {4 * GRACE})",
+    )
+    assert pending == ["display_data: late"]
+    assert len(job) == 1
+    assert "ZeroDivisionError: division by zero" in job[0]
+    text = "".join(running)
+    assert text.count("[from cell 3] ZeroDivisionError: division by zero\n") == 1
+    assert all(line.startswith("[from cell 3] ") for line in text.splitlines() if line)
 
 
 def test_a_cell_that_clears_loses_nothing_late(kernel_name: str) -> None:
