@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from time import monotonic
 
@@ -296,6 +297,31 @@ def test_unload() -> None:
         assert [errors(one) for one in cells] == [[], [], []]
         printed = "".join(one.printed("stderr") for one in cells)
         assert printed.count("Unhandled error in Deferred") == 1
+
+
+def test_reactor_without_asyncio() -> None:
+    """On a reactor without a loop failures are shown in their cells all the same."""
+    with Notebook(load=False) as notebook:
+        notebook.ok("import klein\n" + IMPORTS)
+        notebook.ok("%load_ext twisted_ipython\n%autoawait twisted")
+        here = "await defer.succeed(1)\n"
+        codes = ["%%run_in_reactor\nbad()", here + "reactor.callLater(0.1, bad); None"]
+        codes.append("d = task.deferLater(reactor, 0.01, bad)")
+        cells = {notebook.ok(code): 1 for code in codes}
+        notebook.pump(lambda: all(map(errors, cells)), SOON + SLACK)
+        notebook.settle(cells)
+
+
+def test_saved_notebook() -> None:
+    """For a client that keeps the running cell's output only, a late failure is text in that."""
+    with Notebook() as notebook:
+        notebook.ok(IMPORTS, allow_stdin=False)
+        notebook.ok("%%run_in_reactor work\nbad()", allow_stdin=False)
+        running = notebook.run("await asyncio.sleep(1)", allow_stdin=False)
+        assert "(work) of cell 3 failed:" in running.printed("stderr")
+        assert "ZeroDivisionError: division by zero" in re.sub(
+            r"\x1b\[[0-9;]*m", "", running.printed("stderr")
+        )
 
 
 def test_terminal() -> None:

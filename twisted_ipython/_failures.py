@@ -25,9 +25,8 @@ import asyncio
 import logging
 import weakref
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import Context, copy_context
-from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
@@ -43,7 +42,7 @@ from twisted_ipython._report import GRACE, Reports
 __all__ = ["Watch", "attach"]
 
 # Seconds between two looks at what is watched.
-_LOOK: Final = 0.2
+_LOOK: Final = 0.4
 
 NOBODY_WAITS: Final = "{name}, a {kind}{of_cell}, failed, and nobody waits for it:"
 ASYNCIO: Final = "Failure{of_cell}: {message}"
@@ -124,86 +123,81 @@ class Watch:
         self._loop = loop
         self._call = call
         self._later = later
-        # By the id of what is held; and since when it has been seen to have failed.
+        # By the id of what is held.
         self._watched: dict[int, _Named] = {}
-        self._failed: dict[int, float] = {}
         self._looks = False
 
     def look_through(self, result: ExecutionResult) -> None:
         """After a cell: find what its names hold, and its value.  In the home thread."""
-        found = list(self._new(result))
-        if found:
-            self._call(self._add, found)
-
-    def _new(self, result: ExecutionResult) -> Iterator[_Named]:
-        values = list(self._shell.user_ns.items())
+        names = self._shell.user_ns
+        kinds = {one: _kind(one) for one in {*map(type, [*names.values()]), type(result.result)}}
+        if not any(kinds.values()):
+            return
         number = result.execution_count or 0
-        context: Context | None = None
-        for name, held in [(f"Out[{number}]", result.result), *values]:
-            kind = _kind(held, self._loop)
-            if kind is None or id(held) in self._watched:
-                continue
-            if not (_is_pending(held) or _is_unhandled(held)):
-                continue
-            if context is None:
-                context = copy_context()
-                if _numbers.current() == _numbers.NOBODY:  # a kernel may end cells elsewhere
-                    context.run(_numbers.carry, _numbers.new(number))
-            yield _Named(weakref.ref(held), name, kind, context)
+        values = [(f"Out[{number}]", result.result), *names.items()]
+        found = [
+            (name, held) for name, held in values if kinds.get(type(held)) and self._is_new(held)
+        ]
+        if found:
+            context = copy_context()
+            if _numbers.current() == _numbers.NOBODY:  # a kernel may end cells elsewhere
+                context.run(_numbers.carry, _numbers.new(number))
+            named = [
+                _Named(weakref.ref(held), name, kinds[type(held)] or "", context)
+                for name, held in found
+            ]
+            self._call(self._add, named)
+
+    def _is_new(self, held: Any) -> bool:
+        """Whether it is to be watched, and is not."""
+        if isinstance(held, asyncio.Future) and held.get_loop() is not self._loop:
+            return False
+        if not (_is_pending(held) or _is_unhandled(held)):
+            return False
+        watched = self._watched.get(id(held))
+        return watched is None or watched.held() is not held
 
     # ---- in the reactor thread
 
     def _add(self, found: list[_Named]) -> None:
         for one in found:
             held = one.held()
-            if held is not None:
-                self._watched.setdefault(id(held), one)
+            if held is not None and self._is_new(held):
+                self._watched[id(held)] = one
         if not self._looks:
-            self._looks = True
             self._look()
 
     def _look(self) -> None:
-        now = monotonic()
         for key, one in list(self._watched.items()):
             held = one.held()
-            if held is None or not self._goes_on(key, held, now):
-                self._drop(key)
-            elif self._failed.get(key, now) + GRACE <= now:
-                self._drop(key)
-                self._report(one, held)
+            if held is not None and _is_pending(held):
+                continue
+            del self._watched[key]
+            if held is not None and _is_unhandled(held):
+                self._later(GRACE, self._judge, one)
         self._looks = bool(self._watched) and self._reports.active
         if self._looks:
             self._later(_LOOK, self._look)
 
-    def _goes_on(self, key: int, held: Any, now: float) -> bool:
-        """Whether it is pending, or has failed; notes since when."""
-        if _is_unhandled(held):
-            self._failed.setdefault(key, now)
-            return True
-        self._failed.pop(key, None)
-        return _is_pending(held)
-
-    def _drop(self, key: int) -> None:
-        self._watched.pop(key, None)
-        self._failed.pop(key, None)
-
-    def _report(self, one: _Named, held: Any) -> None:
-        head = NOBODY_WAITS.format(name=one.name, kind=one.kind, of_cell="{of_cell}")
-        self._reports.report(_take(held), head, one.context)
+    def _judge(self, one: _Named) -> None:
+        """Report what had failed a while ago, if nobody has looked at it since."""
+        held = one.held()
+        if held is not None and _is_unhandled(held) and self._reports.active:
+            head = NOBODY_WAITS.format(name=one.name, kind=one.kind, of_cell="{of_cell}")
+            self._reports.report(_take(held), head, one.context)
+        elif held is not None:
+            self._add([one])
 
 
-def _kind(held: object, loop: AbstractEventLoop | None) -> str | None:
-    """What it is, if it is of what is watched."""
+def _kind(kind: type) -> str | None:
+    """What instances are, in a word, if they are of what is watched."""
     # Not by `isinstance`: it asks proxies, and is slow for an abstract base class.
-    bases = type(held).__mro__
+    bases = kind.__mro__
     if Deferred in bases:
         return None if FutureAwait in bases else "Deferred"
-    if loop is None or asyncio.Future not in bases:
-        return None
-    assert isinstance(held, asyncio.Future)
-    if held.get_loop() is not loop:
-        return None
-    return "task" if asyncio.Task in bases else "future"
+    if asyncio.Future in bases:
+        return "task" if asyncio.Task in bases else "future"
+    return None
 
 
 # ---- asyncio's

@@ -22,6 +22,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from twisted.python import log as legacy
 from twisted.python.failure import Failure
 
+from twisted_ipython import _numbers
 from twisted_ipython._handled import exception_of
 from twisted_ipython._origin import context_of
 from twisted_ipython._report import Reports
@@ -120,11 +121,12 @@ class TwistedLog:
         return any(map(_writes_to_user, legacy.theLogPublisher.observers))
 
     def _report(self, event: LogEvent, failure: Any) -> None:
-        context = None
-        if event.get("log_namespace") == _PRELUDE[0]:
+        is_collected = event.get("log_namespace") == _PRELUDE[0]
+        # Found in any context, by the garbage collector; or in none, by the reactor.
+        lost = is_collected or _numbers.current() == _numbers.NOBODY
+        context = context_of(failure) if lost else None
+        if is_collected:
             head = UNHANDLED
-            # It was collected, wherever the garbage collector was called.
-            context = context_of(failure)
         else:
             is_new = "log_failure" in event
             text = formatEvent(event) if is_new else str(event.get("why") or "")

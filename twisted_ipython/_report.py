@@ -29,6 +29,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
@@ -41,7 +42,7 @@ from twisted_ipython._display import failure_line, one_line
 from twisted_ipython._interrupt import Break
 from twisted_ipython._traceback import tidied
 
-__all__ = ["CANCELLATIONS", "GRACE", "Reports", "mark_shown", "reports", "showing_on", "was_shown"]
+__all__ = ["CANCELLATIONS", "GRACE", "Reports", "mark_shown", "reports", "showing_on"]
 
 # Seconds that whoever will look at a failure gets, before it counts as nobody's.
 GRACE: Final = 0.5
@@ -67,7 +68,7 @@ def mark_shown(error: BaseException) -> None:
         mark_shown(inner.value)
 
 
-def was_shown(error: BaseException) -> bool:
+def _was_shown(error: BaseException) -> bool:
     """Whether `mark_shown` was told of it."""
     return "_twisted_ipython_shown" in getattr(error, "__dict__", {})
 
@@ -155,12 +156,12 @@ class Reports:
     # ---- in the reactor thread, in the context of the failure
 
     def _take(self, error: BaseException, head: str) -> None:
-        if was_shown(error) or not self._shows:
+        if _was_shown(error) or not self._shows:
             return
         mark_shown(error)
         if self._counts(error):
             head = one_line(head.replace("{of_cell}", of_cell()), _HEAD)
-            show = self._shows[-1]
+            show = partial(_safely, self._shows[-1])
             if _numbers.current() == _numbers.NOBODY:
                 # ipykernel before 7.1 takes it for one of the cell that loaded the extension.
                 self._latest.copy().run(show, error, head)
@@ -191,6 +192,14 @@ class Reports:
             print(MORE.format(count=count, of_cell=of_cell(), line=line), file=sys.stderr)
 
 
+def _safely(show: _Show, error: BaseException, head: str) -> None:
+    """Show a failure; if that fails, in the plainest way: it would be the next failure."""
+    try:
+        show(error, head)
+    except Exception:
+        print(head, *traceback.format_exception(error), sep="\n", file=sys.__stderr__)
+
+
 reports: Final = Reports()
 
 
@@ -212,6 +221,8 @@ def showing_on(shell: InteractiveShell) -> _Show:
         lines = [head, *_formatted(shell, error)]
         hook: Any = shell.displayhook
         if getattr(hook, "session", None) is None or not hasattr(hook, "pub_socket"):
+            # A plain prompt is not drawn again: the lines stand below it.
+            lines[:0] = [""] * (getattr(shell, "pt_app", None) is None)
             shell._showtraceback(type(error), error, lines)
             return
         sys.stdout.flush()
