@@ -66,6 +66,7 @@ def test_results_in_order_and_a_bar(kernel: Kernel) -> None:
 def test_no_thread_looks_after_the_bar(kernel: Kernel) -> None:
     """tqdm's own thread is not started, and bars of the user's still have theirs."""
     names = "[n for n in map(lambda t: type(t).__name__, threading.enumerate()) if n == 'TMonitor']"
+    kernel.ok("await progress([asyncio.sleep(0)])")
     assert kernel.value(names) == "[]"
     kernel.ok(
         "from tqdm import tqdm\nbar = tqdm(total=1, disable=False, file=open('/dev/null', 'w'))"
@@ -140,7 +141,7 @@ def test_lines_without_tqdm() -> None:
 
 
 def test_terminal() -> None:
-    """The bar of the terminal, below the cell; a job's goes on while something is typed."""
+    """The terminal's bar in the cell that waits; of a job, lines above what is typed."""
     with Terminal(prompt_toolkit=True) as terminal:
         for line in ("import asyncio", "from twisted_ipython import progress"):
             terminal.run(line)
@@ -148,6 +149,12 @@ def test_terminal() -> None:
         assert re.search(r"six:  *\d+%\|", shown)
         assert re.search(r"six: 100%\|\S+\| 6/6 \[00:00<00:00, [ \d.]+it/s\]", shown)
         assert shown.endswith("[0, 1, 2, 3, 4, 5]")
+        job = "return await progress([asyncio.sleep(0.2 + n / 20, n) for n in range(6)], 'job')"
+        terminal.run(f"get_ipython().run_cell_magic('run_in_reactor', '', {job!r});")
+        terminal.process.send("print('typed ' + 'before")
+        terminal.expect("job: 6 of 6 in ")
+        assert "%|" not in terminal.text
+        assert terminal.run(" and after')").endswith("typed before and after")
 
 
 # ---- in this process

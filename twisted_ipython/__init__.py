@@ -24,9 +24,9 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _notices         a line above the prompt when something ends           any
     _cards           a job's card, which changes in place                  any
     _shown           a Deferred shown at the end of a cell                 any
-    _spots           what is displayed, and replaced in place              any
     _progress        many awaitables at once, with a bar                   reactor thread
     _bars            how much is done, drawn by tqdm or in lines           reactor thread
+    _spots           what is displayed, and replaced in place              any
     _awaiting        an awaiting cell, in both threads; in_main_thread     both
     _home            how the thread that a cell was typed in waits         home thread
     _jobs            cells in the background                               both

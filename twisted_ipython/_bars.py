@@ -1,6 +1,7 @@
 """
-Bars that show how much is done: tqdm's, or a few lines where that is not installed.
+Bars that show how much is done: tqdm's, or a few lines.
 
+Lines where tqdm is not installed, and above the prompt for a job in a terminal.
 In the reactor thread, in the context of the cell that shows one.
 """
 
@@ -11,7 +12,11 @@ from importlib import import_module
 from time import monotonic
 from typing import Any, Final, Protocol
 
+from IPython.core.getipython import get_ipython
+
+from twisted_ipython._awaiting import waiting_cell
 from twisted_ipython._display import duration
+from twisted_ipython._spots import is_terminal
 
 __all__ = ["Bar", "Lines", "new_bar"]
 
@@ -87,8 +92,14 @@ def _tqdm() -> Any:
 
 def new_bar(total: int, description: str | None) -> Bar:
     """A bar in the current cell."""
-    tqdm = _tqdm()
+    tqdm = None if _at_prompt() else _tqdm()
     if tqdm is None:
         return Lines(total, description)
     bar: Bar = tqdm(total=total, desc=description, miniters=1)
     return bar
+
+
+def _at_prompt() -> bool:
+    """Whether a terminal prompts meanwhile: a bar would be drawn over what is typed."""
+    shell = get_ipython()
+    return shell is not None and is_terminal(shell) and waiting_cell(any_cell=False) is None

@@ -29,11 +29,11 @@ from twisted_ipython._instance import override
 from twisted_ipython._jobs import end_scripts, jobs, pending_lines
 from twisted_ipython._log import ScrapyLog
 from twisted_ipython._magics import TwistedMagics, give_body
-from twisted_ipython._notices import Notices, is_terminal
+from twisted_ipython._notices import Notices
 from twisted_ipython._report import reports, showing_on
 from twisted_ipython._settings import Settings
 from twisted_ipython._shown import ShownDeferreds, coroutine_text
-from twisted_ipython._spots import decline, keeps_spots, use_printer
+from twisted_ipython._spots import decline, is_terminal, keeps_spots, use_printer
 from twisted_ipython._stack import labels_of
 
 __all__ = ["load", "settings_of_last_load", "unload"]

@@ -25,9 +25,9 @@ from twisted_ipython._eventual import EventualResult
 from twisted_ipython._jobs import Job
 from twisted_ipython._reactor import start
 from twisted_ipython._shown import Firing
-from twisted_ipython._spots import is_plain
+from twisted_ipython._spots import is_plain, is_terminal
 
-__all__ = ["Notices", "is_terminal"]
+__all__ = ["Notices"]
 
 _log = Logger()
 
@@ -36,11 +36,6 @@ JOB_CANCELLED: Final = "{job} of cell {cell} was cancelled after {time}"
 DEFERRED_FIRED: Final = "The Deferred of cell {cell} fired after {time}"
 DEFERRED_FAILED: Final = "The Deferred of cell {cell} failed after {time}: {error}"
 DEFERRED_CANCELLED: Final = "The Deferred of cell {cell} was cancelled after {time}"
-
-
-def is_terminal(shell: InteractiveShell) -> bool:
-    """Whether it is a TerminalInteractiveShell, whose module is slow to import where it is not."""
-    return hasattr(shell, "simple_prompt")
 
 
 class Notices:

@@ -41,6 +41,7 @@ __all__ = [
     "decline",
     "finish",
     "is_plain",
+    "is_terminal",
     "keeps_spots",
     "use_printer",
 ]
@@ -160,6 +161,11 @@ def is_plain(value: object) -> bool:
 def keeps_spots(shell: InteractiveShell) -> bool:
     """Whether the shell's front end can replace what it displays; a terminal cannot."""
     return type(shell.display_pub).publish is not DisplayPublisher.publish
+
+
+def is_terminal(shell: InteractiveShell) -> bool:
+    """Whether it is a TerminalInteractiveShell, whose module is slow to import where it is not."""
+    return hasattr(shell, "simple_prompt")
 
 
 def use_printer(formatter: Any, kind: type, printer: Callable[..., Any]) -> Callable[[], None]:
