@@ -57,9 +57,9 @@ def terminal(pipe: Path) -> Iterator[Terminal]:
         yield one
 
 
-def start(terminal: Terminal, name: str, code: str) -> None:
-    """Start a job in a cell."""
-    terminal.run(f"get_ipython().run_cell_magic('run_in_reactor', {name!r}, {code!r});")
+def start(terminal: Terminal, name: str, code: str) -> str:
+    """Start a job in a cell; give what is shown until the next prompt."""
+    return terminal.run(f"get_ipython().run_cell_magic('run_in_reactor', {name!r}, {code!r});")
 
 
 def above_prompt(terminal: Terminal, go: Go, line: str) -> None:
@@ -133,8 +133,9 @@ def test_no_line_for_what_is_waited_for(terminal: Terminal, go: Go) -> None:
     shown.append(terminal.run("later(0.2, d.callback, 'waited ' + 'for'); await d"))
     shown.append(said_meanwhile(terminal, go))
     assert [text.count("waited for") for text in shown] == [1, 1, 1, 0]
-    start(terminal, "job", "1 / 0")
-    assert not re.search("is done|was cancelled", said_meanwhile(terminal, go))
+    failed = start(terminal, "job", "1 / 0")
+    failed += said_meanwhile(terminal, go)
+    assert not re.search("is done|was cancelled", failed)
     terminal.run("job.state, job.wait(1)")
 
 
