@@ -16,8 +16,9 @@ from nbclient import NotebookClient
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 SECONDS = 60
 
-# What differs from run to run: where an object lies, and the port that a server was given.
+# What differs from run to run: where an object lies, the port that a server was given, the time.
 VARYING = [
+    (re.compile(r"(done in|pending since) [0-9:.]+( ms| s)?"), r"\1 ..."),
     (re.compile(r"0x[0-9a-f]+"), "0x..."),
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:..."),
 ]
