@@ -34,6 +34,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from contextvars import Context, ContextVar, copy_context
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -120,8 +121,7 @@ class _Messages:
     def begin(self, request: dict[str, Any], number: int) -> None:
         """Note a cell that runs already."""
         if request.get("header"):
-            _cell.set(request["header"])
-            self._running = copy_context()
+            self._enter(request["header"])
             for _ in self._late.begin(request, number):
                 pass
 
@@ -153,33 +153,34 @@ class _Messages:
         """``session.send``; any thread."""
         asked = stream, msg_or_type, content, parent, ident, buffers, track, header, metadata
         as_asked = partial(self._send, *asked)
-        kind, about = msg_or_type, metadata
+        kind = msg_or_type
         if not isinstance(msg_or_type, str):
-            kind, about = msg_or_type["msg_type"], msg_or_type["metadata"]
+            kind, metadata = msg_or_type["msg_type"], msg_or_type["metadata"]
             content, parent = msg_or_type["content"], msg_or_type["parent_header"]
         if kind not in KINDS or os.getpid() != self._process:
             return as_asked()
-        parent = parent or {}
-        owner = self._owner(kind, parent)
-        message = Message(kind, content or {}, owner, (stream, ident, buffers, about))
-        if owner is not parent:
+        rest = stream, ident, buffers, metadata
+        return self._publish(Message(kind, content or {}, parent or {}, rest), as_asked)
+
+    def _publish(self, message: Message, as_asked: Callable[[], Any]) -> Any:
+        """Send a message, or what is sent in its place."""
+        if self._one_parent and message.kind in _PER_CONTEXT and self._elsewhere():
+            message = replace(message, parent=_cell.get(message.parent))
             as_asked = partial(self._send_message, message)
-        if not self._late.concerns(kind):
+        if not self._late.concerns(message.kind):
             return as_asked()
-        if kind == "execute_input":
-            _cell.set(message.header)
-            self._running = copy_context()
+        if message.kind == "execute_input":
+            self._enter(message.header)
         with self._lock:
             sent = None
             for one in self._late.instead(message):
                 sent = as_asked() if one is message else self._send_message(one)
             return sent
 
-    def _owner(self, kind: str, parent: dict[str, Any]) -> dict[str, Any]:
-        """The request that a message belongs to."""
-        if self._one_parent and kind in _PER_CONTEXT and self._elsewhere():
-            return _cell.get(parent)
-        return parent
+    def _enter(self, header: dict[str, Any]) -> None:
+        """Note the cell that runs, in its context."""
+        _cell.set(header)
+        self._running = copy_context()
 
     def _send_message(self, message: Message) -> Any:
         stream, ident, buffers, about = message.rest
@@ -188,8 +189,9 @@ class _Messages:
 
     def end(self) -> None:
         """Give what waits for a cell to the process's own stderr.  Home thread."""
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
+                stream.flush()
         with self._lock:
             self._late.end()
 
