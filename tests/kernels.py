@@ -183,7 +183,7 @@ class Kernel:
             execution = self.run(code, **options)
             assert execution.reply is not None
         assert execution.reply["status"] == "ok", execution.traceback
-        assert execution.printed("stderr") == ""
+        assert execution.printed("stderr") == "", execution.printed("stderr")
         return execution
 
     def value(self, code: str) -> str | None:

@@ -136,19 +136,10 @@ def session_of() -> Iterator[Session]:
         jobs._ended.clear()
         session.run("%unload_ext twisted_ipython")
         InteractiveShell.clear_instance()
-        _forget(session)
-
-
-def _forget(session: Session) -> None:
-    """
-    Drop what its shell holds, now and not at the process's end.
-
-    IPython would collect garbage four times then, which takes minutes for hundreds of shells.
-    """
-    atexit.unregister(session.shell.atexit_operations)
-    for name in list(session.names):
-        if not name.startswith("__"):  # the namespace is still that of `__main__`
-            del session.names[name]
+        # What IPython does at the process's end: it collects garbage four times for each shell, and
+        # for hundreds of them that takes minutes.
+        atexit.unregister(session.shell.atexit_operations)
+        session.names.clear()
 
 
 def _cancel_tasks() -> None:

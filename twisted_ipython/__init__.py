@@ -33,6 +33,15 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _cell            a cell's text becomes a function (pure)               any
     _reactor         the reactor thread: choose, start, reach, end         both
     _eventual        crochet's EventualResult, awaitable                   any
+    _running         reactor.run() and reactor.stop() for scripts          any
+    _scripts         the scripts, and whose a call of the reactor is       any
+    _script          a plain cell, which may wait in reactor.run()         reactor thread
+    _script_log      what a script adds to the logs is its own             any
+    _kept            what a script changes is put back                     reactor thread
+    _hints           lines for what a cell meets that is no script         any
+    _phases          the startup and shutdown calls of a script            reactor thread
+    _callers         library functions that run the reactor                any
+    _leftovers       what a script leaves is closed and cancelled          reactor thread
     _failures        failures that a name holds, and asyncio's reports     reactor thread
     _log             Twisted's log in Python's logging; Scrapy's failures  any
     _origin          the context that a failure's traceback tells          any
@@ -44,12 +53,6 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _output          a kernel's messages belong to the cell that asked     any
     _late            late output goes to the cell that runs (pure)         any
     _labels          late output says whose it is (pure)                   any
-    _running         reactor.run() and reactor.stop() for scripts          any
-    _scripts         the scripts, and whose a call of the reactor is       any
-    _script          a plain cell, which may wait in reactor.run()         reactor thread
-    _phases          the startup and shutdown calls of a script            reactor thread
-    _callers         library functions that run the reactor                any
-    _leftovers       what a script leaves is closed and cancelled          reactor thread
     _children        a kernel does not wait for ended children             home thread
     _timers          Twisted's timers on asyncio's heap                    reactor thread
     _trial           trial in a cell leaves the reactor alone              any

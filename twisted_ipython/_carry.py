@@ -153,20 +153,19 @@ class _Carried:
 
     def start_loop(self, loop: LoopingCall) -> None:
         """Have a LoopingCall that is being started run in the reactor thread.  Any other thread."""
-        kind, call, schedule = type(loop), self.call, loop._scheduleFrom
-
-        def begin(step: Callable[..., object], *args: Any) -> None:
-            loop.__class__ = kind
-            undo()
-            call(step, *args)
+        kind, call = type(loop), self.call
 
         class Starting(kind):  # type: ignore[misc, valid-type]  # a class of the user's
             """One that goes to the reactor thread at its first step, which `start` makes."""
 
             def __call__(self) -> None:
-                begin(loop)
+                loop.__class__ = kind
+                call(loop)
 
-        undo = override(loop, {"_scheduleFrom": lambda when: begin(schedule, when)})
+            def _scheduleFrom(self, when: float) -> None:
+                loop.__class__ = kind
+                call(loop._scheduleFrom, when)
+
         loop.__class__ = Starting
 
     # ---- names

@@ -12,7 +12,9 @@ Runs in the reactor thread.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from twisted.internet.main import CONNECTION_LOST
@@ -23,7 +25,7 @@ from twisted_ipython import _loops, _stack
 from twisted_ipython._contexts import opened_in
 from twisted_ipython._numbers import Numbers, numbers_in
 
-__all__ = ["disconnect", "stop"]
+__all__ = ["close_reactors", "disconnect", "goes_on", "stop"]
 
 
 def disconnect(reactor: Any, numbers: Numbers) -> None:
@@ -45,14 +47,53 @@ def _selectables(reactor: Any, numbers: Numbers) -> Iterator[Any]:
 def stop(reactor: Any, numbers: Numbers) -> None:
     """Stop a script's LoopingCalls, cancel its tasks, and the timers of its own functions."""
     _loops.stop(numbers)
-    for call in reactor.getDelayedCalls():
-        of_script = numbers_in(getattr(call, "context", None)) == numbers
-        if of_script and (call.func in (reactor.stop, reactor.crash) or _is_users(call.func)):
+    for call in _calls(reactor, numbers):
+        if call.func in (reactor.stop, reactor.crash) or _is_users(call.func):
             call.cancel()
+    for task in _tasks(reactor, numbers):
+        task.cancel()
+
+
+def close_reactors(reactor: Any) -> None:
+    """
+    Close what reactors hold that were made in vain.
+
+    Each of Scrapy's processes makes one before it finds that one is installed.
+    """
+    for one in gc.get_objects():
+        # Not by isinstance(), which asks proxies.
+        if type(one) is type(reactor) and one is not reactor:
+            _close_waker(one)
+
+
+def _close_waker(reactor: Any) -> None:
+    """Close the pipe by which other threads would wake a reactor (Twisted 24.10 to 26.10)."""
+    waker = reactor.waker
+    if waker is not None and not reactor.running:
+        reactor.waker = None
+        reactor.removeReader(waker)
+        waker.connectionLost(Failure(CONNECTION_LOST))
+
+
+def goes_on(reactor: Any, numbers: Numbers) -> bool:
+    """Whether anything that a script has begun goes on."""
+    found = chain(
+        _selectables(reactor, numbers), _calls(reactor, numbers), _tasks(reactor, numbers)
+    )
+    return next(found, None) is not None
+
+
+def _calls(reactor: Any, numbers: Numbers) -> Iterator[Any]:
+    for call in reactor.getDelayedCalls():
+        if numbers_in(getattr(call, "context", None)) == numbers:
+            yield call
+
+
+def _tasks(reactor: Any, numbers: Numbers) -> Iterator[asyncio.Task[Any]]:
     loop = getattr(reactor, "_asyncioEventloop", None)
     for task in () if loop is None else asyncio.all_tasks(loop):
         if numbers_in(getattr(task.get_coro(), "_context", None)) == numbers:
-            task.cancel()
+            yield task
 
 
 def _is_users(function: Any) -> bool:

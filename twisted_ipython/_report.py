@@ -42,7 +42,15 @@ from twisted_ipython._display import failure_line, one_line
 from twisted_ipython._interrupt import Break
 from twisted_ipython._traceback import tidied
 
-__all__ = ["CANCELLATIONS", "GRACE", "Reports", "mark_shown", "reports", "showing_on"]
+__all__ = [
+    "CANCELLATIONS",
+    "GRACE",
+    "Reports",
+    "mark_shown",
+    "mark_unseen",
+    "reports",
+    "showing_on",
+]
 
 # Seconds that whoever will look at a failure gets, before it counts as nobody's.
 GRACE: Final = 0.5
@@ -66,6 +74,11 @@ def mark_shown(error: BaseException) -> None:
     inner = getattr(error, "subFailure", None)  # gatherResults: the Deferreds fail with this one
     if isinstance(inner, Failure) and inner.value is not None:
         mark_shown(inner.value)
+
+
+def mark_unseen(error: BaseException) -> None:
+    """Note that an exception is to be shown after all."""
+    getattr(error, "__dict__", {}).pop("_twisted_ipython_shown", None)
 
 
 def _was_shown(error: BaseException) -> bool:

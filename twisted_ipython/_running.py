@@ -27,27 +27,33 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from contextvars import copy_context
 from functools import partial
-from typing import Any, Final
+from types import FrameType
+from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorAlreadyRunning, ReactorNotRestartable
+from twisted.logger import ILogObserver, globalLogPublisher
 
-from twisted_ipython import _numbers
-from twisted_ipython._callers import begun_by, failure_of_react
+from twisted_ipython import _numbers, _script_log
+from twisted_ipython._callers import begun_by, failure_of_react, is_refused
 from twisted_ipython._instance import override
 from twisted_ipython._phases import Trigger
 from twisted_ipython._scripts import (
     NOBODY_WAITS,
     any_has_run,
     end_all,
+    explain_logged,
+    note,
     own,
     own_or_only_one,
+    put_back,
     to_stop,
 )
 
-__all__ = ["attach"]
+__all__ = ["attach", "refuse_start"]
 
 PUT_MAGIC: Final = (
     "The reactor runs already, in a thread of its own, so reactor.run() cannot start it here."
@@ -58,6 +64,32 @@ IN_CALLBACK: Final = (
     "reactor.run() was called in a callback, in a coroutine or in a task, which the reactor"
     " itself runs: a script calls it at its own top level, outside of any coroutine."
 )
+
+
+def refuse_start(caller: FrameType, refusal: Callable[[], str | None] = lambda: PUT_MAGIC) -> None:
+    """
+    Refuse what a library does because it is about to run the reactor.
+
+    Args:
+        caller: the frame that does it.
+        refusal: why not, or None if it may.
+
+    Raises:
+        ReactorAlreadyRunning: it is such a library, and may not.
+    """
+    cancel = begun_by(caller)
+    reason = None if cancel is None else refusal()
+    if reason is None:
+        return
+    from twisted.internet import reactor
+
+    def undo() -> None:
+        put_back()
+        assert cancel is not None
+        cancel()
+
+    cast(Any, reactor).callFromThread(copy_context().run, undo)
+    raise ReactorAlreadyRunning(reason)
 
 
 class _Methods:
@@ -96,9 +128,9 @@ class _Methods:
         if self._is_programs_own():
             self._stop()
             return
-        script = to_stop()
+        script = None if is_refused(sys._getframe(1)) else to_stop()
         if script is not None:
-            script.failure = failure_of_react(sys._getframe(1)) or script.failure
+            script.fail(failure_of_react(sys._getframe(1)))
             script.stop()
 
     def crash(self) -> None:
@@ -136,11 +168,7 @@ class _Methods:
         self, phase: str, eventType: str, callable: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
         """``reactor.addSystemEventTrigger``."""
-        cancel = begun_by(sys._getframe(1))
-        refusal = None if cancel is None else self._refusal()
-        if refusal is not None:
-            self._reactor.callFromThread(cancel)
-            raise ReactorAlreadyRunning(refusal)
+        refuse_start(sys._getframe(1), self._refusal)
         script = own_or_only_one()
         if script is None or eventType not in ("startup", "shutdown"):
             return self.add_to_session(phase, eventType, callable, *args, **kwargs)
@@ -176,7 +204,13 @@ def attach(reactor: Any, here: Callable[[], bool], *, owned: bool) -> Callable[[
         What takes them off.
     """
     methods = _Methods(reactor, here, owned=owned)
-    undo = override(
+    undo = ExitStack()
+    # Before what notes which observers a script adds.
+    observer = cast(ILogObserver, explain_logged)
+    globalLogPublisher.addObserver(observer)
+    undo.callback(globalLogPublisher.removeObserver, observer)
+    undo.callback(_script_log.attach(owned=owned))
+    of_reactor = override(
         reactor,
         {
             "run": methods.run,
@@ -187,13 +221,15 @@ def attach(reactor: Any, here: Callable[[], bool], *, owned: bool) -> Callable[[
             "removeSystemEventTrigger": methods.remove_trigger,
         },
     )
-
+    undo.callback(of_reactor)
+    note(reactor)
     # Not by the new method: in a cell's context it would be a trigger of the cell's.
     ends = methods.add_to_session("before", "shutdown", methods.end)
 
+    undo.callback(methods.remove_trigger, ends)
+
     def detach() -> None:
-        methods.remove_trigger(ends)
-        undo()
+        undo.close()
         if owned and any_has_run():
             # A `stop` that such a script left for later would end the reactor now.
             override(reactor, {"stop": _ignore, "crash": _ignore})

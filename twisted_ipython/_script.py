@@ -36,8 +36,10 @@ from greenlet import getcurrent, greenlet
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
+from twisted_ipython._hints import names_of_cell
 from twisted_ipython._numbers import Numbers
 from twisted_ipython._phases import Event
+from twisted_ipython._report import mark_shown
 
 __all__ = ["Script", "Stage", "Surroundings"]
 
@@ -79,6 +81,7 @@ class Script:
         surroundings: the session.
 
     Attributes:
+        names: those that its function keeps to itself.
         stage: how far it is.
         ran: whether it has called ``reactor.run()``.
         startup: what it asked to be called when its reactor runs.
@@ -95,6 +98,7 @@ class Script:
         surroundings: Surroundings,
     ) -> None:
         self.name = name
+        self.names = names_of_cell(function)
         self.numbers = numbers
         self.stage = Stage.CODE
         self.ran = False
@@ -166,6 +170,12 @@ class Script:
         self.stage = Stage.STOPS
         self._session.soon(self._shut_down, self._runs)
 
+    def fail(self, failure: Failure | None) -> None:
+        """Note what `twisted.internet.task.react` is about to log, which the cell will show."""
+        self.failure = failure
+        if failure is not None and failure.value is not None:
+            mark_shown(failure.value)
+
     def crash(self) -> None:
         """Have `wait` return.  Any thread, while it waits."""
         self.stage = Stage.STOPS
@@ -215,7 +225,10 @@ class Script:
             self.run_in_context(self._end)
 
     def _end(self) -> None:
-        self._outcome = self._session.ended(self, self._outcome)
+        try:
+            self._outcome = self._session.ended(self, self._outcome)
+        except BaseException:  # or nobody would ever be told what came of the cell
+            self._outcome = Failure()
 
     def _take_outcome(self) -> Any:
         # Or the script and the traceback of its failure would keep each other alive.

@@ -11,6 +11,7 @@ Any thread, unless a docstring says otherwise.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
@@ -18,12 +19,27 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ReactorNotRunning
+from twisted.logger import LogEvent
 from twisted.python.failure import Failure
 
-from twisted_ipython import _leftovers, _numbers
+from twisted_ipython import _leftovers, _numbers, _script_log
+from twisted_ipython._hints import explain_names
+from twisted_ipython._kept import Kept
+from twisted_ipython._report import mark_unseen
 from twisted_ipython._script import Script, Stage
+from twisted_ipython._traceback import explain
 
-__all__ = ["any_has_run", "end_all", "new", "own", "own_or_only_one", "to_stop", "waiting"]
+__all__ = [
+    "any_has_run",
+    "end_all",
+    "new",
+    "note",
+    "own",
+    "own_or_only_one",
+    "put_back",
+    "to_stop",
+    "waiting",
+]
 
 NOT_YET: Final = (
     "Can't stop reactor that isn't running: this script does not wait in reactor.run() now."
@@ -47,6 +63,8 @@ EXITED: Final = "The script exited with status {status}."
 _alive: Final[dict[int, Script]] = {}
 # The numbers of scripts that have run the reactor.
 _ran: Final[set[int]] = set()
+# What the session had before the scripts that live.
+_kept: Final[list[Kept]] = []
 
 
 def waiting() -> list[Script]:
@@ -71,8 +89,36 @@ def new(
         context: to run it in.
         function: the cell.
     """
-    script = _alive[numbers.work] = Script(name, numbers, context, function, _Session(reactor))
+    script = Script(name, numbers, context, function, _Session(reactor))
+    note(reactor)
+    _script_log.begin(numbers.work, context)
+    _alive[numbers.work] = script
     return script
+
+
+def note(reactor: Any) -> None:
+    """Note what the session has, unless a script lives that may have changed it."""
+    if not _alive:
+        _kept[:] = [Kept(reactor)]
+
+
+def explain_logged(event: LogEvent) -> None:
+    """An observer of Twisted's log: a failure in a script that misses a name gets a line."""
+    failure = event.get("log_failure", event.get("failure"))
+    script = own()
+    if script is not None and isinstance(failure, Failure) and failure.value is not None:
+        explain_names(failure.value, script.names)
+
+
+def put_back() -> None:
+    """
+    Put back what Scrapy has changed in this cell for a crawl, which is refused.
+
+    In the reactor thread.
+    """
+    _script_log.undo_of_cell()
+    for kept in _kept:
+        kept.put_back()
 
 
 def end_all() -> Deferred[Any]:
@@ -111,15 +157,29 @@ class _Session:
 
     def ended(self, script: Script, outcome: Any) -> Any:
         """See `_script.Surroundings`."""
-        del _alive[script.numbers.work]
         outcome = _settled(script, outcome)
+        self._end_log(script)
+        del _alive[script.numbers.work]
         if script.ran:
             _ran.add(script.numbers.work)
             self.disconnect(script)
             self.stopped(script)
+            for kept in _kept:
+                kept.put_back()
         elif not isinstance(outcome, Failure):
             self._take_over(script)
         return outcome
+
+    def _end_log(self, script: Script) -> None:
+        work = script.numbers.work
+        stays = not script.ran
+        if _script_log.is_set_up(work):
+            # What failed and nobody looked at is logged, as at the end of a process: Scrapy's
+            # `start` returns at once if no crawl could begin.
+            gc.collect()
+            _leftovers.close_reactors(self._reactor)
+            stays = stays and _leftovers.goes_on(self._reactor, script.numbers)
+        _script_log.end(work, stays=stays)
 
     def _take_over(self, script: Script) -> None:
         """What a cell that never ran the reactor left is the session's, whose reactor runs."""
@@ -137,13 +197,21 @@ class _Session:
 
 def _settled(script: Script, outcome: Any) -> Any:
     """What a cell came to, seen through the SystemExit that ends a script."""
-    if not isinstance(outcome, Failure) or not isinstance(outcome.value, SystemExit):
+    if not isinstance(outcome, Failure):
+        return outcome
+    assert outcome.value is not None
+    if not isinstance(outcome.value, SystemExit):
+        explain(outcome.value)
+        explain_names(outcome.value, script.names)
         return outcome
     status = outcome.value.code
     if status is None or status == 0:
         return 0
-    if script.failure is not None and script.failure.check(SystemExit) is None:
-        return script.failure
+    failure = script.failure
+    if failure is not None and failure.check(SystemExit) is None:
+        assert failure.value is not None
+        mark_unseen(failure.value)
+        return failure
     return Failure(RuntimeError(EXITED.format(status=status)), exc_tb=outcome.tb)
 
 

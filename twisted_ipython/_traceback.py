@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from twisted_ipython._stack import is_users
 
-__all__ = ["explain", "is_of_cell", "of_cell", "tidied", "tidy", "users_frames_only"]
+__all__ = ["chain", "explain", "is_of_cell", "of_cell", "tidied", "tidy", "users_frames_only"]
 
 _E = TypeVar("_E", bound=BaseException)
 
@@ -44,6 +44,11 @@ OTHER_DRIVER: Final = (
     "The coroutine that did this is driven by Twisted (ensureDeferred, inlineCallbacks or a Klein"
     " route) and has no asyncio Task. Run it as a task: await asyncio.create_task(...)"
 )
+ONE_REACTOR: Final = (
+    "The reactor of this process was installed when twisted_ipython was loaded, and runs: delete"
+    " the line that installs another one. It is Twisted's asyncio reactor, unless something had"
+    " installed one before (see %reactor)."
+)
 
 # What the message of an exception begins or ends with when a thread or driver is the cause.
 _CAUSES: Final = (
@@ -55,12 +60,13 @@ _CAUSES: Final = (
     ("Timeout should be used inside a task", OTHER_DRIVER),
     ("cannot determine the parent task", OTHER_DRIVER),
     ("await wasn't used with future", OTHER_DRIVER),
+    ("reactor already installed", ONE_REACTOR),
 )
 
 
 def tidy(error: BaseException) -> None:
     """Take the frames that are not the user's out of an exception's tracebacks, and its causes'."""
-    for one in _chain(error):
+    for one in chain(error):
         if one.__traceback__ is not None:
             drop = _is_librarys if "_twisted_ipython_users" in one.__dict__ else _is_plumbing
             one.__traceback__ = _without(one.__traceback__, drop)
@@ -74,7 +80,7 @@ def tidied(error: BaseException) -> Iterator[None]:
     How a library got to the user's code says nothing there.  An exception in
     which the user has no frame keeps the one that raised it.
     """
-    before = [(one, one.__traceback__) for one in _chain(error)]
+    before = [(one, one.__traceback__) for one in chain(error)]
     tidy(error)
     for one, _ in before:
         if one.__traceback__ is not None:
@@ -87,8 +93,8 @@ def tidied(error: BaseException) -> Iterator[None]:
 
 
 def explain(error: BaseException) -> None:
-    """Add a line to an exception that the reactor thread, or Twisted's driver, caused."""
-    for one in _chain(error):
+    """Add a line to an exception that the reactor, its thread or Twisted's driver caused."""
+    for one in chain(error):
         text = str(one)
         for message, line in _CAUSES:
             if message in text and line not in getattr(one, "__notes__", ()):
@@ -112,7 +118,7 @@ def is_of_cell(error: BaseException) -> bool:
     return "_twisted_ipython_cell" in error.__dict__
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """The exception, its causes and contexts, and the members of groups; each once."""
     seen: set[int] = set()
     todo: list[BaseException | None] = [error]
@@ -145,9 +151,7 @@ def _without(traceback: TracebackType, drop: Callable[[TracebackType], bool]) ->
 
 
 def _is_librarys(link: TracebackType) -> bool:
-    # IPython's own frame stays: IPython leaves out the first one.
-    name = str(link.tb_frame.f_globals.get("__name__", ""))
-    return not (is_users(link.tb_frame) or name.startswith("IPython."))
+    return not is_users(link.tb_frame)
 
 
 def _from_users(traceback: TracebackType) -> TracebackType:
