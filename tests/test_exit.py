@@ -44,6 +44,18 @@ def test_ends(case: Case, leaving: Callable[[Case], list[str]]) -> None:
     assert leaving(case) == []
 
 
+@pytest.mark.parametrize("work", ["pass", "while True: pass"])
+def test_programs_own_crochet(work: str) -> None:
+    """The process ends too if crochet was set up before, in threads that hold it, even stuck."""
+    with Kernel(load=False) as one:
+        one.ok("import crochet; crochet.setup()")
+        one.ok("%load_ext twisted_ipython\nfrom threading import Event; working = Event()")
+        one.ok(f"def work():\n    working.set()\n    {work}")
+        one.ok("from twisted.internet import reactor; reactor.callFromThread(work); working.wait()")
+        one.ask_shutdown()
+        assert one.ended_within(2)
+
+
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Kernel]:
     """A kernel with the extension."""

@@ -64,9 +64,12 @@ def attach(reactor: Any, pool: ThreadPool, *, on_loop: bool) -> Callable[[], Non
         methods |= {
             "callLater": _timing(reactor.callLater),
             "callFromThread": _calling(reactor.callFromThread),
-            # Twisted 26.10's name for what epoll, poll and select call for each event.
-            "_doReadOrWrite": _serving(reactor._doReadOrWrite),
         }
+        # Twisted 26.10's name for what epoll, poll and select call for each event.  A reactor
+        # on a loop that does not run yet has none.
+        serve = getattr(reactor, "_doReadOrWrite", None)
+        if serve is not None:
+            methods["_doReadOrWrite"] = _serving(serve)
     undo.callback(override(reactor, methods))
     return undo.close
 

@@ -23,8 +23,10 @@ tasks, which await Deferreds and asyncio objects as before.  On a loop that
 somebody else made it is taken off; tasks that exist by then keep it.
 
 What can still go wrong.  A reactor that is stuck at the end of the process is
-abandoned.  A reactor that somebody else installed stays as it is: without an
-asyncio loop, asyncio objects cannot be awaited.
+abandoned; one that the program itself set up holds the process, so what it is
+stuck in is broken, which code in C cannot be.  A reactor that somebody else
+installed stays as it is: without an asyncio loop, asyncio objects cannot be
+awaited.
 
 Only this module and `_eventual` know crochet.
 """
@@ -473,3 +475,6 @@ def _end(reached: ReactorThread) -> None:
         sys.setswitchinterval(1e-5)
         with suppress(OSError, ValueError):  # nobody reads it any more
             print(line, file=sys.stderr, flush=True)
+    if not thread.daemon:
+        # The program's own `crochet.setup()` made it: Python waits for it, whatever it does.
+        _interrupt.break_until(reached.ident, turns.is_set, 0, _GRACE)
