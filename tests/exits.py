@@ -365,8 +365,6 @@ def leave(way: str, name: str, folder: Path) -> list[str]:
     if found.triggered != state.turns:
         wrong.append(f"the trigger ran: {found.triggered}")
     lines = found.said.splitlines()
-    # Nobody hears a kernel that nbclient ends.
-    expected = bool(state.abandoned) and way != "notebook"
-    if len(lines) != expected or any(state.abandoned not in line for line in lines):
+    if len(lines) != bool(state.abandoned) or any(state.abandoned not in line for line in lines):
         wrong.append(f"it said {found.said!r}")
     return wrong

@@ -136,10 +136,9 @@ def session_of() -> Iterator[Session]:
         jobs._ended.clear()
         session.run("%unload_ext twisted_ipython")
         InteractiveShell.clear_instance()
-        # What IPython does at the process's end: it collects garbage four times for each shell, and
-        # for hundreds of them that takes minutes.
+        # IPython would collect garbage four times for each shell at the process's end, which takes
+        # minutes for hundreds of them.
         atexit.unregister(session.shell.atexit_operations)
-        session.names.clear()
 
 
 def _cancel_tasks() -> None:

@@ -214,3 +214,24 @@ def test_made_before_the_load_and_used_after_the_unload() -> None:
         "('pending', 'fired') pending",
     ]
     assert done.stderr == ""
+
+
+KEPT = """
+import sys, time, types
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+shell.run_line_magic("load_ext", "twisted_ipython")
+shell.run_cell_magic("run_in_reactor", "result", "return 1")
+sys.modules["keeps"] = keeps = types.ModuleType("keeps")
+keeps.result = shell.user_ns["result"]
+while keeps.result.state == "pending":
+    time.sleep(0.01)
+print(keeps.result.state)
+"""
+
+
+def test_kept_to_the_end() -> None:
+    """A result that a module keeps makes no noise when the interpreter takes it apart."""
+    run = run_python("-c", KEPT)
+    assert (run.returncode, run.stdout) == (0, "done\n")
+    assert run.stderr == ""

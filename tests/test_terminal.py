@@ -213,7 +213,8 @@ def test_settings_in_file(tmp_path: Path) -> None:
     config = tmp_path / "profile_default" / "ipython_config.py"
     config.write_text("\n".join(["c = get_config()", *lines]))
     with Terminal(load=False, environment={"IPYTHONDIR": str(tmp_path)}) as terminal:
-        assert terminal.run("%twisted_config show").split() == ["autoawait=True", "timeout=30"]
+        shown = terminal.run("%twisted_config show").split()
+        assert shown == ["autoawait=True", "carry_calls=True", "timeout=30"]
         prepared(terminal)
         assert terminal.run("await later('from' + ' file')").endswith("'from file'")
 

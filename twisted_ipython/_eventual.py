@@ -9,6 +9,7 @@ crochet's own class stays as it is.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
@@ -176,8 +177,10 @@ class EventualResult(_Result):
         value = self._value
         return value.value if isinstance(value, Failure) else value
 
-    def __del__(self) -> None:
+    def __del__(self, _ends: Callable[[], bool] = sys.is_finalizing) -> None:
         """Log a failure that nobody looked at; being cancelled is none, nor the reactor's end."""
+        if _ends():  # what logs may be gone
+            return
         if not (isinstance(self._value, Failure) and self._value.check(*_NO_FAILURES)):
             super().__del__()  # type: ignore[misc]  # not in crochet's stub
 
