@@ -109,6 +109,16 @@ loop.add_reader(ours, readable)
 when_set(theirs.send, b"x")
 """
 
+_FROM_THREADS = """
+will("run_coroutine_threadsafe")
+async def from_thread():
+    say("run_coroutine_threadsafe")
+def runs_coroutine():
+    flag.wait(20)
+    asyncio.run_coroutine_threadsafe(from_thread(), loop).result(20)
+reactor.callInThread(runs_coroutine)
+"""
+
 _THREADS = """
 will("deferToThread", "its callback", "callInThread", "callFromThread", "its chain")
 threads.deferToThread(blocking, "deferToThread").addCallback(lambda _: say("its callback"))
@@ -197,6 +207,13 @@ def feed():
     child.closeStdin()
 when_set(feed)
 
+will("child in a terminal ended")
+class InTerminal(protocol.ProcessProtocol):
+    def processEnded(self, reason):
+        say("child in a terminal ended")
+typed = reactor.spawnProcess(InTerminal(), "/bin/cat", ["cat"], usePTY=True)
+when_set(typed.write, b"\\x04")  # the end of what is typed
+
 will("silent child exited", "silent child ended")
 class Silent(protocol.ProcessProtocol):
     def processExited(self, reason):
@@ -237,7 +254,7 @@ def clear():
 when_set(clear)
 """
 
-_PARTS = (_CALLS, _BLOCKING, _COROUTINES, _THREADS, _NETWORK, _OUTPUTS)
+_PARTS = (_CALLS, _BLOCKING, _COROUTINES, _FROM_THREADS, _THREADS, _NETWORK, _OUTPUTS)
 _START = "".join(_PARTS) + "\nawait asyncio.sleep(0)\n"
 
 _FIRE = """
