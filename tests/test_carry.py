@@ -235,7 +235,8 @@ def test_quick_looping_calls() -> None:
         loop = LoopingCall(seen)
         ended = loop.start(0, now=now)
         seen.wait(3)
-        in_reactor_thread(loop.stop)
+        loop.reset()
+        loop.stop()
         assert value_of(ended) is loop
 
 

@@ -184,7 +184,7 @@ def test_crawl(kernel: Kernel, runner: str, telnet: bool) -> None:
     kernel.ok(SPIDER)
     asked = kernel.value("len(Page.asked)")
     crawl = f"{runner}({{'TELNETCONSOLE_ENABLED': {telnet}}}).crawl(Spider)"
-    cell = kernel.ok(f"done = {crawl}")
+    cell = kernel.run(f"done = {crawl}")
     line = _refused.PUT_AWAIT.format(library="Scrapy")
     kernel.pump(lambda: line in cell.printed("stderr"))
     kernel.ok("await done")

@@ -69,6 +69,18 @@ def test_interrupt(terminal: Terminal, awaited: str) -> None:
     assert shown.endswith("KeyboardInterrupt:")
 
 
+def test_plain_cells(terminal: Terminal) -> None:
+    """Cells that do not await have the reactor run what they ask for, and Ctrl-C ends them."""
+    terminal.run("threads = []; loop = task.LoopingCall(lambda: threads.append(here()))")
+    terminal.run("ended = loop.start(60)")
+    assert terminal.run("threads").endswith("['CrochetReactor']")
+    assert terminal.run("loop.stop(); (await ended) is loop").endswith("True")
+    terminal.type("print('call' + 'ing'); [reactor.callLater(0, int) for _ in iter(int, 1)]")
+    terminal.expect("calling\r\n")
+    terminal.interrupt()
+    assert terminal.shown().endswith("KeyboardInterrupt:")
+
+
 def test_interrupt_runs_canceller(terminal: Terminal) -> None:
     """Ctrl-C runs the canceller of the awaited Deferred and cancels asyncio's children."""
     terminal.run("gate = defer.Deferred(lambda _: print('can' + 'cel' + 'led'))")

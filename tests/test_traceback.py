@@ -10,7 +10,7 @@ import pytest
 from shells import Shell
 from twisted.internet.defer import AlreadyCalledError, succeed
 
-from twisted_ipython._traceback import OTHER_DRIVER, OTHER_THREAD, explain, tidy
+from twisted_ipython._traceback import NO_LOOP_HERE, OTHER_DRIVER, OTHER_THREAD, explain, tidy
 
 OURS = re.compile(r"twisted_ipython|crochet|twisted/internet/defer|twisted/python/failure|wrapt")
 
@@ -165,6 +165,15 @@ def test_failure_because_of_thread(shell: Shell, statement: str, error: str) -> 
     assert cell.out.count(OTHER_THREAD) == 1
     again = shell.run("%tb")
     assert again.out.count(OTHER_THREAD) == 1
+
+
+def test_failure_because_of_no_loop(shell: Shell) -> None:
+    """What looks for asyncio's loop in a cell that does not await is told where it is."""
+    shell.ok("asyncio.set_event_loop(None)")
+    cell = shell.run("asyncio.get_event_loop()")
+    assert cell.error == "RuntimeError"
+    assert cell.out.count(NO_LOOP_HERE) == 1
+    assert shell.value("await asyncio.sleep(0, asyncio.get_event_loop() is not None)") == "True"
 
 
 @pytest.mark.parametrize(

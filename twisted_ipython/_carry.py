@@ -11,16 +11,16 @@ do at once is lost or done twice, now and then.
 
 What we do.  Each such method is set on the one instance, behind a look at the
 thread: another thread's call is made in the reactor thread (`_crossing`).
-Ports, connections and timers have their own methods carried in the same way
-(`_given`).  `LoopingCall.start` asks the reactor for the time: that is where
+Ports, connections, timers and LoopingCalls have their own methods carried in
+the same way (`_given`).  `LoopingCall.start` asks the reactor for the time: that is where
 its first call is sent over.  Name resolution begins at the resolver, whose one
 method is carried too (`_resolving`).  Libraries that this would not make safe
 are refused (`_refused`).
 
 What can still go wrong.  A Deferred that comes back is a Deferred: it may fire
 in the reactor thread while this one adds a callback.  What has no such method
-on its way (`LoopingCall.stop`, a TLS transport, Twisted's Cooperator) does part
-of its work in the thread that calls it.
+on its way (a TLS transport, Twisted's Cooperator) does part of its work in the
+thread that calls it.
 
 This attaches last, over what other modules set on the reactor.
 """
@@ -107,10 +107,10 @@ class _Carried:
         self.on = on
         if on:
             _timers.elsewhere.append(self.call)
-            _loops.elsewhere.append(self.start_loop)
+            _loops.starts.append(self.start_loop)
         else:
             _timers.elsewhere.remove(self.call)
-            _loops.elsewhere.remove(self.start_loop)
+            _loops.starts.remove(self.start_loop)
 
     # ---- a method
 
@@ -152,20 +152,24 @@ class _Carried:
     # ---- a LoopingCall
 
     def start_loop(self, loop: LoopingCall) -> None:
-        """Have a LoopingCall that is being started run in the reactor thread.  Any other thread."""
-        kind, call = type(loop), self.call
+        """Have a LoopingCall that is being started run in the reactor thread.  Any thread."""
+        self._given.give(loop)
+        if self._thread.here():
+            return
+        kind, call, schedule = type(loop), self.call, loop._scheduleFrom
+
+        def begin(step: Callable[..., object], *args: Any) -> None:
+            loop.__class__ = kind
+            undo()
+            call(step, *args)
 
         class Starting(kind):  # type: ignore[misc, valid-type]  # a class of the user's
             """One that goes to the reactor thread at its first step, which `start` makes."""
 
             def __call__(self) -> None:
-                loop.__class__ = kind
-                call(loop)
+                begin(loop)
 
-            def _scheduleFrom(self, when: float) -> None:
-                loop.__class__ = kind
-                call(loop._scheduleFrom, when)
-
+        undo = override(loop, {"_scheduleFrom": lambda when: begin(schedule, when)})
         loop.__class__ = Starting
 
     # ---- names

@@ -1,5 +1,5 @@
 """
-The methods of ports, connections, processes and timers, for any thread.
+The methods of ports, connections, processes, timers and LoopingCalls, for any thread.
 
 What a port or a connection does belongs to the reactor thread, as what the
 reactor does.  In another thread ``transport.loseConnection()`` would find the
@@ -8,8 +8,9 @@ notes what that turn is to do.  So the methods that the interfaces of such
 objects declare are set on each of them, behind a look at the thread.
 
 An object is found when a method of the reactor's returns it in another thread,
-or when it first asks the reactor to watch its file descriptor; transports that
-a library puts on top of those (TLS) are not found.
+when it first asks the reactor to watch its file descriptor, or when it asks
+for the time to start from; transports that a library puts on top of others
+(TLS) are not found.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from twisted.internet.interfaces import (
     IUDPTransport,
     IUNIXDatagramTransport,
 )
+from twisted.internet.task import LoopingCall
 from zope.interface import implementedBy
 from zope.interface.interface import InterfaceClass, Method
 
@@ -87,9 +89,9 @@ class Given:
             methods = self._methods[type(one)] = self._methods_of(type(one))
         if methods and one not in self._objects:
             self._objects.add(one)
-            # One that is watched is held by the reactor; to one that is not, and that
-            # nobody holds, nothing happens any more.
-            weak = isinstance(one, FileDescriptor)
+            # What the reactor works for it holds; to what nobody holds nothing happens
+            # any more.
+            weak = isinstance(one, (FileDescriptor, LoopingCall))
             reference = ref(one) if weak else partial(_itself, one)
             names = one.__dict__
             for name, method in methods.items():
@@ -109,6 +111,8 @@ class Given:
         if issubclass(kind, LoopCall):  # it looks at the thread by itself
             return {}
         names = {name for name in declared(interfaces) if not _only_reads(name)}
+        if issubclass(kind, LoopingCall):
+            names |= {"reset", "stop"}
         return {name: self._method(getattr(kind, name)) for name in names if hasattr(kind, name)}
 
     def _method(self, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
-from threading import get_ident
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -23,21 +22,17 @@ from twisted.internet.task import LoopingCall
 from twisted_ipython import _numbers
 from twisted_ipython._instance import override
 
-__all__ = ["attach", "elsewhere", "stop"]
+__all__ = ["attach", "starts", "stop"]
 
 _START: Final = LoopingCall.start.__code__
 _started: Final[WeakKeyDictionary[LoopingCall, _numbers.Numbers]] = WeakKeyDictionary()
-# What is told, in its `start`, of a LoopingCall that another thread than the reactor's starts.
-elsewhere: Final[list[Callable[[LoopingCall], object]]] = []
+# What is told of a LoopingCall in its `start`.
+starts: Final[list[Callable[[LoopingCall], object]]] = []
 
 
-def attach(reactor: Any, thread: int) -> Callable[[], None]:
+def attach(reactor: Any) -> Callable[[], None]:
     """
     Set `seconds` on the reactor instance.  Any thread.
-
-    Args:
-        reactor: the reactor.
-        thread: the reactor thread's identifier.
 
     Returns:
         What takes it off; LoopingCalls that run by then can still be stopped.
@@ -51,9 +46,8 @@ def attach(reactor: Any, thread: int) -> Callable[[], None]:
             loop = caller.f_locals["self"]
             _started[loop] = _numbers.current()
             _stay_here(loop)
-            if get_ident() != thread:
-                for tell in elsewhere:
-                    tell(loop)
+            for tell in starts:
+                tell(loop)
         now: float = original()
         return now
 

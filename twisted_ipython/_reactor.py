@@ -239,7 +239,7 @@ class ReactorThread:
         self._undo.append(_adopt_results())
         reports.attach(self.call, self.later)
         self._undo.append(_log.attach(reports, ThreadLogObserver))
-        self._undo.append(_loops.attach(self.reactor, self.ident))
+        self._undo.append(_loops.attach(self.reactor))
         self._undo.append(_works.attach(self.pool))
         self._undo.append(_trial.attach(self.reactor))
         on_loop = self.loop is not None

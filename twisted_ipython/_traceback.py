@@ -50,6 +50,11 @@ ONE_REACTOR: Final = (
     " installed one before (see %reactor)."
 )
 
+NO_LOOP_HERE: Final = (
+    "No asyncio loop runs in this thread; the reactor's runs in its own: put `await` in front of"
+    " what needs it, or `%%run_in_reactor` on top of the cell"
+)
+
 # What the message of an exception begins or ends with when a thread or driver is the cause.
 _CAUSES: Final = (
     ("SQLite objects created in a thread can only be used in that same thread", OTHER_THREAD),
@@ -57,6 +62,7 @@ _CAUSES: Final = (
     ("set_wakeup_fd only works in main thread", OTHER_THREAD),
     ("main thread is not in main loop", OTHER_THREAD),
     ("Calling Tcl from different apartment", OTHER_THREAD),
+    ("There is no current event loop in thread 'MainThread'", NO_LOOP_HERE),
     ("Timeout should be used inside a task", OTHER_DRIVER),
     ("cannot determine the parent task", OTHER_DRIVER),
     ("await wasn't used with future", OTHER_DRIVER),
