@@ -25,7 +25,7 @@ from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThread
 from twisted.python import threadable
-from zope.interface import providedBy
+from zope.interface import implementer, providedBy
 from zope.interface.interface import Method
 
 from twisted_ipython._reactor import STOPPED, start
@@ -291,6 +291,40 @@ def test_endpoints(reactor: Any) -> None:
     assert all(client.made.lost.wait(SECONDS) for client in made)
     value_of(port.stopListening())
     assert value_of(end.connect(Client())).type.__name__ == "ConnectionRefusedError"
+
+
+def test_answer_is_held_back(reactor: Any) -> None:
+    """A resolver's answer waits until the function that asked has said what follows from it."""
+    asked, goes_on = threading.Event(), threading.Event()
+    events: list[str] = []
+
+    @implementer(interfaces.IResolutionReceiver)
+    class Receiver:
+        def resolutionBegan(self, _: Any) -> None:
+            events.append("began")
+
+        def addressResolved(self, address: Any) -> None:
+            events.append(address.host)
+
+        def resolutionComplete(self) -> None:
+            assert threadable.isInIOThread()
+            events.append("complete")
+
+    def asks() -> None:
+        reactor.nameResolver.resolveHostName(Receiver(), HOST)
+        asked.set()
+        goes_on.wait(SECONDS)
+        events.append("returns")
+
+    thread = threading.Thread(target=asks)
+    thread.start()
+    assert asked.wait(SECONDS)
+    eventually(lambda: HOST in events)
+    value_of(deferLater(reactor, 0.01, lambda: None))
+    goes_on.set()
+    eventually(lambda: len(events) == 4)
+    assert events == ["began", HOST, "returns", "complete"]
+    thread.join()
 
 
 def test_unix_udp_and_files(reactor: Any) -> None:
