@@ -159,11 +159,19 @@ def awaits(subjects: Subjects) -> list[Comparison]:
         "at once": 1.25,
         "coroutines at once": 1.25,
     }
-    deferreds = [partial(ours, "awaits_ours"), partial(bare, "awaits_bare")]
+    deferreds = [partial(ours, "awaits_ours"), partial(bare, "bare")]
     rows = _compared("awaits", "bare Twisted", deferreds, limits, processes=3, turns=5)
     sleep = "asyncio.sleep"
     sleeps = [partial(ours, "awaits_ours", sleep), partial(bare, "awaits_asyncio")]
     return rows + _compared("awaits", "asyncio.run", sleeps, {sleep: 1.3}, processes=3, turns=15)
+
+
+def timers(subjects: Subjects) -> list[Comparison]:
+    """20,000 timers of the reactor thread's, on the reactor that a shell has loaded."""
+    ours, bare = subjects.ours.serving, subjects.bare.serving
+    limits = {"one after another": 1.1, "at once": 1.25}
+    sides = [partial(ours, "timers_ours"), partial(bare, "bare", "timers")]
+    return _compared("callLater", "bare Twisted", sides, limits, processes=3, turns=10)
 
 
 def tasks(subjects: Subjects) -> list[Comparison]:
@@ -172,7 +180,7 @@ def tasks(subjects: Subjects) -> list[Comparison]:
 
     @contextmanager
     def bare() -> Iterator[_Side]:
-        with subjects.bare.serving("awaits_bare") as answer:
+        with subjects.bare.serving("bare") as answer:
             yield lambda: {name: answer()["coroutines at once"]}
 
     starts: list[_Start] = [partial(subjects.ours.serving, "awaits_ours", name), bare]
@@ -214,6 +222,7 @@ MEASURES: Final[dict[str, Callable[[Subjects], list[Comparison]]]] = {
     "kernel": in_kernel,
     "cell": in_process,
     "awaits": awaits,
+    "timers": timers,
     "tasks": tasks,
     "progress": progress,
     "load": load,

@@ -153,7 +153,7 @@ def chromium() -> Iterator[BrowserContext]:
         )
         with (
             closing(browser),
-            closing(browser.new_context(viewport={"width": 1000, "height": 800})) as context,
+            closing(browser.new_context(viewport={"width": 1000, "height": 900})) as context,
         ):
             context.set_default_timeout(SECONDS * 1000)
             yield context

@@ -143,7 +143,7 @@ def test_deferred(opened: Opened) -> None:
 
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
 def test_cards(lab: Lab, opened: Opened, theme: str) -> None:
-    """A job's card goes from pending to done or failed; it can be read in both themes."""
+    """A job's card goes to done, or to failed with the traceback below it, in both themes."""
     lab.set("apputils-extension/themes", {"theme": f"JupyterLab {theme}"})
     done = """
         %%run_in_reactor download
@@ -165,7 +165,9 @@ def test_cards(lab: Lab, opened: Opened, theme: str) -> None:
         notebook.expect_outputs(2, like("^EventualResult download of cell 2: done in .*1234"))
         notebook.tell("broken")
         notebook.expect_outputs(
-            3, like("^EventualResult of cell 4: failed after .*ZeroDivisionError")
+            3,
+            like("^EventualResult of cell 4: failed after .*ZeroDivisionError"),
+            like("^job 2 of cell 4 failed:.*ZeroDivisionError .*> 3 return 1 / 0"),
         )
         notebook.expect_outputs(1)
         assert notebook.page.locator(f"[data-jp-theme-name='JupyterLab {theme}']").count() == 1

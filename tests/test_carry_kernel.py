@@ -11,7 +11,7 @@ from kernels import Kernel
 from twisted_ipython import _refused
 
 PREPARE = """
-import asyncio, gc, socket, threading, time, urllib.request
+import asyncio, gc, socket, sys, threading, time, urllib.request
 import treq
 from twisted.internet import defer, endpoints, protocol, reactor, task, threads
 from twisted.web import client, resource, server
@@ -29,6 +29,20 @@ def where():
 
 def spin():
     while True: pass
+
+class Sleeps(protocol.Factory):
+    def doStart(self): time.sleep(2.5)
+
+def waits():
+    frame = sys._current_frames()[threading.main_thread().ident]
+    while frame is not None and frame.f_code.co_name != 'run_blocking': frame = frame.f_back
+    return frame is not None
+
+def tell():
+    def began():
+        while not waits(): time.sleep(0.001)
+        print('began')
+    threading.Thread(target=began).start()
 
 port = reactor.listenTCP(0, server.Site(Page()), interface='127.0.0.1')
 url = f'http://127.0.0.1:{port.getHost().port}/'
@@ -92,11 +106,12 @@ def test_interrupt(kernel: Kernel) -> None:
     kernel.ok(busy)
     for code in (
         "while True: reactor.callLater(0, int)",
-        "reactor.callFromThread(spin); time.sleep(0.1)\nreactor.callLater(0, print, 'never')",
+        "reactor.callFromThread(spin)\nreactor.callLater(0, print, 'never')",
         "task.LoopingCall(spin).start(1)",
-        "reactor.callFromThread(time.sleep, 1.5); time.sleep(0.1)\nreactor.callLater(0, int)",
+        "reactor.callFromThread(time.sleep, 1.5)\nreactor.callLater(0, int)",
+        "reactor.listenTCP(0, Sleeps(), interface='127.0.0.1')",
     ):
-        cell = kernel.submit("print('began')\n" + code)
+        cell = kernel.submit("tell()\n" + code)
         cell.wait_for("began")
         interrupted = monotonic()
         kernel.interrupt()
@@ -107,6 +122,7 @@ def test_interrupt(kernel: Kernel) -> None:
         # Twisted logs what was broken, some time later.
         kernel.run("reactor.callLater(0, where);").wait_for(IN_REACTOR)
         assert "never" not in cell.printed()
+        assert ("in code that cannot be broken" in cell.traceback) == ("Sleeps" in code)
 
 
 def test_stuck_reactor(kernel: Kernel) -> None:
@@ -121,6 +137,29 @@ def test_stuck_reactor(kernel: Kernel) -> None:
     assert line.startswith("The reactor has not answered for 5 s; it is at Cell In")
     assert f"[{number}], line 1, and this thread waits for it at Cell In[{number}], line 3" in line
     cell.wait_for(IN_REACTOR)
+
+
+ASKS = """
+class Asks(protocol.Factory):
+    def doStart(self): print('answered', input('? '))
+
+made = reactor.listenTCP(0, Asks(), interface='127.0.0.1')
+"""
+
+
+def test_question(kernel: Kernel) -> None:
+    """Code that a carried call runs may ask: the thread that waits for the call puts it."""
+    cell = kernel.submit(ASKS + "ended = made.stopListening()", allow_stdin=True)
+    assert kernel.answer(cell, "42") == "? "
+    assert cell.wait().printed() == "answered 42\n"
+    cell = kernel.submit(ASKS, allow_stdin=True)
+    kernel.asked(cell)
+    kernel.interrupt()
+    cell.wait(PROMPTLY)
+    assert cell.error == "KeyboardInterrupt"
+    assert "in Asks.doStart(self)" in cell.traceback
+    assert "twisted_ipython" not in cell.traceback
+    kernel.ok("reactor.callLater(0, where);").wait_for(IN_REACTOR)
 
 
 # ---- what is refused

@@ -406,14 +406,36 @@ await later(None, 60)
 THREAD = """
 def run():
     async def wait():
-        print('thread' + ' began')
+        thread_began.set()
         await later(None, 60)
     try: runner(wait())
     except KeyboardInterrupt: ends.append('thread')
-ends = []
+    if file: open(file, 'x').close()
+ends, file = [], None
+thread_began = threading.Event()
 thread = threading.Thread(target=run)
 thread.start()
+thread_began.wait(10)
+print('thread began')
 """
+
+
+def test_thread_while_main_shell_idles(kernel: Kernel, tmp_path: Path) -> None:
+    """An interrupt ends what a thread awaits though the main shell idles, and runs no cell."""
+    file = tmp_path / "ended"
+    kernel.ok(f"{THREAD}\nfile = {str(file)!r}")
+    # The main thread takes the signal once its loop has turned.
+    kernel.ok("await later()")
+    kernel.interrupt()
+    kernel.pump(file.exists, 1)
+    assert kernel.value("ends") == "['thread']"
+
+
+def test_thread_while_main_shell_runs_a_plain_cell(kernel: Kernel) -> None:
+    """An interrupt ends a plain cell, and what a thread awaits."""
+    execution = began(kernel, f"{THREAD}\nprint('plain')\nwhile True: time.sleep(0.01)")
+    interrupted(kernel, execution.wait_for("plain"))
+    assert kernel.value("thread.join(1)\nends") == "['thread']"
 
 
 if SUBSHELLS:
@@ -438,13 +460,16 @@ if SUBSHELLS:
             interrupted(kernel, waiting)
             assert kernel.value("await later('main')") == "'main'"
 
-    def test_thread_while_main_shell_idles(kernel: Kernel) -> None:
-        """An interrupt ends what a thread awaits though the main shell idles."""
-        started = kernel.ok(THREAD).wait_for("thread began")
-        kernel.ok("await later()")
-        assert started.reply is not None
-        kernel.interrupt()
-        assert kernel.value("thread.join(1)\nends") == "['thread']"
+    def test_subshell_while_main_shell_runs_a_plain_cell(kernel: Kernel) -> None:
+        """An interrupt ends a plain cell, and a subshell's awaiting cell, begun before or after."""
+        before = submit_to(kernel, subshell(kernel), "print('sub began')\nawait later(None, 60)")
+        before.wait_for("sub began")
+        plain = began(kernel, "while True: time.sleep(0.01)")
+        after = submit_to(kernel, subshell(kernel), "print('sub began')\nawait later(None, 60)")
+        after.wait_for("sub began")
+        interrupted(kernel, plain)
+        assert before.wait(1).error == "KeyboardInterrupt"
+        assert after.wait(1).error == "KeyboardInterrupt"
 
 
 # ---- at a terminal

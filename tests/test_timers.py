@@ -49,6 +49,22 @@ async def test_order() -> None:
 
 
 @in_reactor
+async def test_order_of_what_is_due() -> None:
+    """A timer that is due runs before a call without delay that is asked for after its time."""
+    seen: list[Any] = []
+    reactor().callLater(0, seen.append, "first")
+    reactor().callLater(0.001, seen.append, "due")
+    began = monotonic()
+    while monotonic() - began < 0.003:
+        continue
+    later_one = reactor().callLater(0, seen.append, "put off")
+    reactor().callLater(0, seen.append, "last")
+    later_one.reset(0.01)
+    await all_within(0.02)
+    assert seen == ["first", "due", "last", "put off"]
+
+
+@in_reactor
 async def test_arguments() -> None:
     """What is given is passed on, whatever it is called; the names of `callLater`'s own work."""
     seen: list[Any] = []

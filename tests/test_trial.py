@@ -116,11 +116,11 @@ def test_methods(kernel: Kernel, call: str, top: str) -> None:
 
 
 def test_exit(tmp_path: Path) -> None:
-    """A kernel in which trial was run ends in time, and says nothing."""
+    """A kernel in which trial was run still ends, and says nothing."""
     with (tmp_path / "stderr").open("w+") as stderr, Kernel(stderr=stderr) as one:
         one.ok(CASES.replace("{folder!r}", repr(str(tmp_path / "temporary"))))
         one.run("result = trial(Case)")
         one.ask_shutdown()
-        assert one.ended_within(2)
+        assert one.ended_within(10)
         stderr.seek(0)
         assert stderr.read() == ""

@@ -26,7 +26,7 @@ from IPython.core.async_helpers import _asyncio_runner
 from IPython.core.interactiveshell import InteractiveShell
 
 from twisted_ipython._awaiting import AwaitingCell, Typed, run_later_calls, show_at_home
-from twisted_ipython._home import BlockingHome, home, is_blocking, run_blocking
+from twisted_ipython._home import BlockingHome, home, is_blocking, pass_on, run_blocking
 from twisted_ipython._instance import override
 from twisted_ipython._jobs import first_line
 from twisted_ipython._language import Statements, awaits, is_async, prepare
@@ -181,6 +181,8 @@ class AutoAwait:
         error = sys.exc_info()[1] if exc_tuple is None else exc_tuple[1]
         if isinstance(error, BaseException):
             mark_shown(error)
+            if isinstance(error, KeyboardInterrupt) and _running.get(None) is None:
+                pass_on()
             explain(error)
             tidy(error)
             if exc_tuple is not None:

@@ -8,8 +8,9 @@ loop turning; or blocking, when our own runner drives it (the terminal).
 Ctrl-C.  One handler of SIGINT stands while the main thread waits, and posts an
 interrupt to every home that waits, in whatever thread.  When only other threads
 wait, `watch` has the same done where a kernel ignores SIGINT: between its cells.
-A plain cell of the main thread keeps an interrupt to itself; so does an idle
-prompt of a terminal.
+A plain cell of the main thread gets Python's own KeyboardInterrupt; if that
+ends it, `pass_on` has the others end too.  An idle prompt of a terminal keeps an
+interrupt to itself.
 """
 
 from __future__ import annotations
@@ -23,7 +24,16 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Final, Protocol, Self, TypeVar, cast
 
-__all__ = ["BlockingHome", "Home", "Waits", "home", "is_blocking", "run_blocking", "watch"]
+__all__ = [
+    "BlockingHome",
+    "Home",
+    "Waits",
+    "home",
+    "is_blocking",
+    "pass_on",
+    "run_blocking",
+    "watch",
+]
 
 _T = TypeVar("_T")
 
@@ -287,7 +297,15 @@ class _Sigint:
         elif not self.waiting and current == self._interrupted_while_idle:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
+    def pass_on(self) -> None:
+        """A Ctrl-C has ended a plain cell of this thread: it is one for all who wait, too."""
+        if threading.current_thread() is threading.main_thread() and not self._waits:
+            self._interrupt_all()
+
     def _interrupted_while_idle(self, _number: int, _frame: FrameType | None) -> None:
+        self._interrupt_all()
+
+    def _interrupt_all(self) -> None:
         for one in self.waiting.copy():
             one.interrupt()
 
@@ -302,6 +320,7 @@ class _Sigint:
 
 _sigint: Final = _Sigint()
 watch: Final = _sigint.watch
+pass_on: Final = _sigint.pass_on
 
 
 class _Block:

@@ -157,7 +157,9 @@ def _without(traceback: TracebackType, drop: Callable[[TracebackType], bool]) ->
 
 
 def _is_librarys(link: TracebackType) -> bool:
-    return not is_users(link.tb_frame)
+    # IPython's own frame stays: IPython leaves out the first one.
+    name = str(link.tb_frame.f_globals.get("__name__", ""))
+    return not (is_users(link.tb_frame) or name.startswith("IPython."))
 
 
 def _from_users(traceback: TracebackType) -> TracebackType:

@@ -1,20 +1,26 @@
-"""Awaits on an untouched reactor, driven by Twisted; answers with seconds."""
+"""
+Awaits, or what else is named, on an untouched reactor, driven by Twisted; answers with seconds.
+
+The argument is the module that measures: ``awaits``, or ``timers``.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import sys
+from importlib import import_module
 
 from twisted.internet import asyncioreactor
 
 asyncioreactor.install(asyncio.SelectorEventLoop())
 
-from awaits import seconds  # noqa: E402  # it imports the reactor
 from serving import questions  # noqa: E402
 from twisted.internet import reactor  # noqa: E402
 from twisted.internet.defer import ensureDeferred  # noqa: E402
 
 
 async def _serve() -> None:
+    seconds = import_module(*sys.argv[1:2] or ["awaits"]).seconds
     wait = questions()
     while answer := wait():
         answer(await seconds())
