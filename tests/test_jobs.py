@@ -264,7 +264,7 @@ def test_the_reactor_tells_the_time_as_before(session: Session) -> None:
     reactor = start().reactor
     assert "seconds" in vars(reactor)
     assert abs(reactor.seconds() - type(reactor).seconds()) < 1
-    undo = _loops.attach(reactor, start().ident)
+    undo = _loops.attach(reactor)
     undo()
     assert abs(reactor.seconds() - type(reactor).seconds()) < 1
     session.ok("%unload_ext twisted_ipython")
