@@ -136,19 +136,9 @@ def session_of() -> Iterator[Session]:
         jobs._ended.clear()
         session.run("%unload_ext twisted_ipython")
         InteractiveShell.clear_instance()
-        _forget(session)
-
-
-def _forget(session: Session) -> None:
-    """
-    Drop what its shell holds, now and not at the process's end.
-
-    IPython would collect garbage four times then, which takes minutes for hundreds of shells.
-    """
-    atexit.unregister(session.shell.atexit_operations)
-    for name in list(session.names):
-        if not name.startswith("__"):  # the namespace is still that of `__main__`
-            del session.names[name]
+        # IPython would collect garbage four times for each shell at the process's end, which takes
+        # minutes for hundreds of them.
+        atexit.unregister(session.shell.atexit_operations)
 
 
 def _cancel_tasks() -> None:
