@@ -115,6 +115,19 @@ def test_methods(kernel: Kernel, call: str, top: str) -> None:
     assert FOR_REACTOR.format(name=call.partition("(")[0]) in cell.traceback
 
 
+def test_epoll(tmp_path: Path) -> None:
+    """On a reactor without an asyncio loop nothing is run or cancelled either."""
+    with Kernel(load=False) as one:
+        one.ok("from twisted.internet import epollreactor; epollreactor.install()")
+        one.run("%load_ext twisted_ipython")  # says that asyncio cannot be awaited
+        one.ok(CASES.replace("{folder!r}", repr(str(tmp_path / "temporary"))))
+        one.ok("late = reactor.callLater(100, len)")
+        for case in ("Case", "Waits"):
+            cell = one.run(f"result = trial({case})\nresult.wasSuccessful(), ran, late.active()")
+            assert cell.value == "(False, [], True)"
+            assert REFUSED in cell.printed()
+
+
 def test_exit(tmp_path: Path) -> None:
     """A kernel in which trial was run still ends, and says nothing."""
     with (tmp_path / "stderr").open("w+") as stderr, Kernel(stderr=stderr) as one:

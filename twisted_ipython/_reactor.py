@@ -241,7 +241,6 @@ class ReactorThread:
         self._undo.append(_log.attach(reports, ThreadLogObserver))
         self._undo.append(_loops.attach(self.reactor))
         self._undo.append(_works.attach(self.pool))
-        self._undo.append(_trial.attach(self.reactor))
         on_loop = self.loop is not None
         self._undo.append(_contexts.attach(self.reactor, self.pool, on_loop=on_loop))
         if self.loop is None:
@@ -251,6 +250,7 @@ class ReactorThread:
                 self._undo.append(_tasks.attach(self.loop))
             self._undo.append(_timers.attach(self.reactor, self.loop, self.ident))
             self._undo.append(_failures.attach(self.loop, reports))
+        self._undo.append(_trial.attach(self.reactor, on_loop=on_loop))
         ours = _reactor_thread()
         owned = ours is not None and ours.ident == self.ident
         self._undo.append(_running.attach(self.reactor, self.here, owned=owned))

@@ -12,9 +12,6 @@ harm are set on the one reactor instance, for the reactor's own code only; trial
 is told that there is nothing to clean, and that the shutdown was fired.  (An
 exception there would leave the process in trial's folder.)
 
-What can still go wrong.  A reactor without an asyncio loop has no such timers:
-a test runs there, and its delayed calls and the session's are cancelled.
-
 Any thread.
 """
 
@@ -24,7 +21,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
@@ -88,10 +85,36 @@ def is_cleaning() -> bool:
     return _module(_caller()) == "twisted.trial.util"
 
 
-def attach(reactor: Any) -> Callable[[], None]:
-    """Have the reactor's methods refuse everybody else; returns what undoes it."""
+def attach(reactor: Any, *, on_loop: bool) -> Callable[[], None]:
+    """
+    Have the reactor's methods refuse everybody else.
+
+    Args:
+        reactor: the reactor.
+        on_loop: whether it runs on an asyncio loop: then `_timers` looks after its timers.
+
+    Returns:
+        what undoes it.
+    """
     methods = {name: partial(_call, name, getattr(reactor, name)) for name in METHODS}
+    if not on_loop:
+        methods["callLater"] = partial(_call_later, reactor.callLater)
+        # After a turn trial would cancel all delayed calls.
+        methods["iterate"] = partial(_refuse, "iterate")
     return override(reactor, methods)
+
+
+def _call_later(
+    own: Callable[..., DelayedCall],
+    delay: float,
+    callable: Callable[..., Any],
+    *args: Any,
+    **kwargs: Any,
+) -> DelayedCall:
+    """``reactor.callLater``, which trial's time limits do not get to."""
+    if is_limit_of_case(callable):
+        return refuse_case(callable, *args)
+    return own(delay, callable, *args, **kwargs)
 
 
 def _call(name: str, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -105,6 +128,10 @@ def _call(name: str, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     # asyncio's reactor ends after one turn, whoever asks for it.
     if name != "iterate" and module.startswith("twisted.internet."):
         return own(*args, **kwargs)
+    return _refuse(name)
+
+
+def _refuse(name: str, *_: object, **__: object) -> NoReturn:
     raise RuntimeError(FOR_REACTOR.format(name=name))
 
 
