@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, TypeVar
 
+from twisted.python.reflect import safe_str
+
 from twisted_ipython._stack import is_users
 
 __all__ = ["chain", "explain", "is_of_cell", "of_cell", "tidied", "tidy", "users_frames_only"]
@@ -101,7 +103,7 @@ def tidied(error: BaseException) -> Iterator[None]:
 def explain(error: BaseException) -> None:
     """Add a line to an exception that the reactor, its thread or Twisted's driver caused."""
     for one in chain(error):
-        text = str(one)
+        text = safe_str(one)  # an exception's own method may fail
         for message, line in _CAUSES:
             if message in text and line not in getattr(one, "__notes__", ()):
                 one.add_note(line)
