@@ -10,7 +10,7 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
 from twisted_ipython import _awaiting
-from twisted_ipython._language import Statements, awaits, is_async, prepare
+from twisted_ipython._language import Statements, is_async, prepare, read
 
 transform = TransformerManager().transform_cell
 
@@ -25,7 +25,7 @@ def made(source: str, shown: int = 0) -> Statements:
     """The statements of a cell, of which IPython displays the last ``shown``."""
     nodes = ast.parse(transform(source)).body
     at = len(nodes) - shown
-    return prepare(nodes[:at], nodes[at:], "<cell>", compiled)
+    return prepare(nodes[:at], nodes[at:], read(nodes).language, "<cell>", compiled)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def run(statements: Statements, names: dict[str, Any]) -> Any:
 )
 def test_awaits(source: str, expected: bool) -> None:
     """A cell awaits if an await stands at its own level, whatever its functions do."""
-    assert awaits(ast.parse(source).body) is expected
+    assert read(ast.parse(source).body).awaits is expected
 
 
 def test_value_of_last_expression() -> None:

@@ -29,6 +29,7 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _spots           what is displayed, and replaced in place              any
     _awaiting        an awaiting cell, in both threads; in_main_thread     both
     _home            how the thread that a cell was typed in waits         home thread
+    _sigint          Ctrl-C while a thread waits for a cell                home thread
     _jobs            cells in the background                               both
     _cell            a cell's text becomes a function (pure)               any
     _reactor         the reactor thread: choose, start, reach, end         both

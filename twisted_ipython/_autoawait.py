@@ -18,7 +18,7 @@ import ast
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from types import CodeType
 from typing import Any, Final, TypeVar
 
@@ -26,12 +26,12 @@ from IPython.core.async_helpers import _asyncio_runner
 from IPython.core.interactiveshell import InteractiveShell
 
 from twisted_ipython._awaiting import AwaitingCell, Typed, run_later_calls, show_at_home
-from twisted_ipython._home import BlockingHome, home, is_blocking, pass_on, run_blocking
+from twisted_ipython._home import BlockingHome, home, is_blocking, run_blocking
 from twisted_ipython._instance import override
-from twisted_ipython._jobs import first_line
-from twisted_ipython._language import Statements, awaits, is_async, prepare
+from twisted_ipython._language import Statements, is_async, prepare, read
 from twisted_ipython._reactor import ReactorThread, start
 from twisted_ipython._report import mark_shown
+from twisted_ipython._sigint import pass_on
 from twisted_ipython._stack import labels_of
 from twisted_ipython._traceback import STUB, explain, is_of_cell, tidy
 
@@ -142,20 +142,24 @@ class AutoAwait:
     ) -> bool | None:
         """`InteractiveShell.run_ast_nodes`, with the statements of an awaiting cell sent off."""
         own = self._run_ast_nodes
-        if not (self._active() and self.shell.autoawait and awaits(nodelist)):
+        reading = read(nodelist) if self._active() and self.shell.autoawait else None
+        if reading is None or not reading.awaits:
             return await own(nodelist, cell_name, interactivity, compiler, result)
-        _refuse_here(start())
+        thread = _elsewhere()
         nodes, shown = _split(nodelist, interactivity)
         with compiler.extra_flags(_AWAIT):
-            made = prepare(nodes, shown, cell_name, compiler)
+            made = prepare(nodes, shown, reading.language, cell_name, compiler)
         if not made.codes:
             return await own(nodelist, cell_name, interactivity, compiler, result)
         stand_in = _StandIn(compiler)
         nodes = [stand_in.node, *made.rest]
         interactivity = "last" if made.shows else "none"
-        title = "" if result is None else first_line(result.info.raw_cell)
-        with self._sent(lambda cell: self._evaluate(cell, made), title):
+        source = "" if result is None else result.info.raw_cell
+        token = self._send(thread, lambda cell: self._evaluate(cell, made), source)
+        try:
             return await own(nodes, cell_name, interactivity, stand_in, result)
+        finally:
+            self._forget(token)
 
     async def run_code(
         self, code_obj: CodeType, result: Any = None, *, async_: bool = False
@@ -172,9 +176,11 @@ class AutoAwait:
             async_ = False
         if not async_ or not self._active():
             return await self._run_code(code_obj, result, async_=async_)
-        _refuse_here(start())
-        with self._sent(lambda _: _evaluate_shown(self.shell, code_obj)):
+        token = self._send(_elsewhere(), lambda _: _evaluate_shown(self.shell, code_obj))
+        try:
             return await self._run_code(_RUN["single"], result, async_=True)
+        finally:
+            self._forget(token)
 
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`InteractiveShell.showtraceback`, with the user's frames only."""
@@ -197,24 +203,25 @@ class AutoAwait:
         """Whether awaits go to the reactor thread: switched on, or our runner runs this cell."""
         return self.on or is_blocking()
 
-    @contextmanager
-    def _sent(
-        self, code: Callable[[AwaitingCell], Coroutine[Any, Any, Any]], title: str = ""
-    ) -> Iterator[None]:
-        """Within, the statement that stands for the cell runs ``code`` in the reactor thread."""
+    def _send(
+        self,
+        thread: ReactorThread,
+        code: Callable[[AwaitingCell], Coroutine[Any, Any, Any]],
+        source: str = "",
+    ) -> Token[AwaitingCell]:
+        """Have the statement that stands for the cell run ``code`` there, until `_forget`."""
         run_later_calls()
         shell = self.shell
-        typed = Typed(shell.displayhook.prompt_count, title, labels_of(shell))
-        cell = AwaitingCell(start(), home(), code, self.timeout(), typed)
-        token = _running.set(cell)
+        typed = Typed(shell.displayhook.prompt_count, source, labels_of(shell))
+        cell = AwaitingCell(thread, home(), code, self.timeout(), typed)
         self.awaiting += 1
-        try:
-            yield
-        finally:
-            self.awaiting -= 1
-            _running.reset(token)
-            while self._when_idle and not self.awaiting:
-                self._when_idle.pop(0)()
+        return _running.set(cell)
+
+    def _forget(self, token: Token[AwaitingCell]) -> None:
+        self.awaiting -= 1
+        _running.reset(token)
+        while self._when_idle and not self.awaiting:
+            self._when_idle.pop(0)()
 
     async def _evaluate(self, cell: AwaitingCell, made: Statements) -> Any:
         """Run the statements; in the reactor thread."""
@@ -291,9 +298,12 @@ def _split(
     return nodes, []
 
 
-def _refuse_here(thread: ReactorThread) -> None:
+def _elsewhere() -> ReactorThread:
+    """The reactor thread, for a caller in any other."""
+    thread = start()
     if thread.here():
         raise RuntimeError(IN_REACTOR_THREAD)
+    return thread
 
 
 class Runner:
@@ -328,11 +338,11 @@ class Runner:
         shell = _shell_of(coro)
         if shell is None:
             try:
-                _refuse_here(start())
+                thread = _elsewhere()
             except RuntimeError:
                 coro.close()
                 raise
-            cell = AwaitingCell(start(), BlockingHome(), lambda _: coro, self._timeout())
+            cell = AwaitingCell(thread, BlockingHome(), lambda _: coro, self._timeout())
             value: _T = run_blocking(cell.run())
             return value
         if _is_cut(shell):

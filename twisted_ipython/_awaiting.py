@@ -23,11 +23,12 @@ from twisted.python.failure import Failure
 
 from twisted_ipython import _numbers, _works
 from twisted_ipython._eventual import EventualResult
-from twisted_ipython._home import Home, watch
+from twisted_ipython._home import Home
 from twisted_ipython._interrupt import Break, Pulse
 from twisted_ipython._interruptible import Interruptible
-from twisted_ipython._jobs import Job, jobs
+from twisted_ipython._jobs import Job, first_line, jobs
 from twisted_ipython._reactor import STOPPED, ReactorThread, start
+from twisted_ipython._sigint import watch
 from twisted_ipython._stack import Label, in_files
 from twisted_ipython._traceback import STUB
 
@@ -75,12 +76,12 @@ class Typed(NamedTuple):
 
     Attributes:
         number: IPython's.
-        title: the first line of its code, for the table of jobs.
+        code: what was typed.
         label: how its shell writes a place in the code.
     """
 
     number: int = 0
-    title: str = ""
+    code: str = ""
     label: Label = in_files
 
 
@@ -108,6 +109,8 @@ class AwaitingCell:
         self.cell = cell or Typed()
         self.numbers = _numbers.new(self.cell.number)
         self.given_up = False
+        # Whether another thread than the main one waits.
+        self._aside = home.thread != threading.main_thread().ident
         self._reactor = reactor
         self._code = code
         self._context = copy_context()
@@ -158,7 +161,7 @@ class AwaitingCell:
 
     def _watch(self) -> None:
         """Have the main thread take Ctrl-C for a cell that another thread waits for."""
-        if self.home.thread != threading.main_thread().ident and watch not in _later:
+        if self._aside and watch not in _later:
             call_in_main_thread(watch)
 
     def result(self) -> Any:
@@ -178,7 +181,7 @@ class AwaitingCell:
         if self.given_up:
             assert self._reason is not None
             raise self._reason
-        if self._eventual.original_failure() is not None:  # crochet's ReactorStopped
+        if self._eventual.peek() is not None:  # crochet's ReactorStopped
             _stranded.append(self)
             raise RuntimeError(STOPPED)
         value, error = self._outcome
@@ -189,16 +192,20 @@ class AwaitingCell:
 
     # ---- in the reactor thread
 
-    def _begin(self) -> Deferred[None]:
+    def _begin(self) -> Deferred[Failure | None]:
         self._context.run(_numbers.carry, self.numbers)
         ended, self._cancel = self._reactor.drive(self._body(), self._context)
-        ended.addCallback(lambda _: self._failure_of_job())
         if self._reason is not None:
             self._cancel()
         return ended
 
-    async def _body(self) -> None:
-        """Run the code; nothing leaves this: a SystemExit would end the reactor's loop."""
+    async def _body(self) -> Failure | None:
+        """
+        Run the code; nothing leaves this: a SystemExit would end the reactor's loop.
+
+        Returns:
+            what a cell that was given up came to in the end, if it failed.
+        """
         try:
             self._door = Interruptible(self._code(self))
             self._outcome = await self._door, None
@@ -207,6 +214,8 @@ class AwaitingCell:
             self._outcome = None, self._because(error) if _is_cancellation(error) else error
         if self._reason is not None:
             self._tell_of_threads(self._reason)
+        failed = self._outcome[1]
+        return Failure(failed) if self.given_up and failed is not None else None
 
     def _tell_of_threads(self, reason: BaseException) -> None:
         """Say which threads of the pool go on though the cell was to end."""
@@ -215,11 +224,6 @@ class AwaitingCell:
             reason.add_note(line)
         elif line is not None:
             print(line, file=sys.stderr)
-
-    def _failure_of_job(self) -> Failure | None:
-        """What a cell that was given up came to in the end, if it failed."""
-        error = self._outcome[1]
-        return Failure(error) if self.given_up and error is not None else None
 
     def fail(self, error: BaseException) -> None:
         """Have `result` raise what would change if it left a coroutine.  In the reactor thread."""
@@ -312,7 +316,7 @@ class AwaitingCell:
     def _give_up(self, reason: BaseException) -> None:
         """Stop waiting; the work goes on as a job."""
         assert self._eventual is not None
-        job = Job(None, self.numbers.cell, self.cell.title)
+        job = Job(None, self.numbers.cell, first_line(self.cell.code))
         job.numbers = self.numbers
         jobs.add(job, self._eventual)
         reason.add_note(self._pulse.stuck_at() or GIVEN_UP.format(number=job.number))

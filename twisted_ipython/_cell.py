@@ -27,7 +27,7 @@ import inspect
 import io
 import itertools
 import tokenize
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import CodeType, FunctionType
 from typing import Any, Final, NamedTuple
 
@@ -206,8 +206,24 @@ def own_level(tree: ast.AST) -> Iterator[ast.AST]:
     while waiting:
         node = waiting.pop()
         yield node
-        inner = _in_same_scope(node) if type(node) in _SCOPES else ast.iter_child_nodes(node)
-        waiting.extend([child for child in inner if type(child) not in _LEAVES][::-1])
+        inner = _in_same_scope(node) if type(node) in _SCOPES else _children(node)
+        waiting += [
+            child
+            for child in reversed(inner)
+            if isinstance(child, ast.AST) and type(child) not in _LEAVES
+        ]
+
+
+def _children(node: ast.AST) -> list[Any]:
+    """What the fields of a node hold; `ast.iter_child_nodes` takes twice as long."""
+    inner: list[Any] = []
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if isinstance(value, list):
+            inner += value
+        else:
+            inner.append(value)
+    return inner
 
 
 _LEAVES: Final = {ast.Load, ast.Store, ast.Del, ast.Name, ast.Constant}
@@ -220,7 +236,7 @@ _SCOPES: Final = {
 }
 
 
-def _in_same_scope(node: ast.AST) -> Iterable[ast.AST]:
+def _in_same_scope(node: ast.AST) -> Sequence[ast.AST]:
     """What of a scope is evaluated outside of it."""
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef():

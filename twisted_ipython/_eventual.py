@@ -181,7 +181,7 @@ class EventualResult(_Result):
         """Log a failure that nobody looked at; being cancelled is none, nor the reactor's end."""
         if _ends():  # what logs may be gone
             return
-        if not (isinstance(self._value, Failure) and self._value.check(*_NO_FAILURES)):
+        if isinstance(self._value, Failure) and not self._value.check(*_NO_FAILURES):
             super().__del__()  # type: ignore[misc]  # not in crochet's stub
 
     def __repr__(self) -> str:

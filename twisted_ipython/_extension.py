@@ -24,7 +24,6 @@ from twisted_ipython._complete import complete
 from twisted_ipython._eventual import EventualResult
 from twisted_ipython._failures import Watch
 from twisted_ipython._futures import FutureAwait
-from twisted_ipython._home import watch
 from twisted_ipython._instance import override
 from twisted_ipython._jobs import end_scripts, jobs, pending_lines
 from twisted_ipython._log import ScrapyLog
@@ -33,6 +32,7 @@ from twisted_ipython._notices import Notices
 from twisted_ipython._report import reports, showing_on
 from twisted_ipython._settings import Settings
 from twisted_ipython._shown import ShownDeferreds, coroutine_text
+from twisted_ipython._sigint import watch
 from twisted_ipython._spots import decline, is_terminal, keeps_spots, use_printer
 from twisted_ipython._stack import labels_of
 

@@ -14,11 +14,11 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import CodeType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from twisted_ipython import _cell
 
-__all__ = ["Statements", "await_magics", "awaits", "prepare", "send_home"]
+__all__ = ["Reading", "Statements", "await_magics", "prepare", "read", "send_home"]
 
 _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 # What IPython 8 and 9 make of its own language.
@@ -62,13 +62,38 @@ def is_async(code: CodeType) -> bool:
     return bool(code.co_flags & inspect.CO_COROUTINE)
 
 
-def awaits(nodes: Sequence[ast.stmt]) -> bool:
-    """Whether any of the statements awaits at the cell's own level."""
-    return any(_cell.awaits(part) for node in nodes for part in _cell.own_level(node))
+class Reading(NamedTuple):
+    """
+    What one walk through statements finds at the cell's own level.
+
+    Attributes:
+        awaits: whether any of the statements awaits.
+        language: the statements with ``%magic`` or ``!command`` in them.
+    """
+
+    awaits: bool
+    language: list[ast.stmt]
+
+
+def read(nodes: Sequence[ast.stmt]) -> Reading:
+    """Read statements; every cell pays for this."""
+    awaits, language = False, []
+    for node in nodes:
+        for part in _cell.own_level(node):
+            if type(part) is ast.Call:
+                if _is_language(part) and node not in language:
+                    language.append(node)
+            elif not awaits and _cell.awaits(part):
+                awaits = True
+    return Reading(awaits, language)
 
 
 def prepare(
-    nodes: Sequence[ast.stmt], shown: Sequence[ast.stmt], name: str, compiler: Compiler
+    nodes: Sequence[ast.stmt],
+    shown: Sequence[ast.stmt],
+    language: Sequence[ast.stmt],
+    name: str,
+    compiler: Compiler,
 ) -> Statements:
     """
     Compile statements for the reactor thread.
@@ -76,33 +101,31 @@ def prepare(
     Args:
         nodes: the statements to run.
         shown: the statements after them whose expressions IPython displays.
+        language: those of them with IPython's own language in them.
         name: the cell's file name.
         compiler: IPython's compiler of the cell, set to allow a top-level await.
     """
     made = Statements()
     everything = [*nodes, *shown]
     for index, node in enumerate(everything):
-        last = index == len(everything) - 1
-        display = index >= len(nodes)
+        shows = index >= len(nodes) and isinstance(node, ast.Expr)
+        made.shows = shows and index == len(everything) - 1
+        display_here = index >= len(nodes) and not made.shows
         try:
-            made.codes.append(_compile(node, name, compiler, last=last, display=display))
+            if display_here or node in language:
+                node = _SendHome(display=display_here).visit(node)
+            made.codes.append(_compile(node, name, compiler, value=made.shows))
         except (SyntaxError, ValueError):
-            made.rest = everything[index:]
+            made.rest, made.shows = everything[index:], False
             return made
-        made.shows = last and display and isinstance(node, ast.Expr)
     return made
 
 
-def _compile(
-    node: ast.stmt, name: str, compiler: Compiler, *, last: bool, display: bool
-) -> CodeType:
-    display_here = display and not (last and isinstance(node, ast.Expr))
-    sent = node
-    if display_here or any(_is_call(part) for part in _cell.own_level(node)):
-        sent = _SendHome(display=display_here).visit(node)
-    if display and last and isinstance(sent, ast.Expr):
-        return compiler(ast.Expression(sent.value), name, "eval")
-    return compiler(ast.Module([sent], []), name, "exec")
+def _compile(node: ast.stmt, name: str, compiler: Compiler, *, value: bool) -> CodeType:
+    if value:
+        assert isinstance(node, ast.Expr)
+        return compiler(ast.Expression(node.value), name, "eval")
+    return compiler(ast.Module([node], []), name, "exec")
 
 
 def send_home(tree: _Tree) -> _Tree:
@@ -158,10 +181,6 @@ class _SendHome(_AwaitMagics):
             return node
         source = ast.copy_location(ast.Constant(ast.unparse(node)), node)
         return _await("run_at_home", [source], node)
-
-
-def _is_call(part: ast.AST) -> bool:
-    return type(part) is ast.Call and _is_language(part)
 
 
 def _is_language(node: ast.Call) -> bool:

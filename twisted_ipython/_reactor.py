@@ -195,12 +195,13 @@ class ReactorThread:
 
     def drive(
         self, coro: Coroutine[Any, Any, Any], context: Context
-    ) -> tuple[Deferred[None], Callable[[], object]]:
+    ) -> tuple[Deferred[Any], Callable[[], object]]:
         """
         Step a coroutine, which must not raise, until it ends.  In the reactor thread.
 
         Returns:
-            a Deferred that fires with None at the end, and what cancels the coroutine.
+            a Deferred that fires at the end with what the coroutine returns (a Failure
+            makes it fail), and what cancels the coroutine.
         """
         if self.loop is None:
             guarded = deferreds_only(coro, self.refusal, self.ident, self.call)
@@ -299,11 +300,12 @@ class _Ending(Deferred[Any]):
     stop: Callable[[], object]
 
     async def follow(self, coro: Coroutine[Any, Any, Any]) -> None:
-        """Run the coroutine and fire at its end, a turn of the loop before its task is done."""
+        """Run the coroutine and fire at its end, before its task is done."""
+        value = None
         try:
-            await coro
+            value = await coro
         finally:
-            self.callback(None)
+            self.callback(value)
 
     def cancel(self) -> None:
         """Cancel the coroutine; once it has ended, what a callback returned."""
