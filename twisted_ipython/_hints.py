@@ -13,6 +13,8 @@ from collections.abc import Callable
 from types import CodeType, TracebackType
 from typing import Any, Final
 
+from twisted.python.reflect import safe_str
+
 from twisted_ipython._traceback import chain
 
 __all__ = ["ShellHint", "explain_names", "names_of_cell"]
@@ -41,7 +43,9 @@ def names_of_cell(function: Callable[[], Any]) -> frozenset[str]:
 def explain_names(error: BaseException, names: frozenset[str]) -> None:
     """Add a line to an exception if it misses a name that the cell's function keeps to itself."""
     for one in chain(error):
-        found = _NAMED.search(str(one)) if isinstance(one, (NameError, AttributeError)) else None
+        found = (
+            _NAMED.search(safe_str(one)) if isinstance(one, (NameError, AttributeError)) else None
+        )
         if found is not None and found[1] in names and not isinstance(one, UnboundLocalError):
             line = ADD_GLOBAL.format(name=found[1])
             if line not in getattr(one, "__notes__", ()):
