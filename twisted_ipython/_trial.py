@@ -28,7 +28,7 @@ from twisted.internet.defer import Deferred
 
 from twisted_ipython._instance import override
 
-__all__ = ["METHODS", "attach", "is_cleaning", "is_limit_of_case", "refuse_case"]
+__all__ = ["CASES", "METHODS", "attach", "is_cleaning", "refuse_case"]
 
 REFUSED: Final = (
     "trial would stop and empty the reactor of this session. Run the tests in a child process:"
@@ -40,16 +40,12 @@ FOR_REACTOR: Final = (
 )
 # What only the reactor itself calls; the last is no method of any interface.
 METHODS: Final = ("disconnectAll", "fireSystemEvent", "iterate", "removeAll", "_stopThreadPool")
-_CASES: Final = "twisted.trial._asynctest"
+# The module of what a test case has called at its time limit.
+CASES: Final = "twisted.trial._asynctest"
 
 
 class CasesRefused(KeyboardInterrupt):
     """What ends a run of test cases: they take it as Ctrl-C."""
-
-
-def is_limit_of_case(function: Callable[..., object]) -> bool:
-    """Whether this is what a test case has called at its time limit."""
-    return getattr(function, "__module__", None) == _CASES
 
 
 def refuse_case(limit: Callable[..., object], step: Deferred[Any]) -> DelayedCall:
@@ -112,7 +108,7 @@ def _call_later(
     **kwargs: Any,
 ) -> DelayedCall:
     """``reactor.callLater``, which trial's time limits do not get to."""
-    if is_limit_of_case(callable):
+    if getattr(callable, "__module__", None) == CASES:
         return refuse_case(callable, *args)
     return own(delay, callable, *args, **kwargs)
 
