@@ -31,7 +31,7 @@ def spin():
     while True: pass
 
 class Sleeps(protocol.Factory):
-    def doStart(self): time.sleep(2.5)
+    def doStart(self): time.sleep(4)
 
 def waits():
     frame = sys._current_frames()[threading.main_thread().ident]
@@ -49,7 +49,7 @@ url = f'http://127.0.0.1:{port.getHost().port}/'
 """
 IN_REACTOR = "in CrochetReactor\n"
 # Seconds in which Ctrl-C gets out of a call.
-PROMPTLY = 2
+PROMPTLY = 3
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ do at once is lost or done twice, now and then.
 What we do.  Each such method is set on the one instance, behind a look at the
 thread: another thread's call is made in the reactor thread (`_crossing`).
 Ports, connections, timers and LoopingCalls have their own methods carried in
-the same way (`_given`).  `LoopingCall.start` asks the reactor for the time: that is where
-its first call is sent over.  Name resolution begins at the resolver, whose one
-method is carried too (`_resolving`).  Libraries that this would not make safe
-are refused (`_refused`).
+the same way (`_given`).  `LoopingCall.start` asks the reactor for the time:
+that is where its first call is sent over.  Name resolution begins at the
+resolver, whose one method is carried too (`_resolving`).  Libraries that this
+would not make safe are refused (`_refused`).
 
 What can still go wrong.  A Deferred that comes back is a Deferred: it may fire
 in the reactor thread while this one adds a callback.  What has no such method
