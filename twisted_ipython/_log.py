@@ -27,7 +27,7 @@ from twisted_ipython._handled import exception_of
 from twisted_ipython._origin import context_of
 from twisted_ipython._report import Reports
 
-__all__ = ["LIBRARY", "ScrapyLog", "attach", "is_shown_by_logging"]
+__all__ = ["ScrapyLog", "attach", "is_shown_by_logging"]
 
 # What Twisted says before the failure of a Deferred that nobody handled (24.10 to 26.10).
 _PRELUDE: Final = ("twisted.internet.defer", "Unhandled error in Deferred:")
@@ -36,7 +36,7 @@ LOGGED: Final = "Failure{of_cell}: {text}"
 UNNAMED: Final = "Failure{of_cell}:"
 # The loggers whose records this module sees.
 _TWISTED: Final = "twisted"
-LIBRARY: Final = "scrapy"
+_SCRAPY: Final = "scrapy"
 
 _LEVELS: Final = {
     LogLevel.debug: logging.DEBUG,
@@ -244,7 +244,7 @@ class ScrapyLog(logging.Handler):
     def __init__(self, reports: Reports) -> None:
         super().__init__(logging.WARNING)
         self._reports = reports
-        self._logger = logging.getLogger(LIBRARY)
+        self._logger = logging.getLogger(_SCRAPY)
 
     def stay(self) -> None:
         """Be on Scrapy's logger, whose handlers its own ``configure_logging`` takes off."""
