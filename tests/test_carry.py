@@ -371,6 +371,22 @@ def test_adopted_sockets_and_readers(reactor: Any) -> None:
         seen.wait()
         reactor.removeReader(reader)
         assert reader not in reactor.getReaders()
+        slotted = Slotted(one)
+        reactor.addReader(slotted)
+        reactor.removeReader(slotted)
+
+
+@implementer(interfaces.ITransport)
+class Slotted:
+    """One that takes no attributes."""
+
+    __slots__ = ("fileno",)
+
+    def __init__(self, one: socket.socket) -> None:
+        self.fileno = one.fileno
+
+    def loseConnection(self) -> None:
+        """See `ITransport`."""
 
 
 class Reader:

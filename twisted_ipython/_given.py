@@ -83,7 +83,7 @@ class Given:
         self._methods: dict[type, Mapping[str, Callable[..., Any]]] = {}
 
     def give(self, one: Any) -> Any:
-        """Return an object, with its methods for any thread.  In the reactor thread."""
+        """Return an object, with its methods for any thread.  Any thread."""
         methods = self._methods.get(type(one))
         if methods is None:
             methods = self._methods[type(one)] = self._methods_of(type(one))
@@ -108,7 +108,8 @@ class Given:
 
     def _methods_of(self, kind: type) -> dict[str, Callable[..., Any]]:
         interfaces = [each for each in implementedBy(kind).flattened() if _is_meant(each)]
-        if issubclass(kind, LoopCall):  # it looks at the thread by itself
+        open_to_us = kind.__dictoffset__ and kind.__weakrefoffset__  # no slots
+        if issubclass(kind, LoopCall) or not open_to_us:  # that looks at the thread by itself
             return {}
         names = {name for name in declared(interfaces) if not _only_reads(name)}
         if issubclass(kind, LoopingCall):
