@@ -188,7 +188,7 @@ def tasks(subjects: Subjects) -> list[Comparison]:
 
 
 def progress(subjects: Subjects) -> list[Comparison]:
-    """10,000 awaitables with a bar, against gathering them without."""
+    """CPU time of 10,000 awaitables with a bar, against gathering them without."""
     ours = subjects.ours.serving
     starts = [partial(ours, "progress", "bar"), partial(ours, "progress")]
     limits = {"Deferreds": 1.05, "coroutines": 1.05}

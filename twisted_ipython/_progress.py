@@ -109,6 +109,7 @@ class _Work:
         self.ended = _Ended(self.cancel)
         self.drawing = drawing
         self._thread = thread
+        self._ident = thread.ident
         self._left = count
         self._parts: list[_Part] = []
         self._reason: Failure | None = None
@@ -135,10 +136,17 @@ class _Work:
         """Take a Deferred's result, which stays its result.  In the thread that fires it."""
         if isinstance(result, Failure):
             mark_handled(deferred, result)
-        if get_ident() == self._thread.ident:
-            self._take(index, result)
-        else:
+        if get_ident() != self._ident:
             self._thread.call(self._take, index, result)
+        elif self._left == 1 or isinstance(result, Failure):
+            self._take(index, result)
+        else:  # `_take`, without the calls that thousands of Deferreds would feel
+            self.results[index] = result
+            self._left -= 1
+            drawing = self.drawing
+            drawing.undrawn += 1
+            if monotonic() >= drawing.next:
+                drawing.draw()
         return result
 
     def _follow_future(self, index: int, future: asyncio.Future[Any]) -> None:
@@ -151,7 +159,8 @@ class _Work:
         if isinstance(result, Failure):
             self._stop(result)
         else:
-            self.drawing.advance()
+            self.drawing.undrawn += 1
+            self.drawing.draw()
         if not self._left and not self.ended.called:
             self.ended.fire(self._reason)
 
@@ -210,6 +219,10 @@ class _Drawing:
     """
     Draws a bar, not often, in the context in which it is made; raises nothing.
 
+    Attributes:
+        undrawn: how many have ended since it was drawn.
+        next: when to draw it again, in seconds of `monotonic`.
+
     Args:
         total: how many there are.
         description: a word in front of it.
@@ -217,19 +230,18 @@ class _Drawing:
 
     def __init__(self, total: int, description: str | None) -> None:
         self._context = copy_context()
-        self._undrawn = 0
-        self._next = 0.0
+        self.undrawn = 0
+        self.next = 0.0
         self._bar: Any = None
         self._do(lambda: self._make(total, description))
 
     def _make(self, total: int, description: str | None) -> None:
         self._bar = new_bar(total, description)
-        self._next = monotonic() + self._bar.mininterval
+        self.next = monotonic() + self._bar.mininterval
 
-    def advance(self) -> None:
-        """One more has ended."""
-        self._undrawn += 1
-        if monotonic() >= self._next:
+    def draw(self) -> None:
+        """Draw it, if its time has come."""
+        if monotonic() >= self.next:
             self._do(self._draw)
 
     def close(self) -> None:
@@ -245,9 +257,9 @@ class _Drawing:
     def _draw(self) -> None:
         if self._bar is None:
             return
-        undrawn, self._undrawn = self._undrawn, 0
+        undrawn, self.undrawn = self.undrawn, 0
         self._bar.update(undrawn)
-        self._next = monotonic() + self._bar.mininterval
+        self.next = monotonic() + self._bar.mininterval
 
     def _do(self, function: Callable[[], object]) -> None:
         try:
