@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from time import monotonic
+from typing import Any
 
 import pytest
 from kernels import Execution, Kernel, Message
@@ -32,6 +33,10 @@ def errors(cell: Execution) -> list[Message]:
 
 class Notebook(Kernel):
     """A kernel whose cells may fail in the background."""
+
+    def submit(self, code: str, **options: Any) -> Execution:
+        """Send a cell; one that fails does not take with it those that are sent next."""
+        return super().submit(code, **{"stop_on_error": False, **options})
 
     def fails(self, code: str, head: str = "") -> Execution:
         """Run a cell that succeeds, and whose work fails; wait until it shows that."""
