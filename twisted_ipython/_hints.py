@@ -25,7 +25,8 @@ ADD_GLOBAL: Final = (
 )
 USE_FETCH: Final = (
     "scrapy.shell.inspect_response() opens a prompt in the middle of a crawl, which would stop the"
-    " reactor. Get the page in a cell instead: response = await twisted_ipython.scrapy.fetch(url)"
+    " reactor. Fetch the page in a cell instead: response = await treq.get(url), then"
+    " scrapy.Selector(text=await response.text())"
 )
 
 # As Scrapy and Python say it.

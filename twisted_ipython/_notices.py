@@ -20,7 +20,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from twisted.logger import Logger
 
 from twisted_ipython._awaiting import call_in_main_thread
-from twisted_ipython._display import duration, failure_line, one_line, own_text
+from twisted_ipython._display import duration, one_line, own_text
 from twisted_ipython._eventual import EventualResult
 from twisted_ipython._jobs import Job
 from twisted_ipython._reactor import start
@@ -34,7 +34,6 @@ _log = Logger()
 JOB_DONE: Final = "{job} of cell {cell} is done after {time}"
 JOB_CANCELLED: Final = "{job} of cell {cell} was cancelled after {time}"
 DEFERRED_FIRED: Final = "The Deferred of cell {cell} fired after {time}"
-DEFERRED_FAILED: Final = "The Deferred of cell {cell} failed after {time}: {error}"
 DEFERRED_CANCELLED: Final = "The Deferred of cell {cell} was cancelled after {time}"
 
 
@@ -64,16 +63,12 @@ class Notices:
         self._say(line, result.peek() if done else None)
 
     def fired(self, firing: Firing, result: object, awaited: bool) -> None:
-        """Say that a Deferred fired, unless its result goes on to other callbacks."""
-        if awaited:
+        """Say that a Deferred fired, unless its result goes on to other callbacks or it failed."""
+        if awaited or firing.state == "failed":
             return
         done = firing.state == "done"
-        text = DEFERRED_CANCELLED if firing.state == "cancelled" else DEFERRED_FAILED
-        line = (DEFERRED_FIRED if done else text).format(
-            cell=firing.cell,
-            time=duration(firing.seconds),
-            error="" if firing.error is None else failure_line(firing.error),
-        )
+        text = DEFERRED_FIRED if done else DEFERRED_CANCELLED
+        line = text.format(cell=firing.cell, time=duration(firing.seconds))
         self._say(line, result if done else None)
 
     def _say(self, line: str, value: object) -> None:
