@@ -36,6 +36,22 @@ asyncioreactor.install()
 """
 
 
+# Each takes milliseconds, and is needed by some sessions only: import it where it is used.
+HEAVY = """
+import sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+before = set(sys.modules)
+shell.run_line_magic("load_ext", "twisted_ipython")
+heavy = {
+    "sysconfig", "twisted.web", "twisted.trial", "twisted.application",
+    "twisted.internet.endpoints",
+    "unittest", "multiprocessing", "tqdm", "ipywidgets", "ipykernel", "treq", "scrapy", "klein",
+}
+assert not heavy & (set(sys.modules) - before), heavy & (set(sys.modules) - before)
+"""
+
+
 def imported(module: str) -> set[str]:
     """The names that one module of the package imports, other than for its annotations."""
     names: set[str] = set()
@@ -69,6 +85,12 @@ def test_unknown_name() -> None:
 def test_importing_starts_nothing() -> None:
     """Importing the package and its names starts no thread and installs no reactor."""
     run = run_python("-c", IMPORTS_NOTHING)
+    assert run.returncode == 0, run.stderr
+
+
+def test_loading_imports_nothing_heavy() -> None:
+    """Loading the extension imports none of the libraries that only some sessions need."""
+    run = run_python("-c", HEAVY)
     assert run.returncode == 0, run.stderr
 
 
