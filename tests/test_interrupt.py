@@ -26,6 +26,8 @@ from twisted.internet import defer, endpoints, protocol, reactor, task
 from twisted.internet.defer import Deferred
 from twisted_ipython import in_main_thread, runner
 
+from twisted_ipython._eventual import EventualResult
+
 def later(value=None, seconds=0.05):
     return task.deferLater(reactor, seconds, lambda: value)
 
@@ -49,6 +51,13 @@ class Gate(threading.Event):
 def spin():
     print('spinning')
     while True: pass
+
+# Whether the main thread is in `result.wait()`, past its first line.
+def in_wait():
+    frame = sys._current_frames()[threading.main_thread().ident]
+    while frame is not None and frame.f_code is not EventualResult._watch.__code__:
+        frame = frame.f_back
+    return frame is not None
 """
 WORKS = "['timer', 'call', b'hello']"
 
@@ -320,11 +329,20 @@ def test_run_in_reactor_wait(kernel: Kernel) -> None:
     assert "cancelled" in interrupted(kernel, execution).printed()
 
 
+WORK = """
+import crochet
+@crochet.run_in_reactor
+def work():
+    while not in_wait(): time.sleep(0.01)
+    print('began')
+"""
+
+
 @pytest.mark.parametrize("code", ["Deferred(lambda _: print('cancelled'))", "spin()"])
 def test_result_wait(kernel: Kernel, code: str) -> None:
     """An interrupt ends `result.wait()` at once, cancels the work, and breaks what is stuck."""
-    kernel.ok(f"import crochet\n@crochet.run_in_reactor\ndef work():\n    return {code}")
-    interrupted(kernel, began(kernel, "result = work()\nresult.wait()"))
+    kernel.ok(WORK + f"    return {code}")
+    interrupted(kernel, kernel.submit("result = work()\nresult.wait()").wait_for("began"))
     assert (
         kernel.value(
             "for time_ in range(100):\n    if result.state == 'pending': await later(None, 0.02)\n"
