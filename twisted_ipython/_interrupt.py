@@ -56,6 +56,9 @@ _SILENCE: Final = 5.0
 _PATIENCE: Final = 0.1
 _BOUND: Final = 2.0
 
+# Seconds for which no other thread gets the interpreter: far more than a look takes.  One that
+# had asked for it before gets it all the same, and a loop then keeps it for so long.
+_ALONE: Final = 0.1
 # Seconds that a throw gets to be raised before it is taken back.
 _DELIVERY: Final = 0.05
 # Seconds between two looks at a thread that stands where nothing may be thrown.
@@ -107,9 +110,9 @@ def throw(ident: int) -> bool:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Within, no other thread gets the interpreter unless this one waits."""
+    """Within, no other thread gets the interpreter unless this one waits or has held it long."""
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(10)
+    sys.setswitchinterval(_ALONE)
     try:
         yield
     finally:

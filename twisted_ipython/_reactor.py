@@ -468,15 +468,16 @@ def _end(reached: ReactorThread) -> None:
         return
     turns = threading.Event()
     reached.call(turns.set)
-    thread.join(_STUCK)
+    # One that is no daemon has to be broken, which takes a while too.
+    thread.join(_STUCK if thread.daemon else _STUCK / 2)
     if turns.is_set():
         thread.join(_GRACE - _STUCK)
     line = _pool.abandoned(thread, reached.pool)
+    if not thread.daemon:
+        # The program's own `crochet.setup()` made it: Python waits for it, whatever it does.
+        _interrupt.break_until(reached.ident, turns.is_set, 0, _GRACE)
     if line is not None:
         # A thread that never waits would let Python's own end have a turn every 5 ms only.
         sys.setswitchinterval(1e-5)
         with suppress(OSError, ValueError):  # nobody reads it any more
             print(line, file=sys.stderr, flush=True)
-    if not thread.daemon:
-        # The program's own `crochet.setup()` made it: Python waits for it, whatever it does.
-        _interrupt.break_until(reached.ident, turns.is_set, 0, _GRACE)
