@@ -8,8 +8,7 @@ Pure, and not safe for threads.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 __all__ = ["DISPLAYED", "LABEL", "UNLABELLED", "Labels", "Message"]
 
@@ -23,8 +22,7 @@ DISPLAYED: Final = frozenset({"display_data", "execute_result"})
 _BEGINS: Final = re.compile(r"(?:\A|[\r\n]+)(?=[^\r\n])")
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """
     A message of a kernel's.
 
@@ -82,10 +80,10 @@ class Labels:
         if kind not in DISPLAYED:
             return []
         label = self._label(message.origin).strip()
-        before = [self._as_text(replace(message, parent={}), "stdout", label + "\n")]
+        before = [self._as_text(message._replace(parent={}), "stdout", label + "\n")]
         self.shown(None)
         shown = {name: content[name] for name in content if name != "execution_count"}
-        return [*before, replace(message, kind="display_data", content=shown)][not label :]
+        return [*before, message._replace(kind="display_data", content=shown)][not label :]
 
     def text(self, message: Message) -> str:
         """A late message as text."""
@@ -98,7 +96,7 @@ class Labels:
         label = self._label(message.origin)
         breaks = "\n" if self._open == name else ""
         text = breaks + _BEGINS.sub(lambda begins: begins[0] + label, text)
-        one = replace(message, kind="stream", content={"name": name, "text": text})
+        one = message._replace(kind="stream", content={"name": name, "text": text})
         self.shown(one)
         return one
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -40,7 +39,6 @@ _Tree = TypeVar("_Tree", bound=ast.AST)
 Compiler = Callable[[ast.AST, str, str], CodeType]
 
 
-@dataclass(slots=True)
 class Statements:
     """
     Compiled statements of one cell.
@@ -52,9 +50,10 @@ class Statements:
         shows: whether the last code is an expression to display.
     """
 
-    codes: list[CodeType] = field(default_factory=list)
-    rest: list[ast.stmt] = field(default_factory=list)
-    shows: bool = False
+    def __init__(self) -> None:
+        self.codes: list[CodeType] = []
+        self.rest: list[ast.stmt] = []
+        self.shows = False
 
 
 def is_async(code: CodeType) -> bool:

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from typing import Any, Final
 
 from twisted_ipython._labels import DISPLAYED, UNLABELLED, Labels, Message
@@ -145,9 +144,9 @@ class Late:
         text = (line.content["text"] if line is not None else "") + content["text"]
         end = max(text.rfind("\n"), text.rfind("\r")) + 1
         if text[end:]:
-            rest = replace(message, content={**content, "text": text[end:]})
+            rest = message._replace(content={**content, "text": text[end:]})
             self._lines[origin, content["name"]] = rest
-        return [replace(message, content={**content, "text": text[:end]})] if end else []
+        return [message._replace(content={**content, "text": text[:end]})] if end else []
 
     def _unended(self, lines: Iterable[Message]) -> list[Message]:
         """Those of the lines that still have not ended, which are forgotten here."""
@@ -178,4 +177,4 @@ class Late:
         if message.kind not in UNLABELLED:
             self._sent.append(message)
         for one in self._labels.labelled(message):
-            yield replace(one, parent=self._running)
+            yield one._replace(parent=self._running)

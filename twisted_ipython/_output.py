@@ -34,7 +34,6 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from contextvars import Context, ContextVar, copy_context
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -165,7 +164,7 @@ class _Messages:
     def _publish(self, message: Message, as_asked: Callable[[], Any]) -> Any:
         """Send a message, or what is sent in its place."""
         if self._one_parent and message.kind in _PER_CONTEXT and self._elsewhere():
-            message = replace(message, parent=_cell.get(message.parent))
+            message = message._replace(parent=_cell.get(message.parent))
             as_asked = partial(self._send_message, message)
         if not self._late.concerns(message.kind):
             return as_asked()

@@ -28,7 +28,6 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
-from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Any, Final
@@ -92,13 +91,13 @@ def of_cell() -> str:
     return f" of cell {number}" if number else ""
 
 
-@dataclass
 class _Stretch:
     """The failures of one cell in one stretch of time."""
 
-    ends: float
-    count: int = 0
-    last: BaseException | None = None
+    def __init__(self, ends: float) -> None:
+        self.ends = ends
+        self.count = 0
+        self.last: BaseException | None = None
 
 
 class Reports:

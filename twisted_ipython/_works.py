@@ -8,7 +8,6 @@ So each piece of work is noted while it runs.  Any thread.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from threading import get_ident
 from time import time
 from typing import Any, Final
@@ -30,7 +29,6 @@ SEVERAL_GO_ON: Final = (
 )
 
 
-@dataclass(eq=False)
 class Work:
     """
     One call in a thread of the pool.
@@ -41,9 +39,10 @@ class Work:
         thread: the thread that runs it.
     """
 
-    numbers: _numbers.Numbers
-    began: float = 0.0
-    thread: int = 0
+    def __init__(self, numbers: _numbers.Numbers) -> None:
+        self.numbers = numbers
+        self.began = 0.0
+        self.thread = 0
 
     @property
     def place(self) -> Place | None:
