@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from twisted_ipython._cell import CellFunction, Kind, ends_quietly, parse, rewrite
+from twisted_ipython._cell import CellFunction, Kind, rewrite
+from twisted_ipython._source import ends_quietly, parse
 
 FILENAME = "Cell In[7]"
 FIRST_LINE = "%%run_in_reactor job\n"

@@ -10,7 +10,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from twisted_ipython._cell import Kind, ends_quietly, parse, rewrite
+from twisted_ipython._cell import Kind, rewrite
+from twisted_ipython._source import ends_quietly, parse
 
 FILENAME = "Cell In[3]"
 NAMES = ("a", "b", "c")

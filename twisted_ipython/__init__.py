@@ -32,6 +32,9 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _sigint          Ctrl-C while a thread waits for a cell                home thread
     _jobs            cells in the background                               both
     _cell            a cell's text becomes a function (pure)               any
+    _function        a cell's statements as a function's body (pure)       any
+    _source          a cell's text, parsed, compiled and quoted (pure)     any
+    _scope           the nodes of a cell's own level (pure)                any
     _reactor         the reactor thread: choose, start, reach, end         both
     _eventual        crochet's EventualResult, awaitable                   any
     _running         reactor.run() and reactor.stop() for scripts          any

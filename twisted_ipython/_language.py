@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any, Final, NamedTuple, TypeVar
 
-from twisted_ipython import _cell
+from twisted_ipython import _scope
 
 __all__ = ["Reading", "Statements", "await_magics", "prepare", "read", "send_home"]
 
@@ -78,11 +78,11 @@ def read(nodes: Sequence[ast.stmt]) -> Reading:
     """Read statements; every cell pays for this."""
     awaits, language = False, []
     for node in nodes:
-        for part in _cell.own_level(node):
+        for part in _scope.own_level(node):
             if type(part) is ast.Call:
                 if _is_language(part) and node not in language:
                     language.append(node)
-            elif not awaits and _cell.awaits(part):
+            elif not awaits and _scope.awaits(part):
                 awaits = True
     return Reading(awaits, language)
 

@@ -19,7 +19,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 from traitlets import observe
 
-from twisted_ipython import _carry, _cell
+from twisted_ipython import _carry, _cell, _source
 from twisted_ipython._autoawait import AutoAwait
 from twisted_ipython._awaiting import AwaitingCell
 from twisted_ipython._eventual import EventualResult
@@ -293,14 +293,14 @@ class TwistedMagics(Settings, Magics):
         number = shell.displayhook.prompt_count
         name = shell.compile.cache(heading + text, number, raw_code=heading + cell)
         flags = shell.compile.flags
-        tree = _cell.parse(text, filename=name, first_line=2, flags=flags)
+        tree = _source.parse(text, filename=name, first_line=2, flags=flags)
         tree = shell.transform_ast(tree)
         return _cell.rewrite(
             await_magics(tree) if "_magic(" in text else tree,
             filename=name,
             source=heading + cell,
             flags=flags,
-            quiet=_cell.ends_quietly(text),
+            quiet=_source.ends_quietly(text),
             top_level_global=run.as_script,
             in_thread=run.in_thread,
         )

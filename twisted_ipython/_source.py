@@ -1,0 +1,112 @@
+"""The text of a cell: parsed as it stands, compiled, and quoted in SyntaxErrors.
+
+Pure; any thread.
+"""
+
+import ast
+import io
+import tokenize
+from types import CodeType
+from typing import Any, NamedTuple
+
+__all__ = ["Source", "ends_quietly", "parse"]
+
+_SILENT = frozenset(
+    {tokenize.COMMENT, tokenize.DEDENT, tokenize.ENDMARKER, tokenize.NEWLINE, tokenize.NL}
+)
+
+
+def parse(text: str, *, filename: str, first_line: int, flags: int = 0) -> ast.Module:
+    """Parse a cell's body as it stands.
+
+    `first_line` is the line of the cell on which the body begins (2 below a `%%` line): nodes and
+    SyntaxErrors carry the lines of the cell. `flags` are compiler flags, for the futures of
+    earlier cells. A body that is indented as a whole is taken as it is, if there is a line above
+    it (`first_line` 2 or more).
+
+    Raises what `ast.parse` raises: SyntaxError with the cell's line and its text. Any thread.
+    """
+    # Empty lines in front, not a shift afterwards: Python's messages name lines as well.
+    if first_line > 1 and _begins_indented(text):
+        block = _parse("\n" * (first_line - 2) + "if 1:\n" + text, filename, flags)
+        match block.body:
+            case [ast.If(body=body, orelse=[])]:
+                return ast.Module(body=body, type_ignores=[])
+    return _parse("\n" * (first_line - 1) + text, filename, flags)
+
+
+def _begins_indented(text: str) -> bool:
+    for line in io.StringIO(text, newline=None):
+        code = line.lstrip(" \t\f")
+        if code.rstrip() and not code.startswith("#"):
+            # A form feed sets Python's count of the columns back.
+            return bool(line.removesuffix(code).rpartition("\f")[2])
+    return False
+
+
+def _parse(text: str, filename: str, flags: int) -> ast.Module:
+    flags |= ast.PyCF_ONLY_AST
+    tree: ast.Module = compile(text, filename, "exec", flags=flags, dont_inherit=True)
+    return tree
+
+
+def ends_quietly(text: str) -> bool:
+    """Tell whether the body of a cell ends in `;`, as IPython's display hook tells.
+
+    Comments and blank lines after it do not matter, nor does a `;` in a string or a comment. False
+    for what is not Python. Any thread.
+    """
+    if ";" not in text:
+        return False
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
+    except (tokenize.TokenError, SyntaxError):
+        return False
+    return next((t.string == ";" for t in reversed(tokens) if t.type not in _SILENT), False)
+
+
+class Source(NamedTuple):
+    """Where a tree comes from: what compiling it, and refusing it, has to know."""
+
+    filename: str
+    text: str
+    flags: int
+
+    def compile(self, tree: ast.Module | ast.Expression, flags: int = 0) -> CodeType:
+        """Compile `tree`; a SyntaxError gets the text of its line. Any thread."""
+        mode = "exec" if isinstance(tree, ast.Module) else "eval"
+        try:
+            code: CodeType = compile(
+                tree, self.filename, mode, flags=self.flags | flags, dont_inherit=True
+            )
+        except SyntaxError as error:
+            self._quote(error)
+            raise
+        return code
+
+    def refusal(self, message: str, node: ast.AST) -> SyntaxError:
+        """Make the SyntaxError that points at `node`. Any thread."""
+        # Only a comprehension's `async for` has no place of its own.
+        place: Any = node.target if isinstance(node, ast.comprehension) else node
+        start = (self.filename, place.lineno, place.col_offset + 1)
+        end = (place.end_lineno, place.end_col_offset + 1)
+        error = SyntaxError(message, (*start, None, *end))
+        self._quote(error)
+        return error
+
+    def _quote(self, error: SyntaxError) -> None:
+        # The compiler has the tree only: it knows no text, and counts columns in bytes.
+        error.text = self._line(error.lineno) or error.text
+        error.offset = _in_characters(error.offset, self._line(error.lineno))
+        error.end_offset = _in_characters(error.end_offset, self._line(error.end_lineno))
+
+    def _line(self, number: int | None) -> str:
+        # Not splitlines: a form feed ends no line of Python.
+        lines = io.StringIO(self.text, newline=None).read().split("\n")
+        return lines[number - 1] if number and number <= len(lines) else ""
+
+
+def _in_characters(offset: int | None, line: str) -> int | None:
+    if not offset or offset < 0 or not line:
+        return offset
+    return len(line.encode()[: offset - 1].decode(errors="ignore")) + 1
