@@ -18,10 +18,11 @@ from IPython.core.magic import Magics
 from IPython.core.magics.execution import TimeitResult
 from traitlets.config import Config
 
-from twisted_ipython import _timing, runner
+from twisted_ipython import _timed, _timeit, runner
 from twisted_ipython._awaited_magics import AddAwaits, Kind
 from twisted_ipython._reactor import start
-from twisted_ipython._timing import Time, awaited
+from twisted_ipython._time import Time
+from twisted_ipython._timing import awaited
 
 SETUP = """
 import asyncio, threading, time
@@ -189,7 +190,7 @@ def test_time_of_long_reading(cells: Cells, monkeypatch: pytest.MonkeyPatch) -> 
     """Reading and compiling are mentioned when they take long, and only then."""
     cells.run("time", "await f()")
     assert re.fullmatch(r"CPU times: .*\nWall time: .*\n", cells.printed())
-    monkeypatch.setattr(_timing, "_LONG", 0.0)
+    monkeypatch.setattr(_timed, "_LONG", 0.0)
     cells.run("time", "await f()")
     assert cells.form().splitlines()[1:] == [
         "Wall time: TIME",
@@ -378,7 +379,7 @@ def test_timeit_stops_looking_for_a_number(cells: Cells) -> None:
     async def no_time(rounds: Iterator[None], clock: Callable[[], float]) -> float:
         return clock()
 
-    assert runner(_timing._enough_rounds(no_time, float)) == 10**9
+    assert runner(_timeit._enough_rounds(no_time, float)) == 10**9
 
 
 def test_timeit_results(cells: Cells) -> None:
@@ -502,7 +503,7 @@ def test_timeit_refuses_what_is_python_only_in_a_function(cells: Cells) -> None:
 
 def test_timeit_of_long_compiling(cells: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiling is mentioned when it takes long."""
-    monkeypatch.setattr(_timing, "_LONG", 0.0)
+    monkeypatch.setattr(_timed, "_LONG", 0.0)
     cells.run("timeit", "-n1 -r1 await f()")
     assert re.search(r"each\)\nCompiler time: \d\.\d\d s\n$", cells.printed())
 

@@ -6,7 +6,10 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _extension       hangs the pieces on one shell, and takes them off     home thread
     _complete        Tab after our magics                                  home thread
     _waits           magics that wait, as awaiting cells                   both
-    _timing          %time and %timeit of code that awaits                 both
+    _timing          magics that time code that awaits                      both
+    _time            %time of code that awaits                             both
+    _timeit          %timeit of code that awaits                           both
+    _timed           code that is timed, and how long reading it took      home thread
     _magics          %autoawait, %%run_in_reactor, %reactor, settings      home thread
     _settings        the traits, and %twisted_config                       home thread
     _control         what %reactor does                                    both
