@@ -11,6 +11,7 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _timeit          %timeit of code that awaits                           both
     _timed           code that is timed, and how long reading it took      home thread
     _magics          %autoawait, %%run_in_reactor, %reactor, settings      home thread
+    _background      a cell of %%run_in_reactor: options, function, job    both
     _settings        the traits, and %twisted_config                       home thread
     _control         what %reactor does                                    both
     _replace         what a name held is stopped, to be made again         both

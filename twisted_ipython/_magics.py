@@ -7,11 +7,9 @@ which IPython runs the cell.
 
 from __future__ import annotations
 
-import keyword
-import unicodedata
 from collections.abc import Callable, Coroutine
-from contextvars import copy_context
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import Any, Final
 
 from IPython.core import magic_arguments
 from IPython.core.error import UsageError
@@ -19,27 +17,21 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 from traitlets import observe
 
-from twisted_ipython import _carry, _cell, _source
+from twisted_ipython import _carry
 from twisted_ipython._autoawait import AutoAwait
 from twisted_ipython._awaiting import AwaitingCell
-from twisted_ipython._eventual import EventualResult
+from twisted_ipython._background import Background
 from twisted_ipython._home import BlockingHome, run_blocking
-from twisted_ipython._jobs import Job, first_line, start_job
-from twisted_ipython._language import await_magics
 from twisted_ipython._reactor import start
 from twisted_ipython._settings import SettingError, Settings
-from twisted_ipython._traceback import of_cell
 
 __all__ = ["TwistedMagics", "give_body"]
 
 CONFIG_USAGE: Final = "usage: %twisted_config show [NAME] | reset | NAME VALUE"
-RUN_USAGE: Final = "usage: %%run_in_reactor [NAME] [--wait] [--replace] [--thread] [--global]"
-NOT_A_NAME: Final = "{name!r} cannot be the name of a result; " + RUN_USAGE
 NOT_HERE: Final = (
     "Code in the reactor thread cannot wait for the reactor by a magic, it would wait for itself"
     " for ever: `await` the EventualResult"
 )
-REPLACE_WHAT: Final = "--replace needs the NAME whose result is to be replaced; " + RUN_USAGE
 # What %autoawait takes that says nothing about the runner.
 _SWITCHES: Final = frozenset({"", "on", "true", "off", "false"})
 
@@ -58,6 +50,9 @@ class TwistedMagics(Settings, Magics):
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell=shell)
         self.auto = AutoAwait(shell, lambda: self.timeout)
+        self.background = Background(
+            shell, partial(magic_arguments.parse_argstring, self.run_in_reactor)
+        )
         self._autoawait: Callable[[str], None] = shell.find_line_magic("autoawait")
 
     @line_magic
@@ -213,66 +208,12 @@ class TwistedMagics(Settings, Magics):
                ...: await asyncio.sleep(0.1, "later")
             Out[3]: 'later'
         """
-        run = self.options(line)
-        begin = self.prepare(run, cell)
+        run = self.background.options(line)
+        begin = self.background.prepare(run, cell)
         if run.waits:
-            return self._wait_for(self.finish(run, begin))
+            return self._wait_for(self.background.finish(run, begin))
         result = begin()
         return None if run.name else result
-
-    def options(self, line: str) -> RunOptions:
-        """The options of `%%run_in_reactor`; a UsageError of one line for what is none."""
-        try:
-            args = magic_arguments.parse_argstring(self.run_in_reactor, line)
-        except (UsageError, ValueError) as error:
-            raise UsageError(f"{error}; {RUN_USAGE}") from None
-        name = args.name
-        if name is not None:
-            # As Python reads it in code: another spelling would be another key.
-            name = unicodedata.normalize("NFKC", name)
-            if not name.isidentifier() or keyword.iskeyword(name):
-                raise UsageError(NOT_A_NAME.format(name=args.name))
-        if args.replace and name is None:
-            raise UsageError(REPLACE_WHAT)
-        return RunOptions(line, name, args.wait, args.replace, args.thread, getattr(args, "global"))
-
-    def prepare(self, run: RunOptions, cell: str) -> Callable[[], EventualResult]:
-        """
-        Compile the cell.
-
-        Returns:
-            what starts it as a job and binds its name.  Any thread.
-
-        Raises:
-            SyntaxError: it does not compile; to be shown without a traceback.
-        """
-        try:
-            function = self._compile(run, cell)
-        except SyntaxError as error:
-            raise of_cell(error) from None
-        number = self.shell.displayhook.prompt_count
-        names = self.shell.user_ns
-        bound = function.bind(names)
-        context = copy_context()
-
-        def begin() -> EventualResult:
-            job = Job(run.name, number, first_line(cell), in_thread=run.in_thread)
-            result = start_job(start(), job, bound, function.kind, context)
-            if run.name is not None:
-                names[run.name] = result
-            return result
-
-        return begin
-
-    async def finish(self, run: RunOptions, begin: Callable[[], EventualResult]) -> Any:
-        """Stop what is replaced, begin, and wait if that is asked.  In the reactor thread."""
-        names = self.shell.user_ns
-        if run.replace and run.name is not None and run.name in names:
-            from twisted_ipython._replace import stop
-
-            await stop(start(), run.name, names[run.name])
-        result = begin()
-        return await result if run.wait else None
 
     def _wait_for(self, coro: Coroutine[Any, Any, Any]) -> Any:
         """Wait as an awaiting cell does, but blocking: for shells that do not await."""
@@ -282,27 +223,6 @@ class TwistedMagics(Settings, Magics):
             raise RuntimeError(NOT_HERE)
         return run_blocking(
             AwaitingCell(thread, BlockingHome(), lambda _: coro, self.timeout).run()
-        )
-
-    def _compile(self, run: RunOptions, cell: str) -> _cell.CellFunction:
-        """The cell as a function; a SyntaxError has the lines of the cell as typed."""
-        shell = self.shell
-        heading = f"%%run_in_reactor {run.line}".rstrip() + "\n"
-        # A line in front, or IPython drops blank lines and dedents strings.
-        text = shell.transform_cell("#\n" + cell).removeprefix("#\n")
-        number = shell.displayhook.prompt_count
-        name = shell.compile.cache(heading + text, number, raw_code=heading + cell)
-        flags = shell.compile.flags
-        tree = _source.parse(text, filename=name, first_line=2, flags=flags)
-        tree = shell.transform_ast(tree)
-        return _cell.rewrite(
-            await_magics(tree) if "_magic(" in text else tree,
-            filename=name,
-            source=heading + cell,
-            flags=flags,
-            quiet=_source.ends_quietly(text),
-            top_level_global=run.as_script,
-            in_thread=run.in_thread,
         )
 
     # ---- the reactor
@@ -341,22 +261,6 @@ class TwistedMagics(Settings, Magics):
             return self._wait_for(_control.waiting(start(), line))
         _control.command(self.shell, start(), line)
         return None
-
-
-class RunOptions(NamedTuple):
-    """What the line of `%%run_in_reactor` says."""
-
-    line: str
-    name: str | None
-    wait: bool
-    replace: bool
-    in_thread: bool
-    as_script: bool
-
-    @property
-    def waits(self) -> bool:
-        """Whether the cell has to wait for something."""
-        return self.wait or self.replace
 
 
 _CALL: Final = f"get_ipython().run_cell_magic('{TwistedMagics.run_in_reactor.__name__}', "

@@ -1,0 +1,136 @@
+"""
+A cell of ``%%run_in_reactor``: its options, its function, and the job that it becomes.
+
+It is read and compiled in the home thread, and begins in any.
+"""
+
+from __future__ import annotations
+
+import keyword
+import unicodedata
+from argparse import Namespace
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Any, Final, NamedTuple
+
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+
+from twisted_ipython._cell import CellFunction, rewrite
+from twisted_ipython._eventual import EventualResult
+from twisted_ipython._jobs import Job, first_line, start_job
+from twisted_ipython._language import await_magics
+from twisted_ipython._reactor import start
+from twisted_ipython._source import ends_quietly, parse
+from twisted_ipython._traceback import of_cell
+
+__all__ = ["Background", "RunOptions"]
+
+RUN_USAGE: Final = "usage: %%run_in_reactor [NAME] [--wait] [--replace] [--thread] [--global]"
+NOT_A_NAME: Final = "{name!r} cannot be the name of a result; " + RUN_USAGE
+REPLACE_WHAT: Final = "--replace needs the NAME whose result is to be replaced; " + RUN_USAGE
+
+
+class RunOptions(NamedTuple):
+    """What the line of `%%run_in_reactor` says."""
+
+    line: str
+    name: str | None
+    wait: bool
+    replace: bool
+    in_thread: bool
+    as_script: bool
+
+    @property
+    def waits(self) -> bool:
+        """Whether the cell has to wait for something."""
+        return self.wait or self.replace
+
+
+class Background:
+    """
+    The background cells of one shell.
+
+    Args:
+        shell: the shell.
+        parse_line: reads the magic's line; a UsageError or ValueError for what is none.
+    """
+
+    def __init__(self, shell: InteractiveShell, parse_line: Callable[[str], Namespace]) -> None:
+        self._shell = shell
+        self._parse_line = parse_line
+
+    def options(self, line: str) -> RunOptions:
+        """The options of `%%run_in_reactor`; a UsageError of one line for what is none."""
+        try:
+            args = self._parse_line(line)
+        except (UsageError, ValueError) as error:
+            raise UsageError(f"{error}; {RUN_USAGE}") from None
+        name = args.name
+        if name is not None:
+            # As Python reads it in code: another spelling would be another key.
+            name = unicodedata.normalize("NFKC", name)
+            if not name.isidentifier() or keyword.iskeyword(name):
+                raise UsageError(NOT_A_NAME.format(name=args.name))
+        if args.replace and name is None:
+            raise UsageError(REPLACE_WHAT)
+        return RunOptions(line, name, args.wait, args.replace, args.thread, getattr(args, "global"))
+
+    def prepare(self, run: RunOptions, cell: str) -> Callable[[], EventualResult]:
+        """
+        Compile the cell.
+
+        Returns:
+            what starts it as a job and binds its name.  Any thread.
+
+        Raises:
+            SyntaxError: it does not compile; to be shown without a traceback.
+        """
+        try:
+            function = self._compile(run, cell)
+        except SyntaxError as error:
+            raise of_cell(error) from None
+        number = self._shell.displayhook.prompt_count
+        names = self._shell.user_ns
+        bound = function.bind(names)
+        context = copy_context()
+
+        def begin() -> EventualResult:
+            job = Job(run.name, number, first_line(cell), in_thread=run.in_thread)
+            result = start_job(start(), job, bound, function.kind, context)
+            if run.name is not None:
+                names[run.name] = result
+            return result
+
+        return begin
+
+    async def finish(self, run: RunOptions, begin: Callable[[], EventualResult]) -> Any:
+        """Stop what is replaced, begin, and wait if that is asked.  In the reactor thread."""
+        names = self._shell.user_ns
+        if run.replace and run.name is not None and run.name in names:
+            from twisted_ipython._replace import stop
+
+            await stop(start(), run.name, names[run.name])
+        result = begin()
+        return await result if run.wait else None
+
+    def _compile(self, run: RunOptions, cell: str) -> CellFunction:
+        """The cell as a function; a SyntaxError has the lines of the cell as typed."""
+        shell = self._shell
+        heading = f"%%run_in_reactor {run.line}".rstrip() + "\n"
+        # A line in front, or IPython drops blank lines and dedents strings.
+        text = shell.transform_cell("#\n" + cell).removeprefix("#\n")
+        number = shell.displayhook.prompt_count
+        name = shell.compile.cache(heading + text, number, raw_code=heading + cell)
+        flags = shell.compile.flags
+        tree = parse(text, filename=name, first_line=2, flags=flags)
+        tree = shell.transform_ast(tree)
+        return rewrite(
+            await_magics(tree) if "_magic(" in text else tree,
+            filename=name,
+            source=heading + cell,
+            flags=flags,
+            quiet=ends_quietly(text),
+            top_level_global=run.as_script,
+            in_thread=run.in_thread,
+        )
