@@ -225,10 +225,8 @@ def end_of_script(state: State, folder: Path) -> Exit:
 
 
 def end_of_command(state: State, folder: Path) -> Exit:
-    """``python -m twisted_ipython -c "..."`` ends with status 1."""
-    # Not by a failure: to show one beside a loop can take IPython seconds.
-    quiet = "__import__('warnings').simplefilter('ignore')"
-    code = f"{_BEGIN}\n{state.code}\n{_ASKED}\n{quiet}\nraise SystemExit(1)"
+    """``python -m twisted_ipython -c "..."`` fails, which IPython shows first; status 1."""
+    code = f"{_BEGIN}\n{state.code}\n{_ASKED}\n1 / 0"
     code = code.replace("{folder!r}", repr(str(folder)))
     return _program(["-m", "twisted_ipython", "--colors=NoColor", "-c", code], folder)
 

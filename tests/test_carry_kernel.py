@@ -49,7 +49,7 @@ url = f'http://127.0.0.1:{port.getHost().port}/'
 """
 IN_REACTOR = "in CrochetReactor\n"
 # Seconds in which Ctrl-C gets out of a call.
-PROMPTLY = 3
+PROMPTLY = 2
 
 
 @pytest.fixture(scope="module")

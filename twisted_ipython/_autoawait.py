@@ -34,6 +34,7 @@ from twisted_ipython._report import mark_shown
 from twisted_ipython._sigint import pass_on
 from twisted_ipython._stack import labels_of
 from twisted_ipython._traceback import STUB, explain, is_of_cell, tidy
+from twisted_ipython._turns import BRIEF, turns_of
 
 __all__ = ["AutoAwait", "Runner", "runner"]
 
@@ -195,7 +196,8 @@ class AutoAwait:
                 exc_tuple = (exc_tuple[0], error, error.__traceback__)
             if is_of_cell(error):
                 kwargs["running_compiled_code"] = False
-        return self._showtraceback(exc_tuple, *args, **kwargs)
+        with turns_of(BRIEF):
+            return self._showtraceback(exc_tuple, *args, **kwargs)
 
     # ---- how it is done
 

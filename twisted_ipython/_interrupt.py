@@ -16,7 +16,7 @@ stands in the user's code, or in a library that the user's code called, but
 neither in asyncio, Twisted and crochet nor in this package: there, an exception
 between two lines would leave a task entered or a callback lost.  The look and
 the throw happen without another thread running in between, as far as Python
-lets us: `sys.setswitchinterval` keeps the interpreter lock here meanwhile.  A
+lets us: `_turns` keeps the interpreter lock here meanwhile.  A
 thread that waits for that lock raises at the very line we saw.  A thread that
 is inside C code (``time.sleep``, a lock) would raise some time later, elsewhere:
 what has not been raised after `_DELIVERY` seconds is taken back.
@@ -36,12 +36,12 @@ import asyncio
 import ctypes
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from time import monotonic, sleep
 from typing import Final, Protocol
 
 from twisted_ipython import _stack
+from twisted_ipython._turns import turns_of
 
 __all__ = ["Break", "Pulse", "break_until", "resuming", "throw"]
 
@@ -97,7 +97,7 @@ def throw(ident: int) -> bool:
     # What a log or a traceback calls it is what the user did.
     Thrown.__name__ = Thrown.__qualname__ = "KeyboardInterrupt"
     Thrown.__module__ = "builtins"
-    with _alone():
+    with turns_of(_ALONE):
         if not _may_throw(ident):
             return False
         _set_exception(ident, Thrown)
@@ -106,17 +106,6 @@ def throw(ident: int) -> bool:
     _set_exception(ident, None)
     # It may have been raised just before it was taken back.
     return raised.wait(_LOOK)
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Within, no other thread gets the interpreter unless this one waits or has held it long."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(_ALONE)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(interval)
 
 
 def _may_throw(ident: int) -> bool:

@@ -78,6 +78,8 @@ __all__ = ["ReactorThread", "start", "started"]
 _GRACE: Final = 1.0
 # Seconds after which one that has not answered counts as stuck.
 _STUCK: Final = 0.5
+# Seconds of a turn from then on.
+_LAST_TURNS: Final = 1e-5
 # Seconds that tasks get to clean up.
 _CLEANUP: Final = 0.3
 # Seconds that a starting reactor gets, and one that does not seem to run.
@@ -478,6 +480,6 @@ def _end(reached: ReactorThread) -> None:
         _interrupt.break_until(reached.ident, turns.is_set, 0, _GRACE)
     if line is not None:
         # A thread that never waits would let Python's own end have a turn every 5 ms only.
-        sys.setswitchinterval(1e-5)
+        sys.setswitchinterval(_LAST_TURNS)
         with suppress(OSError, ValueError):  # nobody reads it any more
             print(line, file=sys.stderr, flush=True)
