@@ -7,9 +7,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from session import Session, session_of
+
+if TYPE_CHECKING:
+    from kernels import Kernel
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -42,6 +46,16 @@ def nobodys_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
 def session() -> Iterator[Session]:
     """A shell of the test process with the extension."""
     with session_of() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
+    """A kernel that the tests of a module share, after a cell with the module's ``SETUP``."""
+    from kernels import Kernel
+
+    with Kernel() as one:
+        one.ok(request.module.SETUP)
         yield one
 
 

@@ -11,16 +11,17 @@ from queue import Empty
 from tempfile import TemporaryDirectory
 from threading import Timer
 from time import monotonic
-from types import TracebackType
 from typing import IO, Any, Self
 
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
-__all__ = ["Execution", "Kernel"]
+__all__ = ["Execution", "Kernel", "fail"]
 
 SECONDS = 30
+# Within so many seconds what is displayed in place must have changed.
+SOON = 10
 # After this a kernel is killed, whatever its test does.
 LIFETIME = 110
 
@@ -57,40 +58,52 @@ class Execution:
         if self.idle is not None:
             self.late.append(message)
 
+    def messages(self, kind: str) -> list[Message]:
+        """Its outputs of one kind: ``stream``, ``display_data``, ``execute_result``, ``error``."""
+        return [message for message in self.outputs if message["msg_type"] == kind]
+
+    def data(self, kind: str) -> dict[str, Any]:
+        """What its only output of that kind shows, by MIME type."""
+        [message] = self.messages(kind)
+        data: dict[str, Any] = message["content"]["data"]
+        return data
+
+    def spots(self) -> list[str]:
+        """The display_ids of what it displayed."""
+        return [
+            message["content"]["transient"]["display_id"]
+            for message in self.messages("display_data")
+        ]
+
     def printed(self, name: str = "stdout") -> str:
         """What it wrote to a stream so far."""
         return "".join(
             message["content"]["text"]
-            for message in self.outputs
-            if message["msg_type"] == "stream" and message["content"]["name"] == name
+            for message in self.messages("stream")
+            if message["content"]["name"] == name
         )
 
     @property
     def value(self) -> str | None:
         """The text of its result."""
-        for message in self.outputs:
-            if message["msg_type"] == "execute_result":
-                text: str = message["content"]["data"]["text/plain"]
-                return text
+        for message in self.messages("execute_result"):
+            text: str = message["content"]["data"]["text/plain"]
+            return text
         return None
 
     @property
     def error(self) -> str | None:
         """The name of the exception that it showed."""
-        for message in self.outputs:
-            if message["msg_type"] == "error":
-                name: str = message["content"]["ename"]
-                return name
+        for message in self.messages("error"):
+            name: str = message["content"]["ename"]
+            return name
         return None
 
     @property
     def traceback(self) -> str:
         """The traceback that it showed, without colours."""
         lines = (
-            line
-            for message in self.outputs
-            if message["msg_type"] == "error"
-            for line in message["content"]["traceback"]
+            line for message in self.messages("error") for line in message["content"]["traceback"]
         )
         return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(lines))
 
@@ -145,12 +158,7 @@ class Kernel:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -189,6 +197,13 @@ class Kernel:
     def value(self, code: str) -> str | None:
         """The text of a cell's result."""
         return self.ok(code).value
+
+    def shows(self, spot: str, text: str, seconds: float = SOON) -> dict[str, Any]:
+        """Wait until ``text`` is in what a spot shows; give that, by MIME type."""
+        shown = self.displays[spot]
+        self.pump(lambda: text in shown[-1]["content"]["data"]["text/plain"], seconds)
+        data: dict[str, Any] = shown[-1]["content"]["data"]
+        return data
 
     def asked(self, execution: Execution, seconds: float = SECONDS) -> str:
         """Wait until a cell, which must be sent with ``allow_stdin``, asks; give the prompt."""
@@ -263,3 +278,8 @@ class Kernel:
         execution = self._executions.get(message["parent_header"].get("msg_id"))
         if execution is not None and message["msg_type"] == "execute_reply":
             execution.reply = message["content"]
+
+
+def fail(kernel: Kernel, code: str) -> Execution:
+    """Run a cell that may fail; ipykernel 6 would abort the next one if it came soon."""
+    return kernel.run(code, stop_on_error=False)

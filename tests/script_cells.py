@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
-from kernels import Execution, Kernel
+from kernels import Execution, Kernel, fail
 
 __all__ = ["SETUP", "fail", "kernel_of_scripts", "last_line", "script", "unchanged"]
 
@@ -85,11 +85,6 @@ loop = await deferLater(reactor, 0, asyncio.get_running_loop)
 def script(code: str, line: str = "--wait") -> str:
     """A cell with a script."""
     return f"%%run_in_reactor {line}\n{textwrap.dedent(code).strip()}\n"
-
-
-def fail(kernel: Kernel, code: str) -> Execution:
-    """Run a cell that may fail; ipykernel 6 would abort the next one if it came soon."""
-    return kernel.run(code, stop_on_error=False)
 
 
 def last_line(execution: Execution) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from types import TracebackType
 from typing import Any, Self
 
 import pexpect
@@ -62,12 +61,7 @@ class Terminal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.process.close(force=True)
 
     def _expect_prompt(self) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from kernels import Execution, Kernel
+from kernels import Kernel
 from shells import Shell
 
 SETUP = """
@@ -42,26 +41,7 @@ class Where:
     def __repr__(self):
         return "drawn in " + threading.current_thread().name
 """
-# Seconds within which a card must have changed.
-SOON = 10
 JOB = "%%run_in_reactor {name}\nreturn await gate({value})"
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[Kernel]:
-    """A kernel that the tests of this module share."""
-    with Kernel() as one:
-        one.ok(SETUP)
-        yield one
-
-
-def spots_of(execution: Execution) -> list[str]:
-    """The display_ids of what a cell displayed."""
-    return [
-        message["content"]["transient"]["display_id"]
-        for message in execution.outputs
-        if message["msg_type"] == "display_data"
-    ]
 
 
 def texts(kernel: Kernel, spot: str) -> list[str]:
@@ -69,33 +49,26 @@ def texts(kernel: Kernel, spot: str) -> list[str]:
     return [message["content"]["data"]["text/plain"] for message in kernel.displays[spot]]
 
 
-def shows(kernel: Kernel, spot: str, text: str) -> dict[str, Any]:
-    """Wait until a text is in a spot; give what it shows."""
-    kernel.pump(lambda: text in texts(kernel, spot)[-1], SOON)
-    data: dict[str, Any] = kernel.displays[spot][-1]["content"]["data"]
-    return data
-
-
 def ended(kernel: Kernel, value: str, text: str) -> dict[str, Any]:
     """What the card of a job shows that comes to ``value``, which has ``text`` in it."""
     kernel.ok(JOB.format(name="job", value=value))
-    [spot] = spots_of(kernel.ok("job"))
+    [spot] = kernel.ok("job").spots()
     kernel.ok("open_gates()")
-    return shows(kernel, spot, text)
+    return kernel.shows(spot, text)
 
 
 def test_a_card_changes_wherever_it_is_displayed(kernel: Kernel) -> None:
     """At a cell's end, by `display` in a plain cell and in an awaiting one: each has its spot."""
     number = kernel.ok(JOB.format(name="job", value="'value'")).reply["execution_count"]  # type: ignore[index]
     cells = ["job", "display(job, job)", "await asyncio.sleep(0)\ndisplay(job)"]
-    spots = [spot for cell in cells for spot in spots_of(kernel.ok(cell))]
+    spots = [spot for cell in cells for spot in kernel.ok(cell).spots()]
     assert len(set(spots)) == 4
     pending = rf"<EventualResult job of cell {number}: pending since \d\d:\d\d:\d\d>"
     assert all(re.fullmatch(pending, texts(kernel, spot)[0]) for spot in spots)
     kernel.ok("open_gates()")
     done = rf"<EventualResult job of cell {number}: done in \d+ m?s, 'value'>"
     for spot in spots:
-        data = shows(kernel, spot, "done")
+        data = kernel.shows(spot, "done")
         assert re.fullmatch(done, data["text/plain"])
         assert "&#x27;value&#x27;" in data["text/html"]
         assert [one["msg_type"] for one in kernel.displays[spot]] == [
@@ -109,8 +82,7 @@ def test_ended_job_is_an_ordinary_result(kernel: Kernel) -> None:
     """A job that has ended is the cell's `Out[n]`, with its value's own representation."""
     kernel.ok(JOB.format(name="job", value="Rich()"))
     kernel.ok("open_gates(); job.wait(5);")
-    [message] = [one for one in kernel.ok("job").outputs if one["msg_type"] == "execute_result"]
-    assert "<hr>" in message["content"]["data"]["text/html"]
+    assert "<hr>" in kernel.ok("job").data("execute_result")["text/html"]
     assert kernel.value("_ is job") == "True"
 
 
@@ -121,9 +93,9 @@ def test_failed_and_cancelled(kernel: Kernel) -> None:
     assert "ValueError: &lt;script&gt;" in failed["text/html"]
     kernel.ok("from contextlib import suppress\nwith suppress(ValueError): await job")
     kernel.ok(JOB.format(name="job", value=None))
-    [spot] = spots_of(kernel.ok("job"))
+    [spot] = kernel.ok("job").spots()
     kernel.ok("job.cancel()")
-    assert "cancelled after" in shows(kernel, spot, "cancelled")["text/html"]
+    assert "cancelled after" in kernel.shows(spot, "cancelled")["text/html"]
     kernel.ok("gates.clear()")
 
 
@@ -131,9 +103,9 @@ def test_failed_and_cancelled(kernel: Kernel) -> None:
 def test_html_is_self_contained(kernel: Kernel, state: str) -> None:
     """No script, nothing loaded; colours are the theme's, or work on light and dark."""
     kernel.ok(JOB.format(name="job", value="'</div><script src=\"http://x\">'"))
-    [spot] = spots_of(kernel.ok("job"))
+    [spot] = kernel.ok("job").spots()
     kernel.ok("open_gates()")
-    shows(kernel, spot, "done")
+    kernel.shows(spot, "done")
     html = kernel.displays[spot][state == "done"]["content"]["data"]["text/html"]
     assert not re.search(r"<script|<link|<img|src=http|url\(|class=|onclick", html)
     assert set(re.findall(r"<(\w+)", html)) <= {"div", "b", "pre"}
@@ -171,14 +143,14 @@ def test_a_state_does_not_wait_for_the_main_thread(kernel: Kernel) -> None:
     """While a plain cell holds the main thread a card says "done", and a number at once."""
     kernel.ok(JOB.format(name="job", value="Where()"))
     kernel.ok(JOB.format(name="number", value="12345"))
-    spot, plain = spots_of(kernel.ok("display(job, number)"))
+    spot, plain = kernel.ok("display(job, number)").spots()
     holding = kernel.submit("go = threading.Event(); open_gates(); print('began'); go.wait(20)")
     holding.wait_for("began")
-    shows(kernel, plain, "12345")
-    assert "drawn" not in shows(kernel, spot, "done")["text/plain"]
+    kernel.shows(plain, "12345")
+    assert "drawn" not in kernel.shows(spot, "done")["text/plain"]
     kernel.interrupt()
     holding.wait()
-    shows(kernel, spot, "drawn in MainThread")
+    kernel.shows(spot, "drawn in MainThread")
     assert len(kernel.displays[spot]) == 3
 
 
@@ -200,18 +172,18 @@ def test_a_value_that_displays_itself(kernel: Kernel) -> None:
 def test_a_card_holds_no_result(kernel: Kernel) -> None:
     """A displayed job's value goes with the last name of its result."""
     kernel.ok(JOB.format(name="job", value="Rich()"))
-    [spot] = spots_of(kernel.ok("display(job)"))
+    [spot] = kernel.ok("display(job)").spots()
     kernel.ok("open_gates(); ref = weakref.ref(job.wait(5))")
-    shows(kernel, spot, "Rich at")
+    kernel.shows(spot, "Rich at")
     assert kernel.value("del job; gc.collect(); ref()") is None
 
 
 def test_only_the_last_cards_are_followed(kernel: Kernel) -> None:
     """A loop may display a job for ever."""
     kernel.ok(JOB.format(name="job", value="1"))
-    spots = spots_of(kernel.ok("for _ in range(101): display(job)"))
+    spots = kernel.ok("for _ in range(101): display(job)").spots()
     kernel.ok("open_gates()")
-    shows(kernel, spots[-1], "done")
+    kernel.shows(spots[-1], "done")
     assert "done" in texts(kernel, spots[1])[-1]
     assert "pending" in texts(kernel, spots[0])[-1]
 
@@ -245,7 +217,7 @@ def test_pending_cards_cost_nothing(kernel: Kernel) -> None:
 def test_unload_leaves_cards(kernel: Kernel) -> None:
     """After it a card that is pending stays as it is, and a result is IPython's to show."""
     kernel.ok(JOB.format(name="job", value="1"))
-    [spot] = spots_of(kernel.ok("job"))
+    [spot] = kernel.ok("job").spots()
     kernel.ok("%unload_ext twisted_ipython")
     shown = kernel.ok("open_gates(); job.wait(5); job")
     assert str(shown.value).endswith(", 1>")

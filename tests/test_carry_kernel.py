@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from time import monotonic
 
 import pytest
@@ -10,7 +9,7 @@ from kernels import Kernel
 
 from twisted_ipython import _refused
 
-PREPARE = """
+SETUP = """
 import asyncio, gc, socket, sys, threading, time, urllib.request
 import treq
 from twisted.internet import defer, endpoints, protocol, reactor, task, threads
@@ -50,14 +49,6 @@ url = f'http://127.0.0.1:{port.getHost().port}/'
 IN_REACTOR = "in CrochetReactor\n"
 # Seconds in which Ctrl-C gets out of a call.
 PROMPTLY = 2
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[Kernel]:
-    """A kernel with a web server that a plain cell started."""
-    with Kernel() as one:
-        one.ok(PREPARE)
-        yield one
 
 
 def test_server(kernel: Kernel) -> None:

@@ -28,7 +28,7 @@ HERE = "await asyncio.sleep(0)\n"
 
 def errors(cell: Execution) -> list[Message]:
     """The failures that a cell shows."""
-    return [message for message in cell.outputs if message["msg_type"] == "error"]
+    return cell.messages("error")
 
 
 class Notebook(Kernel):

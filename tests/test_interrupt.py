@@ -19,7 +19,7 @@ from twisted_ipython._reactor import start
 
 # ipykernel 6 has none.
 SUBSHELLS = ipykernel.version_info >= (7,)
-PREPARE = """
+SETUP = """
 import asyncio, fractions, itertools, signal, sys, threading, time
 import anyio
 from twisted.internet import defer, endpoints, protocol, reactor, task
@@ -62,21 +62,13 @@ def in_wait():
 WORKS = "['timer', 'call', b'hello']"
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Kernel]:
-    """A kernel that tests share which leave it working."""
-    with Kernel() as one:
-        one.ok(PREPARE)
-        yield one
-
-
 @pytest.fixture
-def kernel(shared: Kernel) -> Iterator[Kernel]:
+def kernel(kernel: Kernel) -> Iterator[Kernel]:
     """The shared kernel; after each test timers, Deferreds, sockets and its handler must work."""
-    before = shared.value("signal.getsignal(signal.SIGINT)")
-    yield shared
-    assert shared.value("await works()") == WORKS
-    assert shared.value("signal.getsignal(signal.SIGINT)") == before
+    before = kernel.value("signal.getsignal(signal.SIGINT)")
+    yield kernel
+    assert kernel.value("await works()") == WORKS
+    assert kernel.value("signal.getsignal(signal.SIGINT)") == before
 
 
 def began(kernel: Kernel, code: str) -> Execution:

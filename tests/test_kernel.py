@@ -26,19 +26,11 @@ def here(*_):
 COMMS_WHILE_AWAITING = ipykernel.version_info >= (7, 4)
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Kernel]:
-    """A kernel that tests share which leave it working."""
-    with Kernel() as one:
-        one.ok(SETUP)
-        yield one
-
-
 @pytest.fixture
-def kernel(shared: Kernel) -> Iterator[Kernel]:
+def kernel(kernel: Kernel) -> Iterator[Kernel]:
     """The shared kernel; each test must leave it awaiting."""
-    yield shared
-    assert shared.value("await later('works')") == "'works'"
+    yield kernel
+    assert kernel.value("await later('works')") == "'works'"
 
 
 @pytest.fixture

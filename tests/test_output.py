@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from kernels import Execution, Kernel
 
 # Every kind of work says its name when B has set `flag`; B ends when all have.
-_SETUP = """
+SETUP = """
 import asyncio, logging, os, socket, sys, threading, time, warnings
 from IPython.display import clear_output, display
 from twisted.internet import defer, protocol, reactor, task, threads
@@ -271,20 +269,11 @@ assert all_said.wait(20), expected - said
 """
 
 
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[Kernel]:
-    """A kernel with the extension on."""
-    with Kernel() as kernel:
-        kernel.ok(_SETUP)
-        yield kernel
-
-
 def shown(execution: Execution, kind: str) -> list[str]:
     """The plain texts of its messages of one kind."""
     return [
         message["content"].get("data", {}).get("text/plain", "")
-        for message in execution.outputs
-        if message["msg_type"] == kind
+        for message in execution.messages(kind)
     ]
 
 
@@ -467,7 +456,7 @@ def test_a_reactor_without_a_loop() -> None:
     with Kernel(load=False) as kernel:
         kernel.ok("from twisted.internet import epollreactor; epollreactor.install()")
         kernel.run("%load_ext twisted_ipython\n%autoawait twisted")
-        kernel.ok(_SETUP)
+        kernel.ok(SETUP)
         first = kernel.ok("await defer.succeed(0)\n" + _CALLS + _BLOCKING + _THREADS + _NETWORK)
         second = kernel.ok(_FIRE)
         kinds = kernel.ok("print(*sorted(expected), sep='\\n')").printed().splitlines()

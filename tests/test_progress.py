@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -29,14 +28,6 @@ async def after(seconds, value):
 """
 
 
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[Kernel]:
-    """A kernel that the tests of this module share."""
-    with Kernel() as one:
-        one.ok(SETUP)
-        yield one
-
-
 def states(execution: Execution, name: str) -> list[Any]:
     """What the widgets that a cell made were told of one of their traits."""
     told = [
@@ -54,7 +45,7 @@ def test_results_in_order_and_a_bar(kernel: Kernel) -> None:
         "                after(0.01, 4), asyncio.sleep(0.25, 5), defer.succeed(6)], 'fetching')"
     )
     assert cell.value == "[1, 2, 3, 4, 5, 6]"
-    bars = [m for m in cell.outputs if m["msg_type"] == "display_data"]
+    bars = cell.messages("display_data")
     assert "application/vnd.jupyter.widget-view+json" in bars[0]["content"]["data"]
     values = states(cell, "value")
     assert values[-3:-1] == [6.0, "fetching:\u2007100%"]
@@ -121,7 +112,7 @@ def test_drawn_in_its_own_cell(kernel: Kernel) -> None:
     firing = kernel.ok("for gate in gates:\n    await asyncio.sleep(0.11)\n    gate.callback(1)")
     assert kernel.value("await job") == "[1, 1, 1, 1]"
     assert not [m for m in firing.outputs if m["msg_type"] in ("display_data", "stream")]
-    assert len([m for m in job.outputs if m["msg_type"] == "display_data"]) == 1
+    assert len(job.messages("display_data")) == 1
 
 
 NO_TQDM = "import sys\nsys.modules['tqdm'] = None\n"

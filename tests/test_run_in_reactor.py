@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from time import monotonic
-from typing import Any
 
 import pytest
-from kernels import SECONDS, Execution, Kernel
+from kernels import SECONDS, Execution, Kernel, fail
 
 SETUP = """
 import asyncio, gc, sys, threading, weakref
@@ -21,21 +19,6 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 pool = HTTPConnectionPool(reactor, persistent=True)
 """
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[Kernel]:
-    """A kernel that the tests of this module share: none leaves a job or a port."""
-    with Kernel() as one:
-        one.ok(SETUP)
-        yield one
-
-
-def data_of(execution: Execution, kind: str) -> dict[str, Any]:
-    """What a cell displayed, by MIME type."""
-    [message] = [one for one in execution.outputs if one["msg_type"] == kind]
-    data: dict[str, Any] = message["content"]["data"]
-    return data
 
 
 def plain(text: str) -> str:
@@ -54,11 +37,6 @@ def number_of(execution: Execution) -> int:
     assert execution.reply is not None
     number: int = execution.reply["execution_count"]
     return number
-
-
-def fail(kernel: Kernel, code: str) -> Execution:
-    """Run a cell that may fail; ipykernel 6 would abort the next one if it came soon."""
-    return kernel.run(code, stop_on_error=False)
 
 
 # ---- the line and the cell
@@ -193,14 +171,14 @@ def test_a_result_is_shown_as_text_and_html(kernel: Kernel) -> None:
     kernel.ok("gate = Deferred()")
     cell = kernel.ok("%%run_in_reactor\nawait gate")
     number = number_of(cell)
-    data = data_of(cell, "display_data")
+    data = cell.data("display_data")
     assert re.fullmatch(
         rf"<EventualResult of cell {number}: pending since \d\d:\d\d:\d\d>", data["text/plain"]
     )
     assert f"of cell {number}: pending since" in data["text/html"]
     assert kernel.value(f"_ is Out[{number}]") == "True"
     kernel.ok(f"reactor.callFromThread(gate.callback, '<b>'); Out[{number}].wait(5)")
-    shown = data_of(kernel.ok(f"Out[{number}]"), "execute_result")
+    shown = kernel.ok(f"Out[{number}]").data("execute_result")
     assert shown["text/plain"].endswith(", '<b>'>")
     assert "&lt;b&gt;" in shown["text/html"]
     assert "<b>'" not in shown["text/html"]
@@ -213,7 +191,7 @@ def test_a_value_shows_its_own_html(kernel: Kernel) -> None:
     kernel.ok("class Rich:\n    def _repr_html_(self): return '<hr>'")
     kernel.ok("%%run_in_reactor x\nRich()")
     kernel.ok("x.wait(5);")
-    assert "<hr>" in data_of(kernel.ok("x"), "execute_result")["text/html"]
+    assert "<hr>" in kernel.ok("x").data("execute_result")["text/html"]
 
 
 def test_a_result_is_awaited_again_and_again(kernel: Kernel) -> None:
@@ -282,7 +260,7 @@ def test_the_reactor_is_shown_as_text_and_html(kernel: Kernel) -> None:
     """A table for each kind of thing, with cells by their numbers."""
     cell = kernel.ok("%%run_in_reactor nap\nasync def doze():\n    await Deferred()\nawait doze()")
     kernel.ok("await asyncio.sleep(0)")
-    data = data_of(kernel.ok("%reactor"), "display_data")
+    data = kernel.ok("%reactor").data("display_data")
     number = number_of(cell)
     row = (
         rf"  \d+ +nap +{number} +async def doze\(\): +pending +\S+ \S+ +Cell In\[{number}\], line 3"
@@ -308,7 +286,7 @@ def test_a_stuck_reactor_is_reported_within_a_second(kernel: Kernel) -> None:
     taken = monotonic() - asked
     kernel.ok("gate.set()")
     assert taken < 1
-    text = data_of(shown, "display_data")["text/plain"]
+    text = shown.data("display_data")["text/plain"]
     assert "stuck: no answer within 500 ms" in text
     stack = text.partition("The reactor thread is at\n")[2].splitlines()
     assert re.match(rf"  Cell In\[{number_of(cell)}\], line [45] ", stack[1])
@@ -371,8 +349,8 @@ def test_unloading_lists_pending_jobs(kernel: Kernel) -> None:
     kernel.ok("reactor.callFromThread(gate.callback, 'late')")
     assert kernel.value("nap.wait(5)") == "'late'"
     kernel.ok("%load_ext twisted_ipython\n%autoawait twisted")
-    assert " nap " in data_of(kernel.ok("%reactor jobs"), "display_data")["text/plain"]
+    assert " nap " in kernel.ok("%reactor jobs").data("display_data")["text/plain"]
     assert kernel.ok("%reload_ext twisted_ipython").printed() == ""
     kernel.ok("%autoawait twisted")
-    assert " nap " in data_of(kernel.ok("%reactor jobs"), "display_data")["text/plain"]
+    assert " nap " in kernel.ok("%reactor jobs").data("display_data")["text/plain"]
     assert kernel.value("await nap") == "'late'"

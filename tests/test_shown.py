@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any
 
-import pytest
-from kernels import Execution, Kernel
+from kernels import SOON, Execution, Kernel
 from shells import Shell
 
 SETUP = """
@@ -26,38 +23,12 @@ class Rich:
 def fire(value):
     reactor.callFromThread(d.callback, value)
 """
-# Seconds within which what is shown must have changed.
-SOON = 10
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[Kernel]:
-    """A kernel that the tests of this module share."""
-    with Kernel() as one:
-        one.ok(SETUP)
-        yield one
-
-
-def data_of(execution: Execution) -> dict[str, Any]:
-    """What the cell's only result shows, by MIME type."""
-    [message] = [one for one in execution.outputs if one["msg_type"] == "execute_result"]
-    data: dict[str, Any] = message["content"]["data"]
-    return data
 
 
 def spot_of(execution: Execution) -> str:
     """The display_id of the one thing that a cell displayed."""
-    [message] = [one for one in execution.outputs if one["msg_type"] == "display_data"]
-    number: str = message["content"]["transient"]["display_id"]
-    return number
-
-
-def shows(kernel: Kernel, spot: str, text: str) -> dict[str, Any]:
-    """Wait until a text is in a spot; give what it shows."""
-    shown = kernel.displays[spot]
-    kernel.pump(lambda: text in shown[-1]["content"]["data"]["text/plain"], SOON)
-    data: dict[str, Any] = shown[-1]["content"]["data"]
-    return data
+    [spot] = execution.spots()
+    return spot
 
 
 def test_pending_turns_into_its_value(kernel: Kernel) -> None:
@@ -72,7 +43,7 @@ def test_pending_turns_into_its_value(kernel: Kernel) -> None:
     assert f"of cell {number}: pending since" in pending["text/html"]
     assert kernel.value(f"_ is d and Out[{number}] is d") == "True"
     kernel.ok("fire(Rich())")
-    shown = shows(kernel, spot, "a rich value")
+    shown = kernel.shows(spot, "a rich value")
     assert shown.pop("image/png").strip() == "cG5n"
     assert shown == {
         "text/plain": "a rich value",
@@ -89,7 +60,7 @@ def test_result_is_not_consumed(kernel: Kernel) -> None:
     kernel.ok("d.addCallback(lambda v: (seen.append(v), v)[1]);")
     firing = "threading.Timer(0.05, fire, [41]).start()"
     assert kernel.ok(f"{firing}\nprint('awaited', await d)").printed() == "awaited 42\n"
-    shows(kernel, spot, "42")
+    kernel.shows(spot, "42")
     assert kernel.value("seen, await d, await d") == "([42], 42, 42)"
     kernel.ok("d.addCallback(lambda v: v * 2);")
     assert kernel.value("await d") == "84"
@@ -110,7 +81,7 @@ def test_failure_is_a_line_and_stays_unhandled(kernel: Kernel) -> None:
     for code in ("pass", "del d; gc.collect()"):
         spot = spot_of(kernel.ok("d = Deferred()\ndisplay(d)"))
         kernel.ok("reactor.callFromThread(d.errback, ValueError('<b>'))")
-        data = shows(kernel, spot, "failed after")
+        data = kernel.shows(spot, "failed after")
         assert data["text/plain"].endswith(", ValueError: <b>>")
         assert "ValueError: &lt;b&gt;" in data["text/html"]
         if code == "pass":
@@ -125,13 +96,13 @@ def test_cancelled(kernel: Kernel) -> None:
     """A Deferred that is cancelled says so."""
     spot = spot_of(kernel.ok("d = Deferred()\nd"))
     kernel.ok("reactor.callFromThread(d.cancel)")
-    assert "cancelled after" in shows(kernel, spot, "cancelled")["text/html"]
+    assert "cancelled after" in kernel.shows(spot, "cancelled")["text/html"]
     kernel.ok("d.addErrback(lambda _: None);")
 
 
 def test_fired_shows_its_value_at_once(kernel: Kernel) -> None:
     """It is the cell's `Out[n]`; a failure's line, which stays a failure."""
-    assert data_of(kernel.ok("defer.succeed(Rich())"))["text/html"] == "<hr>"
+    assert kernel.ok("defer.succeed(Rich())").data("execute_result")["text/html"] == "<hr>"
     assert kernel.value("defer.succeed(None)") == "None"
     assert "failed after" in str(kernel.value("d = defer.fail(ValueError('x'))\nd"))
     assert kernel.run("await d").error == "ValueError"
@@ -147,15 +118,15 @@ def test_paused_and_chained_are_pending(kernel: Kernel) -> None:
     kernel.ok(
         "reactor.callFromThread(other.callback, 'chained')\nreactor.callFromThread(p.unpause)"
     )
-    assert shows(kernel, chained, "chained")["text/plain"] == "'chained'"
-    assert shows(kernel, paused, "unpaused")["text/plain"] == "'unpaused'"
+    assert kernel.shows(chained, "chained")["text/plain"] == "'chained'"
+    assert kernel.shows(paused, "unpaused")["text/plain"] == "'unpaused'"
 
 
 def test_of_subclasses(kernel: Kernel) -> None:
     """A DeferredList is one too."""
     spot = spot_of(kernel.ok("d = Deferred()\nDeferredList([d])"))
     kernel.ok("fire(1)")
-    assert shows(kernel, spot, "True")["text/plain"] == "[(True, 1)]"
+    assert kernel.shows(spot, "True")["text/plain"] == "[(True, 1)]"
 
 
 def test_fired_in_another_thread(kernel: Kernel) -> None:
@@ -168,7 +139,7 @@ def test_fired_in_another_thread(kernel: Kernel) -> None:
     )
     cell = kernel.ok("d = Deferred()\nd")
     kernel.ok("thread = threading.Thread(target=d.callback, args=[Where()]); thread.start()")
-    assert shows(kernel, spot_of(cell), "drawn")["text/plain"] == "drawn in MainThread"
+    assert kernel.shows(spot_of(cell), "drawn")["text/plain"] == "drawn in MainThread"
 
 
 def test_shown_by_an_awaiting_cell(kernel: Kernel) -> None:
@@ -176,8 +147,8 @@ def test_shown_by_an_awaiting_cell(kernel: Kernel) -> None:
     cell = kernel.ok("d = Deferred()\nawait asyncio.sleep(0)\ndisplay(d)")
     last = kernel.ok("await asyncio.sleep(0)\nd")
     kernel.ok("fire(77)")
-    shows(kernel, spot_of(cell), "77")
-    shows(kernel, spot_of(last), "77")
+    kernel.shows(spot_of(cell), "77")
+    kernel.shows(spot_of(last), "77")
     assert kernel.value("await d") == "77"
 
 
@@ -187,7 +158,7 @@ def test_a_broken_representation_is_no_failure_of_the_deferred(kernel: Kernel) -
     spot = spot_of(kernel.ok("d = Deferred()\nd"))
     kernel.ok("d.addCallback(type)")
     kernel.ok("fire(Broken())")
-    shows(kernel, spot, "<Broken, whose repr() failed: ValueError: no picture>")
+    kernel.shows(spot, "<Broken, whose repr() failed: ValueError: no picture>")
     assert kernel.value("await d") == "__main__.Broken"
 
 

@@ -11,7 +11,7 @@ from twisted.internet.threads import deferToThread
 
 from twisted_ipython import _works
 
-PREPARE = """
+SETUP = """
 import asyncio, sys, threading, time
 from twisted.internet import defer, threads
 def work():
@@ -24,29 +24,20 @@ async def watch(number):
 """
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Kernel]:
-    """A kernel that tests share which leave it working."""
-    with Kernel() as one:
-        one.ok(PREPARE)
-        yield one
-
-
 @pytest.fixture
-def kernel(shared: Kernel) -> Iterator[Kernel]:
+def kernel(kernel: Kernel) -> Iterator[Kernel]:
     """The shared kernel; after each test its threads have ended, and none is listed."""
-    shared.ok("gate, begun = threading.Event(), []")
-    yield shared
-    shared.ok("gate.set()")
-    assert shared.value("await threads.deferToThread(work)") == "'worked'"
-    shared.ok("time.sleep(0.05)")
-    assert "Pool threads" not in table(shared, "%reactor jobs")
+    kernel.ok("gate, begun = threading.Event(), []")
+    yield kernel
+    kernel.ok("gate.set()")
+    assert kernel.value("await threads.deferToThread(work)") == "'worked'"
+    kernel.ok("time.sleep(0.05)")
+    assert "Pool threads" not in table(kernel, "%reactor jobs")
 
 
 def table(kernel: Kernel, magic: str) -> str:
     """The tables that a magic displays."""
-    (message,) = [m for m in kernel.ok(magic).outputs if m["msg_type"] == "display_data"]
-    text: str = message["content"]["data"]["text/plain"]
+    text: str = kernel.ok(magic).data("display_data")["text/plain"]
     return text
 
 
