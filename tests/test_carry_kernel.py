@@ -207,19 +207,38 @@ def left():
 """
 
 
-@pytest.mark.parametrize("telnet", [True, False])
 @pytest.mark.parametrize("runner", ["CrawlerRunner", "AsyncCrawlerRunner"])
-def test_crawl(kernel: Kernel, runner: str, telnet: bool) -> None:
-    """A crawl that is not awaited gets one line and leaves nothing half-done; awaited it works."""
+def test_crawl(kernel: Kernel, runner: str) -> None:
+    """A crawl that is not awaited fails, in one line, before it has begun; awaited it works."""
     kernel.ok(SPIDER)
     asked = kernel.value("len(Page.asked)")
-    crawl = f"{runner}({{'TELNETCONSOLE_ENABLED': {telnet}}}).crawl(Spider)"
+    crawl = f"{runner}().crawl(Spider)"
     cell = kernel.run(f"done = {crawl}")
+    line = _refused.PUT_AWAIT.format(library="Scrapy")
+    kernel.pump(lambda: line in cell.printed("stderr"))
+    refused = kernel.run("await done", stop_on_error=False)
+    assert refused.traceback.endswith(f"RuntimeError: {line}")
+    assert "site-packages" not in refused.traceback
+    assert kernel.value("Spider.closed_because, left()") == "([], [])"
+    unseen = kernel.run(f"{crawl};")  # nobody looks at that one
+    kernel.pump(lambda: line in unseen.printed("stderr"))
+    kernel.ok("gc.collect(); await task.deferLater(reactor, 0.01)")
+    assert [one.printed("stderr") for one in (cell, unseen)] == [line + "\n"] * 2
+    assert unseen.traceback == ""
+    assert kernel.value("len(Page.asked)") == asked
+    kernel.ok(f"await {crawl}")
+    assert kernel.value("len(Page.asked)") == str(int(asked or 0) + 20)
+
+
+@pytest.mark.parametrize("telnet", [True, False])
+def test_crawl_that_has_begun(kernel: Kernel, telnet: bool) -> None:
+    """One that has its settings already is closed, with the line, where it calls the reactor."""
+    kernel.ok(SPIDER + "from scrapy.utils.test import get_crawler")
+    asked = kernel.value("len(Page.asked)")
+    cell = kernel.run(f"done = get_crawler(Spider, {{'TELNETCONSOLE_ENABLED': {telnet}}}).crawl()")
     line = _refused.PUT_AWAIT.format(library="Scrapy")
     kernel.pump(lambda: line in cell.printed("stderr"))
     kernel.ok("await done")
     assert cell.printed("stderr") == line + "\n"
     assert kernel.value("Spider.closed_because, left()") == "(['shutdown'], [])"
     assert kernel.value("len(Page.asked)") == asked
-    kernel.ok(f"await {crawl}")
-    assert kernel.value("len(Page.asked)") == str(int(asked or 0) + 20)

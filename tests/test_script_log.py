@@ -159,8 +159,10 @@ def test_a_crawl_without_the_magic(kernel: Kernel) -> None:
         for code in (CRAWL, CRAWL.replace("CrawlerProcess", "AsyncCrawlerProcess")):
             ran = fail(kernel, first + code)
             assert last_line(ran) == f"ReactorAlreadyRunning: {PUT_MAGIC}"
+            assert "site-packages" not in ran.traceback
             later = kernel.run("await deferLater(reactor, 0.1)")
             assert ran.printed() + later.printed() == ""
+            assert "put `await`" not in ran.printed("stderr")
             assert kernel.value("state() == before") == "True", kernel.value("state(), before")
     ran = kernel.run(script(CRAWL))
     assert ran.printed() == "The crawl is over.\n"

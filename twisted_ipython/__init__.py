@@ -17,6 +17,7 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _replace         what a name held is stopped, to be made again         both
     _inspect         the tables of %reactor                                reactor thread
     _carry           the reactor's methods, called in any thread           any
+    _crawls          crawls that begin in other threads: refused           any
     _refused         Scrapy, Agent and treq in other threads: refused      any
     _resolving       names that another thread has resolved                both
     _given           methods of ports, connections and timers, likewise    any

@@ -21,7 +21,14 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater, react
 from twisted.python.failure import Failure
 
-__all__ = ["begun_by", "failure_of_react", "is_refused"]
+__all__ = [
+    "any_is_refused",
+    "begun_by",
+    "failure_of_react",
+    "is_of_refused",
+    "is_refused",
+    "note_refused",
+]
 
 # Turns of the reactor within which a crawl that has begun runs.
 _TURNS: Final = 1000
@@ -49,8 +56,14 @@ def begun_by(caller: FrameType) -> Callable[[], object] | None:
     return None
 
 
+def note_refused(caller: FrameType) -> None:
+    """Note that what `begun_by` knows is refused, if it is a process of Scrapy's."""
+    process = caller.f_locals.get("self")
+    if process is not None:
+        _refused.add(process)
+
+
 def _stop_process(process: Any) -> None:
-    _refused.add(process)
     for crawler in process.crawlers:
         try:
             loop = asyncio.get_running_loop()
@@ -84,6 +97,16 @@ def _is_running(crawler: Any) -> bool:
 def is_refused(caller: FrameType) -> bool:
     """Whether a process of Scrapy's calls whose crawls were cancelled with what `begun_by` gave."""
     return caller.f_code.co_name == "_stop_reactor" and caller.f_locals.get("self") in _refused
+
+
+def any_is_refused() -> bool:
+    """Whether a process of Scrapy's exists that was refused."""
+    return bool(_refused)
+
+
+def is_of_refused(one: Any) -> bool:
+    """Whether it is a process of Scrapy's that was refused, or a crawler of such a one."""
+    return any(one is process or one in process.crawlers for process in list(_refused))
 
 
 def failure_of_react(caller: FrameType) -> Failure | None:

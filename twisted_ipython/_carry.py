@@ -15,7 +15,7 @@ Ports, connections, timers and LoopingCalls have their own methods carried in
 the same way (`_given`).  `LoopingCall.start` asks the reactor for the time:
 that is where its first call is sent over.  Name resolution begins at the
 resolver, whose one method is carried too (`_resolving`).  Libraries that this
-would not make safe are refused (`_refused`).
+would not make safe are refused (`_refused`, `_crawls`).
 
 What can still go wrong.  A Deferred that comes back is a Deferred: it may fire
 in the reactor thread while this one adds a callback.  What has no such method
@@ -37,7 +37,7 @@ from typing import Any, Final
 from twisted.internet.task import LoopingCall
 from zope.interface import providedBy
 
-from twisted_ipython import _loops, _timers, _trial
+from twisted_ipython import _crawls, _loops, _timers, _trial
 from twisted_ipython._crossing import cross
 from twisted_ipython._given import Given, declared
 from twisted_ipython._instance import override
@@ -108,9 +108,11 @@ class _Carried:
         if on:
             _timers.elsewhere.append(self.call)
             _loops.starts.append(self.start_loop)
+            self._begin_crawls = _crawls.attach(self._thread.here)
         else:
             _timers.elsewhere.remove(self.call)
             _loops.starts.remove(self.start_loop)
+            self._begin_crawls()
 
     # ---- a method
 

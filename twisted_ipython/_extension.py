@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 
-from twisted_ipython import _asking, _awaiting, _carry, _output, _reactor, _waits
+from twisted_ipython import _asking, _awaiting, _carry, _crawls, _output, _reactor, _waits
 from twisted_ipython._autoawait import runner
 from twisted_ipython._awaited_magics import AddAwaits
 from twisted_ipython._cards import Cards
@@ -109,6 +109,7 @@ class _Extension:
             undo.callback(override(shell, own))
             for event in ("pre_execute", "post_execute"):
                 self._on(event, _awaiting.run_later_calls)
+            self._on("post_run_cell", _crawls.look)
             self._show_failures()
             self._append(shell.input_transformers_post, give_body)
             self._append(shell.input_transformers_post, self._add_awaits())

@@ -38,7 +38,7 @@ from twisted.internet.error import ReactorAlreadyRunning, ReactorNotRestartable
 from twisted.logger import ILogObserver, globalLogPublisher
 
 from twisted_ipython import _numbers, _script_log
-from twisted_ipython._callers import begun_by, failure_of_react, is_refused
+from twisted_ipython._callers import begun_by, failure_of_react, is_refused, note_refused
 from twisted_ipython._instance import override
 from twisted_ipython._phases import Trigger
 from twisted_ipython._scripts import (
@@ -52,6 +52,7 @@ from twisted_ipython._scripts import (
     put_back,
     to_stop,
 )
+from twisted_ipython._traceback import users_frames_only
 
 __all__ = ["attach", "refuse_start"]
 
@@ -88,8 +89,9 @@ def refuse_start(caller: FrameType, refusal: Callable[[], str | None] = lambda: 
         assert cancel is not None
         cancel()
 
+    note_refused(caller)
     cast(Any, reactor).callFromThread(copy_context().run, undo)
-    raise ReactorAlreadyRunning(reason)
+    raise users_frames_only(ReactorAlreadyRunning(reason))
 
 
 class _Methods:
@@ -109,7 +111,7 @@ class _Methods:
         """``reactor.run``; in the greenlet of a script it waits."""
         refusal = self._refusal()
         if refusal is not None:
-            raise ReactorAlreadyRunning(refusal)
+            raise users_frames_only(ReactorAlreadyRunning(refusal))
         if self._ends:
             raise ReactorNotRestartable
         script = own()

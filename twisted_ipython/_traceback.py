@@ -107,6 +107,8 @@ def explain(error: BaseException) -> None:
         for message, line in _CAUSES:
             if message in text and line not in getattr(one, "__notes__", ()):
                 one.add_note(line)
+                if line is NO_LOOP_HERE:  # how a library came to ask for one says nothing
+                    users_frames_only(one)
 
 
 def of_cell(error: SyntaxError) -> SyntaxError:
