@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import pytest
 from kernels import Execution, Kernel, Message
+from shells import run_python
 from terminals import Terminal
 
 # Seconds within which a failure has to be shown.
@@ -330,6 +332,38 @@ def test_saved_notebook() -> None:
         assert "ZeroDivisionError: division by zero" in re.sub(
             r"\x1b\[[0-9;]*m", "", running.printed("stderr")
         )
+
+
+LATE = {
+    "job": "get_ipython().run_cell_magic('run_in_reactor', 'late', 'bad()')",
+    "name": "late = defer.succeed(None)\nlate.addCallback(bad)",
+    "coroutine": "async def coro(): bad()\n(lambda: defer.ensureDeferred(coro()) and None)()",
+}
+
+
+@pytest.mark.parametrize("kind", LATE)
+def test_end_of_kernel(kind: str) -> None:
+    """What fails just before a kernel ends is shown in its cell."""
+    with Notebook() as notebook:
+        notebook.ok(IMPORTS)
+        cell = notebook.ok(LATE[kind])
+        notebook.ask_shutdown()
+        notebook.pump(lambda: bool(errors(cell)), SOON)
+        assert notebook.ended_within(2)
+    assert "bad(*_): 1 / 0" in cell.traceback
+
+
+def test_end_of_script(tmp_path: Path) -> None:
+    """What fails just before a script ends is shown, once each; what is cancelled then is not."""
+    script = tmp_path / "script.ipy"
+    waits = "get_ipython().run_cell_magic('run_in_reactor', 'waits', 'await defer.Deferred()')"
+    script.write_text("\n".join(["%load_ext twisted_ipython", IMPORTS, *LATE.values(), waits]))
+    ended = run_python("-m", "IPython", "--colors=NoColor", script)
+    assert ended.stdout.count("ZeroDivisionError: division by zero") == len(LATE)
+    assert "late, a Deferred, failed, and nobody waits for it:" in ended.stdout
+    assert "(late) of cell " in ended.stdout
+    assert "Cancelled" not in ended.stdout + ended.stderr
+    assert (ended.stderr, ended.returncode) == ("", 0)
 
 
 def test_terminal() -> None:

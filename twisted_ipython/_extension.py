@@ -136,6 +136,7 @@ class _Extension:
         thread = _reactor.start()
         self._undo.callback(reports.add(showing_on(self._shell)))
         watch = Watch(self._shell, reports, thread.loop, thread.call, thread.later)
+        self._undo.callback(reports.at_end(watch.look_last))
         scrapy = ScrapyLog(reports)
         scrapy.stay()
         self._undo.callback(scrapy.leave)

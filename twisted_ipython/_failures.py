@@ -27,6 +27,7 @@ import weakref
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
@@ -37,7 +38,7 @@ from twisted_ipython import _numbers
 from twisted_ipython._futures import FutureAwait, Held
 from twisted_ipython._handled import exception_of, mark_handled
 from twisted_ipython._log import is_shown_by_logging
-from twisted_ipython._report import GRACE, Reports
+from twisted_ipython._report import Reports
 
 __all__ = ["Watch", "attach"]
 
@@ -98,6 +99,10 @@ class _Named(NamedTuple):
     context: Context
 
 
+def _named(name: str, held: Any, context: Context) -> _Named:
+    return _Named(weakref.ref(held), name, _kind(type(held)) or "", context)
+
+
 class Watch:
     """
     Deferreds and asyncio's futures that the cells of one shell bound to names.
@@ -129,24 +134,22 @@ class Watch:
 
     def look_through(self, result: ExecutionResult) -> None:
         """After a cell: find what its names hold, and its value.  In the home thread."""
-        names = self._shell.user_ns
-        kinds = {one: _kind(one) for one in {*map(type, [*names.values()]), type(result.result)}}
-        if not any(kinds.values()):
-            return
         number = result.execution_count or 0
-        values = [(f"Out[{number}]", result.result), *names.items()]
-        found = [
-            (name, held) for name, held in values if kinds.get(type(held)) and self._is_new(held)
-        ]
+        found = self._new(f"Out[{number}]", result.result)
         if found:
             context = copy_context()
             if _numbers.current() == _numbers.NOBODY:  # a kernel may end cells elsewhere
                 context.run(_numbers.carry, _numbers.new(number))
-            named = [
-                _Named(weakref.ref(held), name, kinds[type(held)] or "", context)
-                for name, held in found
-            ]
-            self._call(self._add, named)
+            self._call(self._add, [_named(*one, context) for one in found])
+
+    def _new(self, name: str, value: object) -> list[tuple[str, Any]]:
+        """What is to be watched: of all names, and of a value."""
+        names = self._shell.user_ns
+        kinds = {kind: _kind(kind) for kind in {*map(type, [*names.values()]), type(value)}}
+        if not any(kinds.values()):
+            return []
+        values = [(name, value), *names.items()]
+        return [one for one in values if kinds.get(type(one[1])) and self._is_new(one[1])]
 
     def _is_new(self, held: Any) -> bool:
         """Whether it is to be watched, and is not."""
@@ -167,14 +170,23 @@ class Watch:
         if not self._looks:
             self._look()
 
-    def _look(self) -> None:
+    def look_last(self) -> None:
+        """Before the process ends: find which have failed, also in cells without events."""
+        context = copy_context()
+        self._add([_named(*one, context) for one in self._new("", None)])
+        self._look_once()
+
+    def _look_once(self) -> None:
         for key, one in list(self._watched.items()):
             held = one.held()
             if held is not None and _is_pending(held):
                 continue
             del self._watched[key]
             if held is not None and _is_unhandled(held):
-                self._later(GRACE, self._judge, one)
+                self._reports.unless_seen(partial(self._judge, one))
+
+    def _look(self) -> None:
+        self._look_once()
         self._looks = bool(self._watched) and self._reports.active
         if self._looks:
             self._later(_LOOK, self._look)

@@ -143,6 +143,7 @@ class ReactorThread:
         _pool.make_daemons(self.pool)
         self._undo: list[Callable[[], None]] = []
         self._bridge_stays = loop is not None and ours
+        reactor.addSystemEventTrigger("before", "shutdown", reports.end)
         if loop is not None and ours:
             _tasks.attach(loop)
             _pool.use_for(loop, reactor.getThreadPool)

@@ -13,7 +13,8 @@ What we do.  Each failure goes to the reactor thread, with the context in which
 it was noticed, and is formatted there by a copy of IPython's formatter.  Which
 cell it belongs to is what ipykernel's context variables say in that context.
 An exception that was shown is marked, so that what else holds it (a Deferred,
-a log record) shows nothing.
+a log record) shows nothing.  When the process ends, nobody will look any more:
+what has failed by then is shown before the reactor stops.
 
 What can still go wrong.  What failed in a context that belongs to no cell is
 shown in the cell that began last.  While something holds the reactor thread, nothing is shown.
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import sys
 import traceback
 from collections.abc import Callable
@@ -33,7 +35,7 @@ from time import monotonic
 from typing import Any, Final
 
 from IPython.core.interactiveshell import InteractiveShell
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from twisted_ipython import _numbers
@@ -109,6 +111,9 @@ class Reports:
         self._later: Callable[..., object] | None = None
         self._stretches: dict[int, _Stretch] = {}
         self._latest = Context()
+        # What `unless_seen` has yet to call.
+        self._looks: list[Callable[[], None]] = []
+        self._last_looks: list[Callable[[], None]] = []
 
     # ---- what loading sets
 
@@ -126,6 +131,11 @@ class Reports:
         """Show failures by ``show`` (the latest one added is used); returns what undoes it."""
         self._shows.append(show)
         return lambda: self._shows.remove(show)
+
+    def at_end(self, look: Callable[[], None]) -> Callable[[], None]:
+        """Call ``look`` before the process ends, in the reactor thread; returns what undoes it."""
+        self._last_looks.append(look)
+        return lambda: self._last_looks.remove(look)
 
     def begin_cell(self, number: int) -> None:
         """Have the context of a cell that begins carry its number.  In that context."""
@@ -163,7 +173,33 @@ class Reports:
     def unless_seen(self, look: Callable[[], None]) -> None:
         """Call ``look`` in the reactor thread after `GRACE` seconds.  In the reactor thread."""
         if self._later is not None:
-            self._later(GRACE, look)
+            self._looks.append(look)
+            self._later(GRACE, self._look_first)
+
+    def _look_first(self) -> None:
+        """Call what was told first, if `end` has not done so: the times are all the same."""
+        if self._looks:
+            self._looks.pop(0)()
+
+    def end(self) -> Deferred[None] | None:
+        """
+        Show what has failed so far, for a reactor that stops.  In the reactor thread.
+
+        Returns:
+            a Deferred that fires when it is shown.
+        """
+        if not self.active:
+            return None
+        assert self._call is not None
+        # What nobody holds any more, but for itself; of late only, which takes no time.
+        gc.collect(1)
+        for look in self._last_looks:
+            look()
+        while self._looks:
+            self._look_first()
+        shown: Deferred[None] = Deferred()
+        self._call(shown.callback, None)
+        return shown
 
     # ---- in the reactor thread, in the context of the failure
 
