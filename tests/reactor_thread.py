@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec
 
@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted_ipython._autoawait import Runner
 from twisted_ipython._reactor import start
 
-__all__ = ["Oops", "in_reactor", "later", "logged", "reactor", "turns"]
+__all__ = ["Oops", "forwards", "in_reactor", "later", "logged", "reactor", "turns"]
 
 SECONDS = 30.0
 
@@ -67,6 +67,11 @@ def later(value: Any = None, seconds: float = 0.0) -> Deferred[Any]:
     fire = deferred.errback if isinstance(value, BaseException) else deferred.callback
     call = reactor().callLater(seconds, fire, value)
     return deferred
+
+
+async def forwards(awaitable: Awaitable[Any]) -> Any:
+    """What it gives, or what it raises."""
+    return await awaitable
 
 
 async def turns(number: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import crochet
 import pytest
-from reactor_thread import Oops, in_reactor, later, logged, reactor, turns
+from reactor_thread import Oops, forwards, in_reactor, later, logged, reactor, turns
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, inlineCallbacks
 
@@ -510,7 +510,7 @@ async def test_eventual_result() -> None:
     """Cancelling a task that awaits an EventualResult cancels the work in the reactor thread."""
     work: Deferred[Any] = Deferred()
     result = crochet.run_in_reactor(lambda: work)()
-    task = asyncio.create_task(_awaits(result))
+    task = asyncio.create_task(forwards(result))
     await turns(3)
     task.cancel("message")
     with pytest.raises(asyncio.CancelledError, match="message"):
@@ -518,10 +518,6 @@ async def test_eventual_result() -> None:
     with pytest.raises(CancelledError):
         await result
     assert work.called
-
-
-async def _awaits(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
 
 
 # ---- anyio

@@ -6,13 +6,13 @@ import asyncio
 import inspect
 import sys
 from asyncio import current_task
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from io import StringIO
 from typing import Any
 
 import pytest
-from reactor_thread import Oops, in_reactor, later, turns
+from reactor_thread import Oops, forwards, in_reactor, later, turns
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.python import threadable
@@ -286,13 +286,9 @@ async def test_exits(way: Any, kind: type[BaseException]) -> None:
     with pytest.raises(kind, match="bye"):
         task.result()
     with pytest.raises(kind, match="outer"):
-        await asyncio.create_task(_forwards(asyncio.create_task(way(kind("outer")))))
+        await asyncio.create_task(forwards(asyncio.create_task(way(kind("outer")))))
     assert threadable.isInIOThread()
     assert await later("after") == "after"
-
-
-async def _forwards(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
 
 
 @pytest.mark.parametrize("way", WAYS[:3], ids=lambda way: way.__name__)
@@ -383,7 +379,7 @@ async def test_introspection() -> None:
 @in_reactor
 async def test_name() -> None:
     """A task that is given no name has one of asyncio's."""
-    task = asyncio.create_task(_forwards(later()))
+    task = asyncio.create_task(forwards(later()))
     assert task.get_name().startswith("Task-")
     task.set_name("named later")
     assert task.get_name() == "named later"
@@ -487,9 +483,9 @@ async def test_task_without_a_bridge() -> None:
     """A task made by its class awaits futures and tasks of the loop, and cancels them."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[str] = loop.create_future()
-    bare = asyncio.Task(_forwards(future), loop=loop)
-    bridged = asyncio.create_task(_forwards(Deferred()))
-    around = asyncio.Task(_forwards(bridged), loop=loop)
+    bare = asyncio.Task(forwards(future), loop=loop)
+    bridged = asyncio.create_task(forwards(Deferred()))
+    around = asyncio.Task(forwards(bridged), loop=loop)
     await turns(2)
     future.set_result("value")
     assert await bare == "value"
@@ -524,20 +520,20 @@ async def _use_tasks() -> None:
         await later()
         await asyncio.sleep(0)
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-            group.create_task(_forwards(later()))
+            group.create_task(forwards(later()))
         return str(await later("value"))
 
     task = asyncio.create_task(works())
     begun = list(seen)
     assert await task == "value"
     assert begun == (["begun"] if sys.version_info >= (3, 12) and _is_eager() else [])
-    cancelled = asyncio.create_task(_forwards(Deferred()))
+    cancelled = asyncio.create_task(forwards(Deferred()))
     await turns(2)
     cancelled.cancel("message")
     with pytest.raises(asyncio.CancelledError, match="message"):
         await cancelled
     with pytest.raises(Oops):
-        await asyncio.create_task(_forwards(later(Oops())))
+        await asyncio.create_task(forwards(later(Oops())))
     with pytest.raises(SystemExit):
         await asyncio.create_task(_raise_after_deferred(SystemExit()))
 
@@ -586,8 +582,8 @@ def test_attach_and_undo(kind: type[asyncio.SelectorEventLoop], factory: Any) ->
     async def one() -> Any:
         fired: Deferred[str] = Deferred()
         asyncio.get_running_loop().call_soon(fired.callback, "value")
-        task = asyncio.ensure_future(_forwards(fired))
-        inner = asyncio.ensure_future(_forwards(Deferred()))
+        task = asyncio.ensure_future(forwards(fired))
+        inner = asyncio.ensure_future(forwards(Deferred()))
         await asyncio.sleep(0)
         inner.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -602,7 +598,7 @@ def test_attach_and_undo(kind: type[asyncio.SelectorEventLoop], factory: Any) ->
     assert vars(loop).keys() == before.keys()
     assert loop.get_task_factory() is factory
     with pytest.raises(RuntimeError, match="Task got bad yield"):
-        loop.run_until_complete(_forwards(Deferred()))
+        loop.run_until_complete(forwards(Deferred()))
     loop.close()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import crochet
 import pytest
-from reactor_thread import Oops, in_reactor, later, logged, turns
+from reactor_thread import Oops, forwards, in_reactor, later, logged, turns
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python import threadable
 
@@ -54,10 +54,6 @@ KINDS = pytest.mark.parametrize(
 )
 
 
-async def _forwards(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
-
-
 @KINDS
 @pytest.mark.parametrize("first", [None, later, turns])
 @in_reactor
@@ -76,7 +72,7 @@ async def test_completed_in_another_thread(make: Any, first: Any) -> None:
 
         timer = threading.Timer(0.01, complete)
         timer.start()
-        assert await _forwards(awaited) == "value"
+        assert await forwards(awaited) == "value"
         delays.append(monotonic() - times[0])
         assert threadable.isInIOThread()
         timer.join()
@@ -112,7 +108,7 @@ async def test_cancelled_and_completed_at_once() -> None:
     """A Deferred that another thread completes while its task is cancelled ends in one of both."""
     for _ in range(50):
         deferred: Deferred[Any] = Deferred()
-        task = asyncio.create_task(_forwards(deferred))
+        task = asyncio.create_task(forwards(deferred))
         await turns(1)
         thread = threading.Thread(target=lambda d=deferred: suppress_called(d))
         thread.start()
@@ -179,7 +175,7 @@ async def test_task_of_another_loop(first: Any, other_loop: asyncio.AbstractEven
     assert value == "value"
     assert ident != threading.get_ident()
     assert await task == (value, ident)
-    assert await asyncio.gather(_forwards(task), later(1)) == [(value, ident), 1]
+    assert await asyncio.gather(forwards(task), later(1)) == [(value, ident), 1]
 
 
 @pytest.mark.parametrize("first", [None, later])
@@ -261,7 +257,7 @@ async def test_stubborn_task_of_another_loop(other_loop: asyncio.AbstractEventLo
         return "value"
 
     there = _task_on(other_loop, stubborn)
-    here = asyncio.create_task(_forwards(there))
+    here = asyncio.create_task(forwards(there))
     await turns(3)
     here.cancel()
     assert await here == "value"
@@ -273,7 +269,7 @@ async def test_cancelled_too_late_for_the_other_loop(
 ) -> None:
     """A cancellation is not lost when the other future is done before its loop hears of it."""
     future = other_loop.create_future()
-    here = asyncio.create_task(_forwards(future))
+    here = asyncio.create_task(forwards(future))
     await turns(3)
     gate, busy = threading.Event(), threading.Event()
 
@@ -302,7 +298,7 @@ async def test_timeout_and_group_around_another_loop(
 
     async def group() -> None:
         async with asyncio.TaskGroup() as children:
-            children.create_task(_forwards(there[1]))
+            children.create_task(forwards(there[1]))
             await later(Oops(), 0.01)
 
     with pytest.raises(ExceptionGroup):
@@ -356,7 +352,7 @@ async def test_loop_that_stops() -> None:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     future = loop.create_future()
-    here = [asyncio.create_task(_forwards(future)) for _ in range(2)]
+    here = [asyncio.create_task(forwards(future)) for _ in range(2)]
     await turns(3)
     loop.call_soon_threadsafe(loop.stop)
     await asyncio.to_thread(thread.join)
@@ -375,6 +371,6 @@ async def test_driven_by_twisted(other_loop: asyncio.AbstractEventLoop) -> None:
     task = _task_on(other_loop, _returns)
 
     async def driven() -> Any:
-        return await asyncio.create_task(_forwards(task))
+        return await asyncio.create_task(forwards(task))
 
     assert (await ensureDeferred(driven()))[0] == "value"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable
 from typing import Any
 
 import crochet
 import pytest
-from reactor_thread import Oops, in_reactor, later, logged, reactor, turns
+from reactor_thread import Oops, forwards, in_reactor, later, logged, reactor, turns
 from shells import run_python
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.python import threadable
@@ -26,10 +25,6 @@ def started() -> None:
     reactor()
 
 
-async def _forwards(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
-
-
 def run(value: Any) -> EventualResult:
     """What crochet gives for work that ends with ``value`` a little later."""
     result = crochet.run_in_reactor(later)(value, 0.01)
@@ -41,7 +36,7 @@ def run(value: Any) -> EventualResult:
 @in_reactor
 async def test_in_the_reactor_thread(driven: bool) -> None:
     """It is awaited any number of times, by tasks and by coroutines that Twisted drives."""
-    wait = (lambda each: ensureDeferred(_forwards(each))) if driven else _forwards
+    wait = (lambda each: ensureDeferred(forwards(each))) if driven else forwards
     result = run("value")
     assert [await wait(result) for _ in range(3)] == ["value"] * 3
     assert await asyncio.gather(wait(result), wait(run(1))) == ["value", 1]
@@ -59,7 +54,7 @@ def test_on_a_loop_of_another_thread() -> None:
     async def main() -> None:
         assert not threadable.isInIOThread()
         result = run("value")
-        assert await asyncio.gather(_forwards(result), _forwards(result)) == ["value"] * 2
+        assert await asyncio.gather(forwards(result), forwards(result)) == ["value"] * 2
         assert await result == "value"
         with pytest.raises(Oops):
             await run(Oops())
@@ -73,7 +68,7 @@ def test_cancelled_on_a_loop_of_another_thread() -> None:
     result = crochet.run_in_reactor(lambda: work)()
 
     async def main() -> None:
-        task = asyncio.create_task(_forwards(result))
+        task = asyncio.create_task(forwards(result))
         await asyncio.sleep(0)
         task.cancel("message")
         with pytest.raises(asyncio.CancelledError, match="message"):

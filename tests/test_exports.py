@@ -68,12 +68,46 @@ def imported(module: str) -> set[str]:
     return names
 
 
+def used(module: str) -> set[tuple[str, str]]:
+    """What one module uses of others of the package: the module and the name."""
+    nodes = list(ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())))
+    imports = [
+        (str(n.module), a.name) for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names
+    ]
+    whole = {name for package, name in imports if package == "twisted_ipython"}
+    attributes = (
+        (node.value.id, node.attr)
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    )
+    return {(other, name) for other, name in attributes if other in whole} | {
+        (other.removeprefix("twisted_ipython."), name)
+        for other, name in imports
+        if other.startswith("twisted_ipython.")
+    }
+
+
+def offered(module: str) -> list[str]:
+    """The `__all__` of one module of the package."""
+    for node in ast.parse((PACKAGE / f"{module}.py").read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            names: list[str] = ast.literal_eval(node.value)
+            return names
+    raise AssertionError(f"{module} has no __all__")
+
+
 def test_all() -> None:
     """`__all__` is what is public, and each name is there."""
     public = set(PUBLIC)
     assert public <= set(twisted_ipython.__all__)
     for name in twisted_ipython.__all__:
         assert getattr(twisted_ipython, name).__doc__
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_all_of_each_module(module: str) -> None:
+    """What a module uses of another is in that one's `__all__`."""
+    assert not {(other, name) for other, name in used(module) if name not in offered(other)}
 
 
 def test_unknown_name() -> None:

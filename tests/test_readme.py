@@ -56,23 +56,29 @@ def cells(session: str) -> list[Cell]:
     return found
 
 
+def output_of(program: str, typed: str, folder: Path) -> str:
+    """What a program shows that must succeed, in an IPython of its own."""
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        input=typed,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=SECONDS,
+        env={**os.environ, "IPYTHONDIR": str(folder)},
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout
+    return run.stdout
+
+
 @pytest.mark.parametrize("session", blocks("ipython"))
 def test_session(session: str, tmp_path: Path) -> None:
     """Each session, typed into an IPython of its own, prints what the README says."""
     shown = cells(session)
     assert [cell.number for cell in shown] == list(range(1, len(shown) + 1))
-    run = subprocess.run(
-        [sys.executable, "-c", SHELL],
-        input=json.dumps([cell.source for cell in shown]),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=SECONDS,
-        env={**os.environ, "IPYTHONDIR": str(tmp_path)},
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout
-    outputs = run.stdout.split(END_OF_CELL)
+    typed = json.dumps([cell.source for cell in shown])
+    outputs = output_of(SHELL, typed, tmp_path).split(END_OF_CELL)
     assert outputs.pop().strip() == ""
     assert [text.strip() for text in outputs] == [cell.output.strip() for cell in shown]
 
@@ -81,18 +87,7 @@ def test_session(session: str, tmp_path: Path) -> None:
 def test_program(program: str, tmp_path: Path) -> None:
     """Each program that opens a prompt takes a Deferred there, and ends."""
     typed = "from twisted.internet import defer\nawait defer.succeed('awaited ' + 'here')\nexit\n"
-    run = subprocess.run(
-        [sys.executable, "-c", program],
-        input=typed,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=SECONDS,
-        env={**os.environ, "IPYTHONDIR": str(tmp_path)},
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout
-    assert "awaited here" in run.stdout
+    assert "awaited here" in output_of(program, typed, tmp_path)
 
 
 @pytest.mark.parametrize("heading", ["Try it", "Test it"])

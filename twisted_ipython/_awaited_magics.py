@@ -20,6 +20,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 from IPython.core.interactiveshell import InteractiveShell
 
 from twisted_ipython._awaiting import at_home
+from twisted_ipython._scope import SCOPES
 
 __all__ = ["AddAwaits", "Awaited", "AwaitedMagic", "Kind", "code_awaits", "run"]
 
@@ -28,17 +29,7 @@ Kind = Literal["line", "cell"]
 _KINDS: Final[Mapping[str, Kind]] = {"run_line_magic": "line", "run_cell_magic": "cell"}
 # An await put into one of these would be another scope's; and before Python 3.12
 # the columns of what stands in an f-string are wrong.
-_CLOSED: Final = (
-    ast.FunctionDef,
-    ast.AsyncFunctionDef,
-    ast.ClassDef,
-    ast.Lambda,
-    ast.GeneratorExp,
-    ast.ListComp,
-    ast.SetComp,
-    ast.DictComp,
-    ast.JoinedStr,
-)
+_CLOSED: Final = (*SCOPES, ast.JoinedStr)
 _LINE_END: Final = re.compile(rb"\r\n?|\n")
 _NOT_PYTHON: Final = (SyntaxError, ValueError, OverflowError, MemoryError, RecursionError)
 

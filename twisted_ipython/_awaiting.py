@@ -39,7 +39,9 @@ __all__ = [
     "at_home",
     "call_in_main_thread",
     "in_main_thread",
+    "pokes",
     "run_at_home",
+    "run_later_calls",
     "show_at_home",
     "waiting_cell",
 ]

@@ -116,11 +116,7 @@ class _Extension:
             self._append(shell.Completer.custom_matchers, complete)
             self._reach_main_thread()
             self._show_results()
-            kernel = getattr(shell, "kernel", None)
-            thread = _reactor.start()
-            undo.callback(_output.attach(shell, thread.works_here, thread.loop))
-            undo.callback(ignore_ended(kernel))
-            undo.callback(_asking.attach(kernel))
+            self._attach_to_kernel()
             self._undo = undo.pop_all()
 
     def close(self) -> None:
@@ -227,6 +223,15 @@ class _Extension:
             undo.callback(notices.close)
             jobs.when_ended.append(notices.ended)
             undo.callback(jobs.when_ended.remove, notices.ended)
+
+    def _attach_to_kernel(self) -> None:
+        """Have a kernel's messages belong to the cell that asked, and its questions be asked."""
+        shell, undo = self._shell, self._undo
+        kernel = getattr(shell, "kernel", None)
+        thread = _reactor.start()
+        undo.callback(_output.attach(shell, thread.works_here, thread.loop))
+        undo.callback(ignore_ended(kernel))
+        undo.callback(_asking.attach(kernel))
 
     def _add_poke(self, poke: Callable[[], object]) -> None:
         _awaiting.pokes.append(poke)

@@ -27,7 +27,16 @@ from twisted_ipython._eventual import EventualResult, NotInTime
 from twisted_ipython._reactor import ReactorThread
 from twisted_ipython._stack import Place, waits_at
 
-__all__ = ["THREAD_GOES_ON", "Job", "Jobs", "end_scripts", "jobs", "pending_lines", "start_job"]
+__all__ = [
+    "THREAD_GOES_ON",
+    "Job",
+    "Jobs",
+    "end_scripts",
+    "first_line",
+    "jobs",
+    "pending_lines",
+    "start_job",
+]
 
 # How many ended jobs the table remembers.
 _KEPT: Final = 100

@@ -17,23 +17,12 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from twisted_ipython import _scope
 
-__all__ = ["Reading", "Statements", "await_magics", "prepare", "read", "send_home"]
+__all__ = ["Reading", "Statements", "await_magics", "is_async", "prepare", "read", "send_home"]
 
 _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 # What IPython 8 and 9 make of its own language.
 _CALLS: Final = {"getoutput", "run_cell_magic", "run_line_magic", "system"}
 _MAGICS: Final = {"run_line_magic": "line", "run_cell_magic": "cell"}
-# What a scope of its own begins: an await put there would belong to that scope.
-_SCOPES: Final = (
-    ast.FunctionDef,
-    ast.AsyncFunctionDef,
-    ast.ClassDef,
-    ast.Lambda,
-    ast.GeneratorExp,
-    ast.ListComp,
-    ast.SetComp,
-    ast.DictComp,
-)
 
 _Tree = TypeVar("_Tree", bound=ast.AST)
 Compiler = Callable[[ast.AST, str, str], CodeType]
@@ -144,7 +133,7 @@ class _AwaitMagics(ast.NodeTransformer):
 
     def visit(self, node: ast.AST) -> Any:
         """Leave scopes of their own alone."""
-        return node if isinstance(node, _SCOPES) else super().visit(node)
+        return node if isinstance(node, _scope.SCOPES) else super().visit(node)
 
     def visit_Await(self, node: ast.Await) -> ast.Await:
         """Run a magic that awaits as part of the cell; see `_awaited_magics`."""

@@ -72,7 +72,7 @@ from twisted_ipython._instance import override
 from twisted_ipython._report import reports
 from twisted_ipython._stack import Label, in_files
 
-__all__ = ["ReactorThread", "start", "started"]
+__all__ = ["FORKED", "STOPPED", "ReactorThread", "start", "started"]
 
 # Seconds that a stopping reactor gets at the end of the process.
 _GRACE: Final = 1.0

@@ -11,7 +11,7 @@ import ast
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-__all__ = ["awaits", "own_level", "yields"]
+__all__ = ["SCOPES", "awaits", "own_level", "yields"]
 
 
 def own_level(tree: ast.AST) -> Iterator[ast.AST]:
@@ -24,7 +24,7 @@ def own_level(tree: ast.AST) -> Iterator[ast.AST]:
     while waiting:
         node = waiting.pop()
         yield node
-        inner = _in_same_scope(node) if type(node) in _SCOPES else _children(node)
+        inner = _in_same_scope(node) if type(node) in _ASIDE else _children(node)
         waiting += [
             child
             for child in reversed(inner)
@@ -45,13 +45,15 @@ def _children(node: ast.AST) -> list[Any]:
 
 
 _LEAVES: Final = {ast.Load, ast.Store, ast.Del, ast.Name, ast.Constant}
-_SCOPES: Final = {
+_ASIDE: Final = {
     ast.FunctionDef,
     ast.AsyncFunctionDef,
     ast.Lambda,
     ast.ClassDef,
     ast.GeneratorExp,
 }
+# What begins a scope of its own: an await put there would belong to that scope.
+SCOPES: Final = (*_ASIDE, ast.ListComp, ast.SetComp, ast.DictComp)
 
 
 def _in_same_scope(node: ast.AST) -> Sequence[ast.AST]:

@@ -248,17 +248,13 @@ def _root_methods() -> dict[str, Callable[..., None]]:
             log.removed(hdlr)
         remove(hdlr)
 
-    def set_level_of_root(level: Any) -> None:
+    def change_level(level: Any) -> None:
         log = _log_of(scrapys=_is_scrapys(sys._getframe(1)))
         if log is not None and log.level is None:
             log.level = _root.level
         set_level(level)
 
-    return {
-        "addHandler": add_handler,
-        "removeHandler": remove_handler,
-        "setLevel": set_level_of_root,
-    }
+    return {"addHandler": add_handler, "removeHandler": remove_handler, "setLevel": change_level}
 
 
 def _is_scrapys(caller: FrameType) -> bool:

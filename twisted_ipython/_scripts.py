@@ -30,8 +30,10 @@ from twisted_ipython._script import Script, Stage
 from twisted_ipython._traceback import explain
 
 __all__ = [
+    "NOBODY_WAITS",
     "any_has_run",
     "end_all",
+    "explain_logged",
     "new",
     "note",
     "own",

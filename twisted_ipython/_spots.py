@@ -121,23 +121,29 @@ def finish(
         wanted: whether to go on, asked in the main thread.
     """
 
-    def draw(given: Bundle | None) -> None:
-        try:
-            shown = bundle(given)
-            for spot in spots:
-                spot.replace(shown)
-        except Exception:
-            _log.failure("A result could not be displayed in place")
-
     def draw_value() -> None:
+        spots[0].run(lambda: _draw(spots, bundle, bundle_of(shell, value)))
+
+    def draw_value_if_wanted() -> None:
         if wanted():
-            spots[0].run(lambda: draw(bundle_of(shell, value)))
+            draw_value()
 
     if is_plain(value):
-        spots[0].run(lambda: draw(bundle_of(shell, value)))
+        draw_value()
     else:
-        draw(None)
-        call_in_main_thread(draw_value)
+        _draw(spots, bundle, None)
+        call_in_main_thread(draw_value_if_wanted)
+
+
+def _draw(
+    spots: Sequence[Spot], bundle: Callable[[Bundle | None], Bundle], given: Bundle | None
+) -> None:
+    try:
+        shown = bundle(given)
+        for spot in spots:
+            spot.replace(shown)
+    except Exception:
+        _log.failure("A result could not be displayed in place")
 
 
 def bundle_of(shell: InteractiveShell, value: object) -> Bundle:

@@ -26,7 +26,7 @@ from twisted.logger import Logger
 from twisted_ipython._instance import override
 from twisted_ipython._trial import CASES, is_cleaning, refuse_case
 
-__all__ = ["LoopCall", "Timers", "attach", "elsewhere"]
+__all__ = ["BLOCKING_CALL", "LoopCall", "Timers", "attach", "elsewhere"]
 
 _log = Logger()
 

@@ -15,7 +15,16 @@ from twisted.python.reflect import safe_str
 
 from twisted_ipython._stack import is_users
 
-__all__ = ["chain", "explain", "is_of_cell", "of_cell", "tidied", "tidy", "users_frames_only"]
+__all__ = [
+    "STUB",
+    "chain",
+    "explain",
+    "is_of_cell",
+    "of_cell",
+    "tidied",
+    "tidy",
+    "users_frames_only",
+]
 
 _E = TypeVar("_E", bound=BaseException)
 
