@@ -33,7 +33,7 @@ from weakref import WeakKeyDictionary
 from twisted_ipython._running import refuse_start
 from twisted_ipython._traceback import users_frames_only
 
-__all__ = ["refuse"]
+__all__ = ["PUT_AWAIT", "refuse"]
 
 PUT_AWAIT: Final = (
     "{library} was started outside of the reactor thread, where it would hang or lose results:"
