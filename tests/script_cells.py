@@ -52,9 +52,17 @@ def pages() -> Iterator[str]:
 
 
 @contextmanager
-def kernel_of_scripts() -> Iterator[Kernel]:
-    """A kernel with the names that most scripts need, and the address of a web server."""
-    with pages() as site, Kernel() as kernel:
+def kernel_of_scripts(reactor: str = "") -> Iterator[Kernel]:
+    """
+    A kernel with the names that most scripts need, and the address of a web server.
+
+    Args:
+        reactor: the reactor without an asyncio loop to install before loading, if any.
+    """
+    with pages() as site, Kernel(load=not reactor) as kernel:
+        if reactor:
+            kernel.ok(f"from twisted.internet import {reactor}reactor as it\nit.install()")
+            kernel.run("%load_ext twisted_ipython\n%autoawait twisted")
         kernel.ok(SETUP + f"site = {site!r}" + WATCHED)
         # A connection of the session's, which stays in treq's pool.
         kernel.ok("import treq\nassert await (await treq.get(site)).text()")
@@ -76,9 +84,9 @@ WATCHED = """
 def watched():
     from twisted_ipython import _scripts
     triggers = reactor._eventTriggers["shutdown"]
-    return (len(_scripts._alive), len(reactor.getReaders()), len(asyncio.all_tasks(loop)),
+    loop = getattr(reactor, "_asyncioEventloop", None)
+    return (len(_scripts._alive), len(reactor.getReaders()), loop and len(asyncio.all_tasks(loop)),
             *(len(getattr(triggers, phase)) for phase in ("before", "during", "after")))
-loop = await deferLater(reactor, 0, asyncio.get_running_loop)
 """
 
 

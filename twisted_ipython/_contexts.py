@@ -34,7 +34,7 @@ from twisted.python.threadpool import ThreadPool
 
 from twisted_ipython._instance import override
 
-__all__ = ["attach", "opened_in"]
+__all__ = ["attach", "of_timer", "opened_in"]
 
 # The attribute of a connection that holds its context: a table beside them would keep
 # alive each connection that something in its own context knows.
@@ -137,6 +137,13 @@ class _Keeping(partial[Any]):
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self.context.run(super().__call__, *args, **kwargs)
+
+
+def of_timer(call: Any) -> tuple[Callable[..., Any], Context | None]:
+    """The function that a timer calls, and the context in which it was asked for.  Any thread."""
+    if isinstance(call.func, _Keeping):
+        return call.func.func, call.func.context
+    return call.func, getattr(call, "context", None)
 
 
 def _keeping(function: Callable[..., Any]) -> _Keeping:

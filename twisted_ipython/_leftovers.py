@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from twisted.python.log import callWithLogger
 
 from twisted_ipython import _loops, _stack
-from twisted_ipython._contexts import opened_in
+from twisted_ipython._contexts import of_timer, opened_in
 from twisted_ipython._numbers import Numbers, numbers_in
 
 __all__ = ["close_reactors", "disconnect", "goes_on", "stop"]
@@ -48,7 +48,8 @@ def stop(reactor: Any, numbers: Numbers) -> None:
     """Stop a script's LoopingCalls, cancel its tasks, and the timers of its own functions."""
     _loops.stop(numbers)
     for call in _calls(reactor, numbers):
-        if call.func in (reactor.stop, reactor.crash) or _is_users(call.func):
+        function, _ = of_timer(call)
+        if function in (reactor.stop, reactor.crash) or _is_users(function):
             call.cancel()
     for task in _tasks(reactor, numbers):
         task.cancel()
@@ -85,7 +86,8 @@ def goes_on(reactor: Any, numbers: Numbers) -> bool:
 
 def _calls(reactor: Any, numbers: Numbers) -> Iterator[Any]:
     for call in reactor.getDelayedCalls():
-        if numbers_in(getattr(call, "context", None)) == numbers:
+        _, context = of_timer(call)
+        if numbers_in(context) == numbers:
             yield call
 
 

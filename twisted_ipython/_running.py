@@ -16,8 +16,9 @@ to the script whose number the caller's context carries.  Connections of a pool
 keep the context of the cell that opened them, so a ``stop`` from a context
 without a script that waits stops the only script that waits.
 
-What can still go wrong.  On a reactor without an asyncio loop contexts are lost
-on the way: there two scripts at once cannot be told apart.
+What can still go wrong.  A reactor that serves its connections by other means
+than an asyncio loop, epoll, poll or select loses their contexts: what they stop
+is the only script that waits.
 
 Any thread, unless a docstring says otherwise.
 """
