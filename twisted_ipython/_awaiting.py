@@ -22,12 +22,11 @@ from twisted.internet.defer import Deferred, FirstError
 from twisted.python.failure import Failure
 
 from twisted_ipython import _numbers, _works
-from twisted_ipython._eventual import EventualResult
 from twisted_ipython._home import Home
 from twisted_ipython._interrupt import Break, Pulse
 from twisted_ipython._interruptible import Interruptible
 from twisted_ipython._jobs import Job, first_line, jobs
-from twisted_ipython._reactor import STOPPED, ReactorThread, start
+from twisted_ipython._reactor import STOPPED, Ending, ReactorThread, start, when_stopped
 from twisted_ipython._sigint import watch
 from twisted_ipython._stack import Label, in_files
 from twisted_ipython._traceback import STUB
@@ -124,8 +123,10 @@ class AwaitingCell:
         self._failed: BaseException | None = None
         self._outcome: tuple[Any, BaseException | None] = None, None
         self._cancel: Callable[[], object] | None = None
-        self._abandoned: list[Callable[[], object]] = []
-        self._eventual: EventualResult | None = None
+        self._begun = self._over = self._stopped = False
+        self._tells: list[Callable[[], object]] = []
+        # What becomes of the code after it was given up.
+        self._rest: Ending | None = None
 
     async def run(self) -> Any:
         """`wait`, and then the `result`."""
@@ -177,13 +178,13 @@ class AwaitingCell:
             RuntimeError: the reactor was stopped meanwhile.
             BaseException: what the code raised.
         """
-        if self._eventual is None:  # it was not begun
+        if not self._begun:
             assert self._failed is not None
             raise self._failed
         if self.given_up:
             assert self._reason is not None
             raise self._reason
-        if self._eventual.peek() is not None:  # crochet's ReactorStopped
+        if self._stopped:
             _stranded.append(self)
             raise RuntimeError(STOPPED)
         value, error = self._outcome
@@ -194,30 +195,60 @@ class AwaitingCell:
 
     # ---- in the reactor thread
 
-    def _begin(self) -> Deferred[Failure | None]:
+    def _begin(self) -> None:
         self._context.run(_numbers.carry, self.numbers)
-        ended, self._cancel = self._reactor.drive(self._body(), self._context)
+        self._cancel = self._reactor.drive(self._body(), self._context)
         if self._reason is not None:
             self._cancel()
-        return ended
 
-    async def _body(self) -> Failure | None:
-        """
-        Run the code; nothing leaves this: a SystemExit would end the reactor's loop.
-
-        Returns:
-            what a cell that was given up came to in the end, if it failed.
-        """
+    async def _body(self) -> None:
+        """Run the code; nothing leaves this: a SystemExit would end the reactor's loop."""
         try:
-            self._door = Interruptible(self._code(self))
-            self._outcome = await self._door, None
-        except BaseException as error:
-            self._reactor.explain(error)
-            self._outcome = None, self._because(error) if _is_cancellation(error) else error
-        if self._reason is not None:
-            self._tell_of_threads(self._reason)
+            try:
+                self._door = Interruptible(self._code(self))
+                self._outcome = await self._door, None
+            except BaseException as error:
+                self._reactor.explain(error)
+                self._outcome = None, self._because(error) if _is_cancellation(error) else error
+            if self._reason is not None:
+                self._tell_of_threads(self._reason)
+        finally:
+            self._end_wait()
+            if self._rest is not None:
+                self._rest.callback(self._came_to())
+
+    def _leave_rest(self) -> Deferred[Any]:
+        """What becomes of a cell that was given up."""
+        assert self._cancel is not None
+        rest = Ending(self._cancel)
+        if self._over:
+            rest.callback(self._came_to())
+        else:
+            self._rest = rest
+        return rest
+
+    def _came_to(self) -> Failure | None:
+        """The failure of a cell that was given up."""
         failed = self._outcome[1]
-        return Failure(failed) if self.given_up and failed is not None else None
+        return None if failed is None else Failure(failed)
+
+    def stop(self) -> None:
+        """The reactor stops, and the code with it."""
+        self._stopped = not self._over
+        self._end_wait()
+
+    def _end_wait(self) -> None:
+        """Have the home go on; it will find what came of it.  Any thread."""
+        self._over = True
+        self._tell()
+
+    def _tell(self) -> None:
+        while self._tells:
+            try:
+                tell = self._tells.pop()
+            except IndexError:  # another thread took it
+                return
+            tell()
 
     def _tell_of_threads(self, reason: BaseException) -> None:
         """Say which threads of the pool go on though the cell was to end."""
@@ -275,13 +306,17 @@ class AwaitingCell:
 
     def begin(self) -> None:
         """See `_home.Waits`."""
-        self._eventual = self._reactor.run(self._begin)
+        # By no EventualResult: crochet takes longer to make one than this takes in all.
+        if self._reactor.stopped:
+            raise RuntimeError(STOPPED)
+        self._begun = True
+        self._reactor.call(self._begin)
 
     def when_done(self, call: Callable[[], object]) -> None:
         """See `_home.Waits`."""
-        assert self._eventual is not None
-        self._abandoned.append(call)
-        self._eventual.when_done(call)
+        self._tells.append(call)
+        if self._over:
+            self._tell()
 
     def look(self) -> float:
         """See `_home.Waits`: the time limit, and whether the reactor answers."""
@@ -312,20 +347,27 @@ class AwaitingCell:
             # What a canceller prints belongs to the cell.
             self._reactor.call(self._context.copy().run, self._end_because, reason)
             self._pulse.free()
-        elif not self.given_up:
+        elif not (self.given_up or self._over):
             self._give_up(reason)
 
     def _give_up(self, reason: BaseException) -> None:
         """Stop waiting; the work goes on as a job."""
-        assert self._eventual is not None
         job = Job(None, self.numbers.cell, first_line(self.cell.code))
         job.numbers = self.numbers
-        jobs.add(job, self._eventual)
+        jobs.add(job, self.in_context(lambda: self._reactor.run(self._leave_rest)))
         reason.add_note(self._pulse.stuck_at() or GIVEN_UP.format(number=job.number))
         self._reason = reason
         self.given_up = True
-        for call in self._abandoned:
-            call()
+        self._tell()
+
+
+def _stop_all() -> None:
+    """The reactor stops.  In its thread."""
+    for cell in list(_cells.values()):
+        cell.stop()
+
+
+when_stopped.append(_stop_all)
 
 
 def _is_cancellation(error: BaseException) -> bool:

@@ -112,7 +112,6 @@ class _Call(AwaitingCell):
     ) -> None:
         super().__init__(thread, home, _nothing, cell=Typed(label=_of_both(thread.label)))
         self._todo = [function]
-        self._done = False
         self._value: Any = None
         self._error: BaseException | None = None
         self._interrupted: float | None = None
@@ -165,22 +164,15 @@ class _Call(AwaitingCell):
         self._end_wait()
         return True
 
-    def _end_wait(self) -> None:
-        self._done = True
-        for tell in self._abandoned.copy():
-            tell()
+    def stop(self) -> None:
+        """See `AwaitingCell`."""
+        self._withdraw(RuntimeError(STOPPED))
 
     # ---- what the home calls
 
     def begin(self) -> None:
         """See `_home.Waits`."""
         self._reactor.call(self._run)
-
-    def when_done(self, call: Callable[[], object]) -> None:
-        """See `_home.Waits`."""
-        self._abandoned.append(call)
-        if self._done:
-            call()
 
     def look(self) -> float:
         """See `_home.Waits`: whether the reactor answers, and goes on."""

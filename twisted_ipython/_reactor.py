@@ -72,7 +72,7 @@ from twisted_ipython._instance import override
 from twisted_ipython._report import reports
 from twisted_ipython._stack import Label, in_files
 
-__all__ = ["FORKED", "STOPPED", "ReactorThread", "start", "started"]
+__all__ = ["FORKED", "STOPPED", "Ending", "ReactorThread", "start", "started", "when_stopped"]
 
 # Seconds that a stopping reactor gets at the end of the process.
 _GRACE: Final = 1.0
@@ -108,6 +108,9 @@ NO_ASYNCIO: Final = (
 )
 
 
+# What the reactor thread calls when the reactor stops, before any task is cancelled.
+when_stopped: Final[list[Callable[[], object]]] = []
+
 # What asyncio says where no loop runs; the second is what Queue, Event and the like say.
 _WITHOUT_LOOP: Final = ("event loop", "'NoneType' object has no attribute 'create_future'")
 
@@ -124,6 +127,7 @@ class ReactorThread:
         pool: the reactor's thread pool.
         process: the process that it runs in.
         label: how to write a place in the code to somebody who waits for the reactor.
+        stopped: whether the reactor has begun to stop: nothing new runs in it.
 
     Args:
         ours: whether the reactor was installed here, and its loop made.
@@ -138,6 +142,8 @@ class ReactorThread:
         self.began = time()
         self.process = os.getpid()
         self.label: Label = in_files
+        self.stopped = False
+        reactor.addSystemEventTrigger("before", "shutdown", self._note_stop)
         self._ends = False
         self.pool: ThreadPool = reactor.getThreadPool()
         _pool.make_daemons(self.pool)
@@ -196,24 +202,17 @@ class ReactorThread:
         except crochet.ReactorStopped:
             raise RuntimeError(STOPPED) from None
 
-    def drive(
-        self, coro: Coroutine[Any, Any, Any], context: Context
-    ) -> tuple[Deferred[Any], Callable[[], object]]:
+    def drive(self, coro: Coroutine[Any, Any, None], context: Context) -> Callable[[], object]:
         """
         Step a coroutine, which must not raise, until it ends.  In the reactor thread.
 
         Returns:
-            a Deferred that fires at the end with what the coroutine returns (a Failure
-            makes it fail), and what cancels the coroutine.
+            what cancels the coroutine.
         """
         if self.loop is None:
             guarded = deferreds_only(coro, self.refusal, self.ident, self.call)
-            deferred = context.run(ensureDeferred, guarded)
-            return deferred, deferred.cancel
-        ended = _Ending()
-        task = _tasks.begin_task(ended.follow(coro), self.loop, context)
-        ended.stop = task.cancel
-        return ended, task.cancel
+            return context.run(ensureDeferred, guarded).cancel
+        return _tasks.begin_task(coro, self.loop, context).cancel
 
     def deferred(self, coro: Coroutine[Any, Any, Any], context: Context) -> Deferred[Any]:
         """
@@ -222,7 +221,7 @@ class ReactorThread:
         It fires when the coroutine has ended, also when it is cancelled: the
         coroutine may clean up, or go on.
         """
-        result = _Ending()
+        result = Ending()
 
         async def body() -> None:
             try:
@@ -233,7 +232,7 @@ class ReactorThread:
             if not self._ends:  # crochet has given up its results, and would log this one
                 result.callback(value)
 
-        _, result.stop = self.drive(body(), context)
+        result.stop = self.drive(body(), context)
         return result
 
     def attach(self) -> None:
@@ -258,6 +257,11 @@ class ReactorThread:
         ours = _reactor_thread()
         owned = ours is not None and ours.ident == self.ident
         self._undo.append(_running.attach(self.reactor, self.here, owned=owned))
+
+    def _note_stop(self) -> None:
+        self.stopped = True
+        for call in when_stopped:
+            call()
 
     def end_tasks(self) -> Deferred[Any]:
         """
@@ -297,18 +301,17 @@ def _call_in_reactor(function: Callable[[], Any]) -> Any:
     return function()
 
 
-class _Ending(Deferred[Any]):
-    """What a coroutine will return; cancelling it cancels the coroutine, and no more."""
+class Ending(Deferred[Any]):
+    """
+    What a coroutine will return; cancelling it cancels the coroutine, and no more.
 
-    stop: Callable[[], object]
+    Args:
+        stop: cancels the coroutine.
+    """
 
-    async def follow(self, coro: Coroutine[Any, Any, Any]) -> None:
-        """Run the coroutine and fire at its end, before its task is done."""
-        value = None
-        try:
-            value = await coro
-        finally:
-            self.callback(value)
+    def __init__(self, stop: Callable[[], object] = lambda: None) -> None:
+        super().__init__()
+        self.stop = stop
 
     def cancel(self) -> None:
         """Cancel the coroutine; once it has ended, what a callback returned."""
