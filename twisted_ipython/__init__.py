@@ -75,6 +75,7 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _contexts        later work runs in the context of who asked for it    reactor thread
     _loops           LoopingCalls, and who started them                    reactor thread
     _display         how a result shows itself (pure)                      any
+    _unheld          failures that nothing holds but themselves             reactor thread
     _traceback       tracebacks with the user's frames only (pure)         any
     _turns           how long a thread keeps the interpreter                any
     _stack           where code stands, the user's frames first            any

@@ -33,6 +33,7 @@ from typing import Any, Final
 from twisted.python.threadpool import ThreadPool
 
 from twisted_ipython._instance import override
+from twisted_ipython._unheld import unheld
 
 __all__ = ["attach", "of_timer", "opened_in"]
 
@@ -60,6 +61,8 @@ def attach(reactor: Any, pool: ThreadPool, *, on_loop: bool) -> Callable[[], Non
         "addWriter": _served_by(reactor.addWriter),
         "spawnProcess": _spawning(reactor.spawnProcess),
     }
+    if on_loop and hasattr(reactor, "_readOrWrite"):  # Twisted 24.10 to 26.10
+        methods["_readOrWrite"] = _looking(reactor._readOrWrite)
     if not on_loop:
         methods |= {
             "callLater": _timing(reactor.callLater),
@@ -176,5 +179,16 @@ def _serving(original: Callable[..., None]) -> Callable[..., None]:
     def serve(selectable: Any, *event: Any) -> None:
         # A copy: code that runs in it may serve, and what it sets is its own.
         _context_of(selectable).copy().run(original, selectable, *event)
+        unheld.look()
+
+    return serve
+
+
+def _looking(original: Callable[..., None]) -> Callable[..., None]:
+    """What the reactor's loop calls for an event of a connection; runs in the reactor thread."""
+
+    def serve(selectable: Any, read: bool) -> None:
+        original(selectable, read)
+        unheld.look()
 
     return serve

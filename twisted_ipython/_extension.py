@@ -35,6 +35,7 @@ from twisted_ipython._shown import ShownDeferreds, coroutine_text
 from twisted_ipython._sigint import watch
 from twisted_ipython._spots import decline, is_terminal, keeps_spots, use_printer
 from twisted_ipython._stack import labels_of
+from twisted_ipython._unheld import unheld
 
 __all__ = ["load", "settings_of_last_load", "unload"]
 
@@ -143,6 +144,8 @@ class _Extension:
 
         def end_cell(result: ExecutionResult) -> None:
             watch.look_through(result)
+            if unheld.news:
+                thread.call(unheld.look)
             reports.end_cell()
 
         self._undo.callback(reports.end_cell)

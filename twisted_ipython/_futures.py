@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 
 from twisted_ipython._drivers import TIMEOUTS, refuse_without_task
+from twisted_ipython._unheld import unheld
 
 __all__ = [
     "BridgedFuture",
@@ -58,6 +59,7 @@ class FutureAwait(Deferred[None]):
     def _done(self, _: object) -> None:
         if not self.called:
             self.callback(None)
+        unheld.look()
 
     def cancel(self, msg: Any = None) -> Any:
         """Cancel as a Deferred, once it has become one; as the future otherwise."""

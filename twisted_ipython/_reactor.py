@@ -71,6 +71,7 @@ from twisted_ipython._eventual import EventualResult, adopt
 from twisted_ipython._instance import override
 from twisted_ipython._report import reports
 from twisted_ipython._stack import Label, in_files
+from twisted_ipython._unheld import unheld
 
 __all__ = ["FORKED", "STOPPED", "Ending", "ReactorThread", "start", "started", "when_stopped"]
 
@@ -241,6 +242,7 @@ class ReactorThread:
             return
         self._undo.append(_adopt_results())
         reports.attach(self.call, self.later)
+        self._undo.append(unheld.attach(self.later))
         self._undo.append(_log.attach(reports, ThreadLogObserver))
         self._undo.append(_loops.attach(self.reactor))
         self._undo.append(_works.attach(self.pool))

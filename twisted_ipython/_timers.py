@@ -25,6 +25,7 @@ from twisted.logger import Logger
 
 from twisted_ipython._instance import override
 from twisted_ipython._trial import CASES, is_cleaning, refuse_case
+from twisted_ipython._unheld import unheld
 
 __all__ = ["BLOCKING_CALL", "LoopCall", "Timers", "attach", "elsewhere"]
 
@@ -141,6 +142,7 @@ class Timers:
             call.func(*call.args, **call.kw)
         except BaseException:
             _log.failure("while handling timed call {call}", call=call)
+        unheld.look()
 
     def _schedule(self, call: LoopCall) -> None:
         when = self._loop.time() + call.time - call.seconds()
@@ -165,6 +167,7 @@ def _call_from_thread(loop: AbstractEventLoop, thread: int) -> Callable[..., Non
             callable(*args, **kwargs)
         except BaseException:
             _log.failure("while calling from thread")
+        unheld.look()
 
     def call_from_thread(callable: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         if get_ident() == thread and sys._getframe(1).f_code is blockingCallFromThread.__code__:
