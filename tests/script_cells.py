@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
-from kernels import Execution, Kernel, fail
+from kernels import Execution, Kernel
 
-__all__ = ["SETUP", "fail", "kernel_of_scripts", "last_line", "script", "unchanged"]
+__all__ = ["SETUP", "kernel_of_scripts", "last_line", "script", "unchanged"]
 
 SETUP = """
 import asyncio, os, threading

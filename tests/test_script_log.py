@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from kernels import Kernel
-from script_cells import fail, kernel_of_scripts, last_line, script, unchanged
+from kernels import Kernel, fail
+from script_cells import kernel_of_scripts, last_line, script, unchanged
 
 from twisted_ipython._hints import ADD_GLOBAL, USE_FETCH
 from twisted_ipython._running import PUT_MAGIC

@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Iterator
 
 import pytest
-from kernels import Kernel
-from script_cells import SETUP, fail, kernel_of_scripts, last_line, script, unchanged
+from kernels import Kernel, fail
+from script_cells import SETUP, kernel_of_scripts, last_line, script, unchanged
 from shells import Shell, run_python
 
 from twisted_ipython._running import IN_CALLBACK, PUT_MAGIC

@@ -55,6 +55,7 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _log             Twisted's log in Python's logging; Scrapy's failures  any
     _origin          the context that a failure's traceback tells          any
     _report          a failure that is nobody's, shown in its cell         any
+    _errors          an exception, shown on a shell as that of a cell       any
     _interruptible   another exception in place of CancelledError          reactor thread
     _interrupt       breaks code that holds the reactor thread             home thread
     _works           what pool threads work on, and for which cell         any

@@ -21,6 +21,7 @@ from twisted_ipython._awaited_magics import AddAwaits
 from twisted_ipython._cards import Cards
 from twisted_ipython._children import ignore_ended
 from twisted_ipython._complete import complete
+from twisted_ipython._errors import showing_on
 from twisted_ipython._eventual import EventualResult
 from twisted_ipython._failures import Watch
 from twisted_ipython._futures import FutureAwait
@@ -29,7 +30,7 @@ from twisted_ipython._jobs import end_scripts, jobs, pending_lines
 from twisted_ipython._log import ScrapyLog
 from twisted_ipython._magics import TwistedMagics, give_body
 from twisted_ipython._notices import Notices
-from twisted_ipython._report import reports, showing_on
+from twisted_ipython._report import reports
 from twisted_ipython._settings import Settings
 from twisted_ipython._shown import ShownDeferreds, coroutine_text
 from twisted_ipython._sigint import watch

@@ -108,6 +108,17 @@ class _Methods:
         self._remove = reactor.removeSystemEventTrigger
         self._ends = False
 
+    def all(self) -> dict[str, Callable[..., Any]]:
+        """What takes the place of the reactor's own methods, on its instance."""
+        return {
+            "run": self.run,
+            "stop": self.stop,
+            "crash": self.crash,
+            "callWhenRunning": self.call_when_running,
+            "addSystemEventTrigger": self.add_trigger,
+            "removeSystemEventTrigger": self.remove_trigger,
+        }
+
     def run(self, *_: object, **__: object) -> None:
         """``reactor.run``; in the greenlet of a script it waits."""
         refusal = self._refusal()
@@ -213,22 +224,10 @@ def attach(reactor: Any, here: Callable[[], bool], *, owned: bool) -> Callable[[
     globalLogPublisher.addObserver(observer)
     undo.callback(globalLogPublisher.removeObserver, observer)
     undo.callback(_script_log.attach(owned=owned))
-    of_reactor = override(
-        reactor,
-        {
-            "run": methods.run,
-            "stop": methods.stop,
-            "crash": methods.crash,
-            "callWhenRunning": methods.call_when_running,
-            "addSystemEventTrigger": methods.add_trigger,
-            "removeSystemEventTrigger": methods.remove_trigger,
-        },
-    )
-    undo.callback(of_reactor)
+    undo.callback(override(reactor, methods.all()))
     note(reactor)
     # Not by the new method: in a cell's context it would be a trigger of the cell's.
     ends = methods.add_to_session("before", "shutdown", methods.end)
-
     undo.callback(methods.remove_trigger, ends)
 
     def detach() -> None:
