@@ -90,9 +90,15 @@ import logging, sys, warnings
 from twisted.logger import globalLogPublisher
 from twisted.python.log import theLogPublisher
 
+# What Scrapy sets the level of, and takes the handlers off.
+loggers = [logging.getLogger(name) for name in (
+    "filelock", "hpack", "httpcore", "httpx", "parso", "scrapy", "twisted")]
+loggers[0].setLevel(logging.DEBUG)
+loggers[0].addHandler(logging.NullHandler())
+
 def state():
     root, pool = logging.getLogger(), reactor.getThreadPool()
-    return (root.level, list(root.handlers), logging.getLogger("twisted").level,
+    return (root.level, list(root.handlers), [(one.level, list(one.handlers)) for one in loggers],
             warnings.showwarning, reactor.resolver, reactor.nameResolver, pool.min, pool.max,
             list(globalLogPublisher._observers), theLogPublisher.observers, sys.stdout)
 
@@ -150,6 +156,20 @@ def test_async_crawler_process(kernel: Kernel) -> None:
     for _ in range(2):
         assert kernel.run(script(code)).printed() == "The crawl is over.\n"
         assert kernel.value("state() == before") == "True"
+
+
+def test_two_crawls_at_once(kernel: Kernel) -> None:
+    """What Scrapy sets on loggers lasts until the last crawl ends, whichever it is."""
+    kernel.ok(PROCESS)
+    cell = CRAWL.replace("start()", "start(stop_after_crawl=False)")
+    level = "logging.getLogger('hpack').level, logging.getLogger('twisted').level"
+    for names in ("one two", "two one"):
+        for name in ("one", "two"):
+            kernel.run(script(cell, name))
+        for name in names.split():
+            assert kernel.value(level) == "(40, 40)"
+            kernel.ok(f"{name}.cancel(); await {name}")
+        assert kernel.value("state() == before") == "True", kernel.value("state(), before")
 
 
 def test_a_crawl_without_the_magic(kernel: Kernel) -> None:

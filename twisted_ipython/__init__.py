@@ -46,6 +46,7 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _scripts         the scripts, and whose a call of the reactor is       any
     _script          a plain cell, which may wait in reactor.run()         reactor thread
     _script_log      what a script adds to the logs is its own             any
+    _loggers         levels and handlers of loggers are put back           any
     _kept            what a script changes is put back                     reactor thread
     _hints           lines for what a cell meets that is no script         any
     _phases          the startup and shutdown calls of a script            reactor thread

@@ -14,11 +14,9 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 __all__ = ["Kept"]
-
-_twisted: Final = logging.getLogger("twisted")
 
 
 class Kept:
@@ -36,7 +34,6 @@ class Kept:
         self._sizes = pool.min, pool.max
         self._captured = _captures_warnings()
         self._stdout = sys.stdout
-        self._level = _twisted.level
 
     def put_back(self) -> None:
         """Put back what has changed."""
@@ -52,8 +49,6 @@ class Kept:
             logging.captureWarnings(False)
         if type(sys.stdout).__module__ == "scrapy.utils.log":
             sys.stdout = self._stdout
-        if _twisted.level != self._level:
-            _twisted.setLevel(self._level)
 
 
 def _captures_warnings() -> bool:

@@ -13,8 +13,10 @@ then takes every level, writes the records of all other cells.
 What we do.  On the instances of Twisted's publisher and of the root logger it
 is noted which script adds what.  Standard output is never redirected.
 
-What can still go wrong.  What is not on these two, as the level of other
-loggers, stays as the script set it.
+Scrapy also sets the level of some loggers, and takes their handlers off; its
+observer comes first, so that is when they are noted.
+
+What can still go wrong.  What a script itself sets on other loggers stays.
 
 Any thread.
 """
@@ -23,7 +25,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from contextvars import Context
 from types import FrameType
@@ -36,10 +38,13 @@ from twisted.python import log as legacy
 from twisted_ipython import _numbers
 from twisted_ipython._hints import ShellHint
 from twisted_ipython._instance import override
+from twisted_ipython._loggers import Loggers, set_by_scrapy
 
 __all__ = ["attach", "begin", "end", "is_set_up", "undo_of_cell"]
 
 _root: Final = logging.getLogger()
+# Whose level is put back whoever sets it.
+_ALWAYS: Final = ("twisted",)
 
 
 class _Log:
@@ -54,6 +59,7 @@ class _Log:
     def __init__(self, work: int, context: Context) -> None:
         self.work = work
         self.level: int | None = None
+        self.loggers = Loggers(_ALWAYS)
         self._context = context
         self._observers: list[_Observer] = []
         self._added: list[logging.Handler] = []
@@ -92,7 +98,7 @@ class _Log:
             globalLogPublisher.removeObserver(cast(ILogObserver, observer))
         self._observers.clear()
 
-    def undo(self, later: Iterable[_Log]) -> None:
+    def undo(self, later: Sequence[_Log]) -> None:
         """Put the logs back; ``later`` are the logs of scripts that began after it."""
         self.remove_observers()
         self._forget_scrapys()
@@ -109,6 +115,7 @@ class _Log:
                 type(_root).setLevel(_root, self.level)
             else:
                 heir.level = self.level
+        self.loggers.put_back([log.loggers for log in later])
 
     def _forget_scrapys(self) -> None:
         """Have Scrapy forget its handler, or the next crawl of any cell would put it back."""
@@ -218,6 +225,8 @@ def _adding_observers() -> Callable[[ILogObserver], None]:
         is_scrapys = isinstance(own, legacy.PythonLoggingObserver)
         log = _log_of(scrapys=is_scrapys)
         if is_scrapys:
+            assert log is not None
+            log.loggers.note(set_by_scrapy())
             # Scrapy takes off its own handler before, but not its observer.
             for earlier in _of_cells.values():
                 earlier.remove_observers()
