@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
-from twisted_ipython import _awaiting
+from twisted_ipython import _errands
 from twisted_ipython._language import Statements, is_async, prepare, read
 
 transform = TransformerManager().transform_cell
@@ -41,7 +41,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
         return send
 
     for name in ("run_at_home", "show_at_home"):
-        monkeypatch.setattr(_awaiting, name, sender(name))
+        monkeypatch.setattr(_errands, name, sender(name))
     return calls
 
 

@@ -32,7 +32,9 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _progress        many awaitables at once, with a bar                   reactor thread
     _bars            how much is done, drawn by tqdm or in lines           reactor thread
     _spots           what is displayed, and replaced in place              any
-    _awaiting        an awaiting cell, in both threads; in_main_thread     both
+    _awaiting        an awaiting cell, in both threads                     both
+    _waited          work that a home waits for, of any kind               both
+    _errands         what homes and the main thread do; in_main_thread     any
     _home            how the thread that a cell was typed in waits         home thread
     _sigint          Ctrl-C while a thread waits for a cell                home thread
     _jobs            cells in the background                               both
@@ -99,7 +101,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from twisted_ipython._autoawait import runner
-    from twisted_ipython._awaiting import in_main_thread
+    from twisted_ipython._errands import in_main_thread
     from twisted_ipython._progress import progress
 
 __all__ = [
@@ -111,7 +113,7 @@ __all__ = [
 ]
 __version__ = "3.0.0.dev0"
 
-_PUBLIC = {"in_main_thread": "_awaiting", "progress": "_progress", "runner": "_autoawait"}
+_PUBLIC = {"in_main_thread": "_errands", "progress": "_progress", "runner": "_autoawait"}
 
 
 def load_ipython_extension(ipython: InteractiveShell) -> None:

@@ -35,9 +35,10 @@ from time import monotonic
 from types import FrameType
 from typing import Any, Final
 
-from twisted_ipython._awaiting import LOOK, AwaitingCell, waiting_cell
+from twisted_ipython._errands import waiting_cell
 from twisted_ipython._instance import override
 from twisted_ipython._reactor import started
+from twisted_ipython._waited import LOOK, Waited
 
 __all__ = ["attach"]
 
@@ -63,7 +64,7 @@ class _Question:
             is told that nothing more comes, and the cell is interrupted.
     """
 
-    def __init__(self, cell: AwaitingCell, ask: Callable[[], str], *, debugs: bool) -> None:
+    def __init__(self, cell: Waited, ask: Callable[[], str], *, debugs: bool) -> None:
         self._cell = cell
         self._ask = ask
         self._debugs = debugs

@@ -25,7 +25,8 @@ from typing import Any, Final, TypeVar
 from IPython.core.async_helpers import _asyncio_runner
 from IPython.core.interactiveshell import InteractiveShell
 
-from twisted_ipython._awaiting import AwaitingCell, Typed, run_later_calls, show_at_home
+from twisted_ipython._awaiting import AwaitingCell
+from twisted_ipython._errands import run_later_calls, show_at_home
 from twisted_ipython._home import BlockingHome, home, is_blocking, run_blocking
 from twisted_ipython._instance import override
 from twisted_ipython._language import Statements, is_async, prepare, read
@@ -35,6 +36,7 @@ from twisted_ipython._sigint import pass_on
 from twisted_ipython._stack import labels_of
 from twisted_ipython._traceback import STUB, explain, is_of_cell, tidy
 from twisted_ipython._turns import BRIEF, turns_of
+from twisted_ipython._waited import Typed
 
 __all__ = ["AutoAwait", "Runner", "runner"]
 

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from twisted_ipython._awaiting import at_home
+from twisted_ipython._errands import at_home
 from twisted_ipython._scope import SCOPES
 
 __all__ = ["AddAwaits", "Awaited", "AwaitedMagic", "Kind", "code_awaits", "run"]

@@ -14,8 +14,8 @@ from typing import Any, Final, Protocol
 
 from IPython.core.getipython import get_ipython
 
-from twisted_ipython._awaiting import waiting_cell
 from twisted_ipython._display import duration
+from twisted_ipython._errands import waiting_cell
 from twisted_ipython._spots import is_terminal
 
 __all__ = ["Bar", "Lines", "new_bar"]

@@ -28,11 +28,11 @@ from threading import get_ident
 from time import monotonic
 from typing import Any, Final, TypeVar, cast
 
-from twisted_ipython._awaiting import LOOK, AwaitingCell, Typed
 from twisted_ipython._home import BlockingHome, run_blocking
 from twisted_ipython._reactor import FORKED, STOPPED, ReactorThread
 from twisted_ipython._stack import Label, Place, of_thread
 from twisted_ipython._traceback import tidy
+from twisted_ipython._waited import LOOK, Typed, Waited
 
 __all__ = ["cross"]
 
@@ -84,10 +84,6 @@ def _runs_cells() -> bool:
     return main or asyncio._get_running_loop() is not None
 
 
-async def _nothing(_: AwaitingCell) -> None:
-    """A call is no coroutine."""
-
-
 def _of_both(label: Label) -> Label:
     """How to write where the reactor is and where the thread that waits for it is."""
 
@@ -100,7 +96,7 @@ def _of_both(label: Label) -> Label:
     return both
 
 
-class _Call(AwaitingCell):
+class _Call(Waited):
     """
     The call, as what a home waits for.
 
@@ -110,7 +106,7 @@ class _Call(AwaitingCell):
     def __init__(
         self, thread: ReactorThread, home: BlockingHome, function: Callable[[], Any]
     ) -> None:
-        super().__init__(thread, home, _nothing, cell=Typed(label=_of_both(thread.label)))
+        super().__init__(thread, home, Typed(label=_of_both(thread.label)))
         self._todo = [function]
         self._value: Any = None
         self._error: BaseException | None = None
@@ -125,7 +121,7 @@ class _Call(AwaitingCell):
             pass
 
     def result(self) -> Any:
-        """See `AwaitingCell`."""
+        """See `Waited`."""
         error = self._error
         if self._interrupted is not None:
             error = KeyboardInterrupt()
@@ -165,7 +161,7 @@ class _Call(AwaitingCell):
         return True
 
     def stop(self) -> None:
-        """See `AwaitingCell`."""
+        """See `Waited`."""
         self._withdraw(RuntimeError(STOPPED))
 
     # ---- what the home calls

@@ -41,7 +41,7 @@ __all__ = ["CANCELLATIONS", "EventualResult", "NotInTime", "adopt"]
 NotInTime = crochet.TimeoutError
 
 _NO_FAILURES: Final = (*CANCELLATIONS, crochet.ReactorStopped)
-# Seconds between two looks at the reactor, and at Ctrl-C, as in `_awaiting`.
+# Seconds between two looks at the reactor, and at Ctrl-C, as in `_waited`.
 _LOOK: Final = 0.25
 
 JOB_FAILED: Final = "{job} of cell {cell} failed:"

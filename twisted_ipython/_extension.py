@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 
-from twisted_ipython import _asking, _awaiting, _carry, _crawls, _output, _reactor, _waits
+from twisted_ipython import _asking, _carry, _crawls, _errands, _output, _reactor, _waits
 from twisted_ipython._autoawait import runner
 from twisted_ipython._awaited_magics import AddAwaits
 from twisted_ipython._cards import Cards
@@ -110,7 +110,7 @@ class _Extension:
             own = {**self.magics.auto.methods(), "loop_runner_map": runners}
             undo.callback(override(shell, own))
             for event in ("pre_execute", "post_execute"):
-                self._on(event, _awaiting.run_later_calls)
+                self._on(event, _errands.run_later_calls)
             self._on("post_run_cell", _crawls.look)
             self._show_failures()
             self._append(shell.input_transformers_post, give_body)
@@ -192,7 +192,7 @@ class _Extension:
         loop = getattr(kernel, "io_loop", None)
         application = getattr(getattr(shell, "pt_app", None), "app", None)
         if loop is not None:
-            self._add_poke(lambda: loop.add_callback(_awaiting.run_later_calls))
+            self._add_poke(lambda: loop.add_callback(_errands.run_later_calls))
             own = getattr(kernel, "post_handler_hook", None)
             if own is not None:
                 hook = _then_watch(own)
@@ -238,8 +238,8 @@ class _Extension:
         undo.callback(_asking.attach(kernel))
 
     def _add_poke(self, poke: Callable[[], object]) -> None:
-        _awaiting.pokes.append(poke)
-        self._undo.callback(_awaiting.pokes.remove, poke)
+        _errands.pokes.append(poke)
+        self._undo.callback(_errands.pokes.remove, poke)
 
 
 def _then_watch(hook: Callable[[], None]) -> Callable[[], None]:
@@ -254,7 +254,7 @@ def _then_watch(hook: Callable[[], None]) -> Callable[[], None]:
 
 def _run_later_calls_soon(application: Any) -> None:
     """After the drawing, in the prompt's loop."""
-    application.loop.call_soon(_awaiting.run_later_calls)
+    application.loop.call_soon(_errands.run_later_calls)
 
 
 def _remove_configurables(configurables: list[Any]) -> None:

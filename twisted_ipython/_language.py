@@ -185,7 +185,7 @@ def _is_language(node: ast.Call) -> bool:
 
 
 def _await(
-    function: str, args: list[ast.expr], at: ast.expr, module: str = "_awaiting"
+    function: str, args: list[ast.expr], at: ast.expr, module: str = "_errands"
 ) -> ast.Await:
     """``await twisted_ipython.<module>.<function>(*args)``, without a name in the namespace."""
     path = f"__import__('twisted_ipython.{module}').{module}.{function}()"

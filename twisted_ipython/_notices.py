@@ -19,8 +19,8 @@ from typing import Final
 from IPython.core.interactiveshell import InteractiveShell
 from twisted.logger import Logger
 
-from twisted_ipython._awaiting import call_in_main_thread
 from twisted_ipython._display import duration, one_line, own_text
+from twisted_ipython._errands import call_in_main_thread
 from twisted_ipython._eventual import EventualResult
 from twisted_ipython._jobs import Job
 from twisted_ipython._reactor import start

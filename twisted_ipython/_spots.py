@@ -31,8 +31,8 @@ from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from twisted.logger import Logger
 
-from twisted_ipython._awaiting import call_in_main_thread
 from twisted_ipython._display import own_text
+from twisted_ipython._errands import call_in_main_thread
 
 __all__ = [
     "Bundle",

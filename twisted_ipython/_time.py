@@ -24,7 +24,7 @@ from IPython.core.magics.execution import ExecutionMagics, _format_time
 from IPython.utils.process import arg_split  # type: ignore[attr-defined]  # not in an __all__
 
 from twisted_ipython._awaited_magics import code_awaits
-from twisted_ipython._awaiting import at_home
+from twisted_ipython._errands import at_home
 from twisted_ipython._language import is_async
 from twisted_ipython._timed import SendHome, TimedCode, is_long
 

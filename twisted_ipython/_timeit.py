@@ -22,7 +22,7 @@ from IPython.core.magics.execution import TimeitResult
 from twisted.internet.task import deferLater
 
 from twisted_ipython._awaited_magics import code_awaits
-from twisted_ipython._awaiting import at_home
+from twisted_ipython._errands import at_home
 from twisted_ipython._reactor import start
 from twisted_ipython._timed import SendHome, TimedCode, is_long
 

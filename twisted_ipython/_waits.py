@@ -12,8 +12,8 @@ from typing import Any, Final
 from IPython.core.error import UsageError
 
 from twisted_ipython._awaited_magics import Awaited, AwaitedMagic, Kind
-from twisted_ipython._awaiting import at_home
 from twisted_ipython._background import Background
+from twisted_ipython._errands import at_home
 from twisted_ipython._language import send_home
 from twisted_ipython._magics import TwistedMagics
 from twisted_ipython._reactor import start
