@@ -31,8 +31,8 @@ from twisted.internet.task import LoopingCall  # noqa: E402
 from twisted.python import threadable  # noqa: E402
 
 from twisted_ipython import _carry  # noqa: E402
-from twisted_ipython._autoawait import Runner  # noqa: E402
 from twisted_ipython._reactor import start  # noqa: E402
+from twisted_ipython._runner import Runner  # noqa: E402
 
 reactor: Any = _reactor
 

@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
-from twisted_ipython._autoawait import Runner
 from twisted_ipython._reactor import start
+from twisted_ipython._runner import Runner
 
 __all__ = ["Oops", "forwards", "in_reactor", "later", "logged", "reactor", "turns"]
 

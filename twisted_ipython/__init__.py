@@ -6,7 +6,7 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _extension       hangs the pieces on one shell, and takes them off     home thread
     _complete        Tab after our magics                                  home thread
     _waits           magics that wait, as awaiting cells                   both
-    _timing          magics that time code that awaits                      both
+    _timing          magics that time code that awaits                     both
     _time            %time of code that awaits                             both
     _timeit          %timeit of code that awaits                           both
     _timed           code that is timed, and how long reading it took      home thread
@@ -22,7 +22,9 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _resolving       names that another thread has resolved                both
     _given           methods of ports, connections and timers, likewise    any
     _crossing        a call that another thread makes in the reactor's     both
-    _autoawait       the cut through IPython's cell; the runner            home thread
+    _runner          the runner, which %autoawait twisted sets             any
+    _autoawait       the cut through IPython's cell                        home thread
+    _stub            our statements, which stand for an awaiting cell's    home thread
     _awaited_magics  magics whose code awaits make a cell that awaits      home thread
     _asking          input() and getpass() are asked where a cell waits    any
     _language        a cell's statements, made ready to be sent (pure)     any
@@ -58,7 +60,7 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _log             Twisted's log in Python's logging; Scrapy's failures  any
     _origin          the context that a failure's traceback tells          any
     _report          a failure that is nobody's, shown in its cell         any
-    _errors          an exception, shown on a shell as that of a cell       any
+    _errors          an exception, shown on a shell as that of a cell      any
     _interruptible   another exception in place of CancelledError          reactor thread
     _interrupt       breaks code that holds the reactor thread             home thread
     _works           what pool threads work on, and for which cell         any
@@ -79,9 +81,9 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _contexts        later work runs in the context of who asked for it    reactor thread
     _loops           LoopingCalls, and who started them                    reactor thread
     _display         how a result shows itself (pure)                      any
-    _unheld          failures that nothing holds but themselves             reactor thread
+    _unheld          failures that nothing holds but themselves            reactor thread
     _traceback       tracebacks with the user's frames only (pure)         any
-    _turns           how long a thread keeps the interpreter                any
+    _turns           how long a thread keeps the interpreter               any
     _stack           where code stands, the user's frames first            any
     _numbers         the number of a cell's work, in its context           any
     _instance        methods set on one instance, and taken off            any
@@ -100,9 +102,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from twisted_ipython._autoawait import runner
     from twisted_ipython._errands import in_main_thread
     from twisted_ipython._progress import progress
+    from twisted_ipython._runner import runner
 
 __all__ = [
     "in_main_thread",
@@ -113,7 +115,7 @@ __all__ = [
 ]
 __version__ = "3.0.0.dev0"
 
-_PUBLIC = {"in_main_thread": "_errands", "progress": "_progress", "runner": "_autoawait"}
+_PUBLIC = {"in_main_thread": "_errands", "progress": "_progress", "runner": "_runner"}
 
 
 def load_ipython_extension(ipython: InteractiveShell) -> None:

@@ -16,7 +16,6 @@ from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 
 from twisted_ipython import _asking, _carry, _crawls, _errands, _output, _reactor, _waits
-from twisted_ipython._autoawait import runner
 from twisted_ipython._awaited_magics import AddAwaits
 from twisted_ipython._cards import Cards
 from twisted_ipython._children import ignore_ended
@@ -31,6 +30,7 @@ from twisted_ipython._log import ScrapyLog
 from twisted_ipython._magics import TwistedMagics, give_body
 from twisted_ipython._notices import Notices
 from twisted_ipython._report import reports
+from twisted_ipython._runner import runner
 from twisted_ipython._settings import Settings
 from twisted_ipython._shown import ShownDeferreds, coroutine_text
 from twisted_ipython._sigint import watch

@@ -17,7 +17,16 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from twisted_ipython import _scope
 
-__all__ = ["Reading", "Statements", "await_magics", "is_async", "prepare", "read", "send_home"]
+__all__ = [
+    "Reading",
+    "Statements",
+    "await_magics",
+    "is_async",
+    "prepare",
+    "read",
+    "send_home",
+    "split",
+]
 
 _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 # What IPython 8 and 9 make of its own language.
@@ -107,6 +116,28 @@ def prepare(
             made.rest, made.shows = everything[index:], False
             return made
     return made
+
+
+_ASSIGNMENTS: Final = (ast.Assign, ast.AugAssign, ast.AnnAssign)
+
+
+def split(
+    nodes: Sequence[ast.stmt], interactivity: str
+) -> tuple[Sequence[ast.stmt], Sequence[ast.stmt]]:
+    """The statements to run, and those after them to display, as IPython divides them."""
+    if not nodes or interactivity == "none":
+        return nodes, []
+    if interactivity == "all":
+        return [], nodes
+    last = nodes[-1]
+    if interactivity == "last_expr_or_assign" and isinstance(last, _ASSIGNMENTS):
+        targets = last.targets if isinstance(last, ast.Assign) else [last.target]
+        if len(targets) == 1 and isinstance(targets[0], ast.Name):
+            name = ast.Expr(ast.Name(targets[0].id, ast.Load()))
+            return nodes, [ast.fix_missing_locations(ast.copy_location(name, last))]
+    if interactivity == "last" or isinstance(last, ast.Expr):
+        return nodes[:-1], [last]
+    return nodes, []
 
 
 def _compile(node: ast.stmt, name: str, compiler: Compiler, *, value: bool) -> CodeType:

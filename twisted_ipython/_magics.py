@@ -23,6 +23,7 @@ from twisted_ipython._awaiting import AwaitingCell
 from twisted_ipython._background import Background
 from twisted_ipython._home import BlockingHome, run_blocking
 from twisted_ipython._reactor import start
+from twisted_ipython._runner import runner
 from twisted_ipython._settings import SettingError, Settings
 
 __all__ = ["TwistedMagics", "give_body"]
@@ -49,7 +50,7 @@ class TwistedMagics(Settings, Magics):
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell=shell)
-        self.auto = AutoAwait(shell, lambda: self.timeout)
+        self.auto = AutoAwait(shell, lambda: self.timeout, runner)
         self.background = Background(
             shell, partial(magic_arguments.parse_argstring, self.run_in_reactor)
         )
