@@ -186,7 +186,8 @@ def test_pooled_connection(kernel: Kernel) -> None:
 
 SPIDER = """
 import scrapy
-from scrapy.crawler import AsyncCrawlerRunner, CrawlerRunner
+from scrapy.crawler import *
+from scrapy.utils.test import get_crawler
 
 class Spider(scrapy.Spider):
     name = 'spider'
@@ -207,12 +208,19 @@ def left():
 """
 
 
-@pytest.mark.parametrize("runner", ["CrawlerRunner", "AsyncCrawlerRunner"])
-def test_crawl(kernel: Kernel, runner: str) -> None:
+@pytest.mark.parametrize(
+    "crawl",
+    [
+        "CrawlerRunner().crawl(Spider)",
+        "AsyncCrawlerRunner().crawl(Spider)",
+        # One that has its settings already.
+        "get_crawler(Spider).crawl()",
+    ],
+)
+def test_crawl(kernel: Kernel, crawl: str) -> None:
     """A crawl that is not awaited fails, in one line, before it has begun; awaited it works."""
     kernel.ok(SPIDER)
     asked = kernel.value("len(Page.asked)")
-    crawl = f"{runner}().crawl(Spider)"
     cell = kernel.run(f"done = {crawl}")
     line = _refused.PUT_AWAIT.format(library="Scrapy")
     kernel.pump(lambda: line in cell.printed("stderr"))
@@ -231,11 +239,13 @@ def test_crawl(kernel: Kernel, runner: str) -> None:
 
 
 @pytest.mark.parametrize("telnet", [True, False])
-def test_crawl_that_has_begun(kernel: Kernel, telnet: bool) -> None:
-    """One that has its settings already is closed, with the line, where it calls the reactor."""
-    kernel.ok(SPIDER + "from scrapy.utils.test import get_crawler")
+@pytest.mark.parametrize("process", ["CrawlerProcess", "AsyncCrawlerProcess"])
+def test_crawl_of_a_process(kernel: Kernel, process: str, telnet: bool) -> None:
+    """One that no `start()` refuses is closed, with the line, where it calls the reactor."""
+    kernel.ok(SPIDER)
     asked = kernel.value("len(Page.asked)")
-    cell = kernel.run(f"done = get_crawler(Spider, {{'TELNETCONSOLE_ENABLED': {telnet}}}).crawl()")
+    settings = f"{{'TELNETCONSOLE_ENABLED': {telnet}, 'LOG_ENABLED': False}}"
+    cell = kernel.run(f"done = {process}({settings}).crawl(Spider)")
     line = _refused.PUT_AWAIT.format(library="Scrapy")
     kernel.pump(lambda: line in cell.printed("stderr"))
     kernel.ok("await done")

@@ -111,7 +111,7 @@ def test_prompt_toolkit() -> None:
 
 def test_off() -> None:
     """What refuses crawls leaves nothing on the logger."""
-    logger = logging.getLogger("scrapy.crawler")
+    logger = logging.getLogger("scrapy.middleware")
     before = dict(vars(logger))
     undo = _crawls.attach(lambda: True)
     assert vars(logger).keys() - before.keys() == {"isEnabledFor"}

@@ -9,9 +9,9 @@ called in.  In a kernel that is the kernel's own: the crawl gets as far as its
 first call to the reactor.  At a terminal nobody runs that loop: the crawl never
 begins, never ends, and nothing is said.
 
-What we do.  A crawl asks its logger whether anybody reads its settings before
-it makes its engine.  There it is refused, by a method on that one logger: what
-is raised becomes the failure of its Deferred, or of its task.
+What we do.  A crawl first makes its extensions and middlewares, and asks a
+logger whether anybody reads which.  There it is refused, by a method on that
+one logger: what is raised becomes the failure of its Deferred, or of its task.
 `AsyncCrawlerRunner` only makes a task.  Where nobody runs the loop, the task is
 found after the cell, and the loop is run for as long as the refusal takes.
 
@@ -41,14 +41,15 @@ from twisted_ipython._traceback import users_frames_only
 
 __all__ = ["attach", "look"]
 
-# The module, and the logger.
+# Modules, and the names of their loggers.
+_MIDDLEWARE: Final = "scrapy.middleware"
 _CRAWLER: Final = "scrapy.crawler"
 _ENGINE: Final = "scrapy.core.engine"
 _BEGIN: Final = {"crawl", "crawl_async"}
 # One in which the task is refused, and one in which Scrapy is told so.
 _TURNS: Final = 2
 
-_logger: Final = logging.getLogger(_CRAWLER)
+_logger: Final = logging.getLogger(_MIDDLEWARE)
 # What tells whether this is the reactor thread, while crawls in others are refused.
 _here: Final[list[Callable[[], bool]]] = []
 
@@ -81,13 +82,10 @@ def attach(here: Callable[[], bool]) -> Callable[[], None]:
 
 
 def _refuse(logs: FrameType) -> None:
-    """Refuse a crawl that begins, if it is its frame that calls the logger in ``logs``."""
-    applies = logs.f_back
-    begins = None if applies is None else applies.f_back
-    if applies is None or begins is None or applies.f_code.co_name != "_apply_settings":
-        return
-    owners = [frame.f_locals.get("self") for frame in _of_crawler(begins)]
-    if begins.f_code.co_name not in _BEGIN or any(map(_is_process, owners)):
+    """Refuse a crawl that begins, if it is that which leads to a frame that logs."""
+    frames = list(_of_crawler(logs))
+    owners = [frame.f_locals.get("self") for frame in frames]
+    if all(frame.f_code.co_name not in _BEGIN for frame in frames) or any(map(_is_process, owners)):
         return
     if asyncio._get_running_loop() is not None:
         task = asyncio.current_task()
