@@ -28,7 +28,8 @@ from twisted.python import threadable
 from zope.interface import implementer, providedBy
 from zope.interface.interface import Method
 
-from twisted_ipython._reactor import STOPPED, start
+from twisted_ipython._crochet import STOPPED
+from twisted_ipython._reactor import start
 
 HOST = "127.0.0.1"
 

@@ -24,7 +24,8 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 
 from twisted_ipython._inspect import living, overview, tasks
-from twisted_ipython._reactor import ReactorThread, start
+from twisted_ipython._reactor import start
+from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._stack import Place
 
 

@@ -1,4 +1,4 @@
-"""The reactor thread: found, refused, ended. Each in a process of its own: `_reactor`."""
+"""The reactor thread: found, refused, ended. Each in a process of its own: `_reactor`, `_end`."""
 
 from __future__ import annotations
 

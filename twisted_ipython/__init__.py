@@ -44,7 +44,10 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _function        a cell's statements as a function's body (pure)       any
     _source          a cell's text, parsed, compiled and quoted (pure)     any
     _scope           the nodes of a cell's own level (pure)                any
-    _reactor         the reactor thread: choose, start, reach, end         both
+    _reactor         a reactor is chosen and started, or found             any
+    _end             the process ends, soon after its main thread          of its own
+    _reactor_thread  the reactor's thread, reached from others             both
+    _crochet         crochet runs the reactor, and notes results           any
     _eventual        crochet's EventualResult, awaitable                   any
     _running         reactor.run() and reactor.stop() for scripts          any
     _scripts         the scripts, and whose a call of the reactor is       any

@@ -28,7 +28,8 @@ from twisted_ipython._awaiting import AwaitingCell
 from twisted_ipython._errands import run_later_calls, show_at_home
 from twisted_ipython._home import home, is_blocking
 from twisted_ipython._language import Statements, is_async, prepare, read, split
-from twisted_ipython._reactor import ReactorThread, start
+from twisted_ipython._reactor import start
+from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._report import mark_shown
 from twisted_ipython._sigint import pass_on
 from twisted_ipython._stack import labels_of

@@ -19,11 +19,12 @@ from twisted.internet.defer import Deferred, FirstError
 from twisted.python.failure import Failure
 
 from twisted_ipython import _numbers, _works
+from twisted_ipython._crochet import STOPPED
 from twisted_ipython._home import Home
 from twisted_ipython._interrupt import Break
 from twisted_ipython._interruptible import Interruptible
 from twisted_ipython._jobs import Job, first_line, jobs
-from twisted_ipython._reactor import STOPPED, Ending, ReactorThread
+from twisted_ipython._reactor_thread import Ending, ReactorThread
 from twisted_ipython._waited import LOOK, Typed, Waited
 
 __all__ = ["AwaitingCell"]

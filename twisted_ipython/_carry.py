@@ -41,7 +41,7 @@ from twisted_ipython import _crawls, _loops, _timers, _trial
 from twisted_ipython._crossing import cross
 from twisted_ipython._given import Given, declared
 from twisted_ipython._instance import override
-from twisted_ipython._reactor import ReactorThread
+from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._refused import refuse
 from twisted_ipython._resolving import Held, asking
 

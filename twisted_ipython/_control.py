@@ -15,7 +15,7 @@ from twisted_ipython._display import Report, duration
 from twisted_ipython._eventual import EventualResult, NotInTime
 from twisted_ipython._inspect import ask, jobs_table, overview, stack_table, tasks, threads_table
 from twisted_ipython._jobs import THREAD_GOES_ON, Job, jobs
-from twisted_ipython._reactor import ReactorThread
+from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._stack import labels_of
 
 __all__ = ["COMMANDS", "command", "waiting", "waits"]

@@ -28,8 +28,9 @@ from threading import get_ident
 from time import monotonic
 from typing import Any, Final, TypeVar, cast
 
+from twisted_ipython._crochet import FORKED, STOPPED
 from twisted_ipython._home import BlockingHome, run_blocking
-from twisted_ipython._reactor import FORKED, STOPPED, ReactorThread
+from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._stack import Label, Place, of_thread
 from twisted_ipython._traceback import tidy
 from twisted_ipython._waited import LOOK, Typed, Waited

@@ -27,7 +27,7 @@ from twisted_ipython import _numbers, _stack, _works
 from twisted_ipython._display import Report, Table, duration
 from twisted_ipython._eventual import NotInTime
 from twisted_ipython._jobs import Job, jobs
-from twisted_ipython._reactor import ReactorThread
+from twisted_ipython._reactor_thread import ReactorThread
 
 __all__ = ["ask", "jobs_table", "living", "overview", "stack_table", "tasks", "threads_table"]
 

@@ -24,7 +24,7 @@ from twisted_ipython import _loops, _numbers, _scripts
 from twisted_ipython._cell import Kind
 from twisted_ipython._display import duration
 from twisted_ipython._eventual import EventualResult, NotInTime
-from twisted_ipython._reactor import ReactorThread
+from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._stack import Place, waits_at
 
 __all__ = [

@@ -24,7 +24,8 @@ from twisted.python.failure import Failure
 from twisted_ipython._bars import new_bar
 from twisted_ipython._futures import is_deferred
 from twisted_ipython._handled import mark_handled
-from twisted_ipython._reactor import ReactorThread, start
+from twisted_ipython._reactor import start
+from twisted_ipython._reactor_thread import ReactorThread
 
 __all__ = ["progress"]
 

@@ -30,7 +30,7 @@ from twisted_ipython._display import failure_line, one_line
 from twisted_ipython._eventual import EventualResult
 from twisted_ipython._inspect import living
 from twisted_ipython._jobs import THREAD_GOES_ON
-from twisted_ipython._reactor import ReactorThread
+from twisted_ipython._reactor_thread import ReactorThread
 
 __all__ = ["stop"]
 

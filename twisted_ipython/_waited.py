@@ -17,7 +17,7 @@ from twisted_ipython import _numbers
 from twisted_ipython._errands import call_in_main_thread, cells, later_calls
 from twisted_ipython._home import Home
 from twisted_ipython._interrupt import Pulse
-from twisted_ipython._reactor import ReactorThread, when_stopped
+from twisted_ipython._reactor_thread import ReactorThread, when_stopped
 from twisted_ipython._sigint import watch
 from twisted_ipython._stack import Label, in_files
 
