@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kernels import Execution, Kernel
@@ -13,10 +14,10 @@ from twisted_ipython._asking import NO_DEBUGGER, NOBODY_WAITS
 
 # What is taken before loading asks in the right thread too.
 BEFORE = """
-import asyncio, builtins, os, pdb, time
+import asyncio, builtins, os, pdb, sys, time
 import getpass as module
 from getpass import getpass
-own = builtins.input, module.getpass
+own = builtins.input, module.getpass, sys.breakpointhook
 """
 HERE = "await asyncio.sleep(0)\n"
 
@@ -151,6 +152,70 @@ def test_debugger(kernel: Kernel) -> None:
     assert "\n6\n" in cell.printed()
 
 
+def test_breakpoint(kernel: Kernel) -> None:
+    """`breakpoint()` debugs an awaiting cell, as nobody debugs by way of the front end."""
+    cell = asking(kernel, HERE + "def f(x):\n    breakpoint()\n    return x\nf(5)")
+    assert [kernel.answer(cell, word) for word in ("p x + 1", "x = 7", "c")] == ["ipdb> "] * 3
+    assert cell.wait().value == "7"
+    assert "\n6\n" in cell.printed()
+
+
+def test_breakpoint_that_a_variable_switches_off(kernel: Kernel) -> None:
+    """Python's own switch for `breakpoint()` is heeded."""
+    kernel.ok("os.environ['PYTHONBREAKPOINT'] = '0'")
+    kernel.ok(HERE + "breakpoint()")
+    kernel.ok("del os.environ['PYTHONBREAKPOINT']")
+
+
+class FrontEnd:
+    """A front end that debugs a kernel, over its control channel."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._client = kernel.client
+        self._number = 0
+        self.ask("initialize", clientID="test", adapterID="python", pathFormat="path")
+        self.ask("attach")
+
+    def ask(self, command: str, **arguments: Any) -> Any:
+        """Make a request; gives the body of the reply."""
+        self._number += 1
+        content = {"type": "request", "seq": self._number, "command": command}
+        message = self._client.session.msg("debug_request", {**content, "arguments": arguments})
+        self._client.control_channel.send(message)
+        while True:
+            reply = self._client.control_channel.get_msg(timeout=20)
+            if reply["parent_header"].get("msg_id") == message["header"]["msg_id"]:
+                assert reply["content"]["success"]
+                return reply["content"].get("body")
+
+    def stopped(self) -> int:
+        """Wait until a thread has stopped; gives its number."""
+        while True:
+            message = self._client.get_iopub_msg(timeout=20)
+            if message["content"].get("event") == "stopped":
+                thread: int = message["content"]["body"]["threadId"]
+                return thread
+
+
+@pytest.mark.parametrize("before", ["", HERE], ids=["plain cell", "awaiting cell"])
+def test_breakpoint_of_front_end(before: str) -> None:
+    """While a front end debugs, `breakpoint()` stops for it, at the line of the user's."""
+    code = before + "def f(x):\n    breakpoint()\n    return x\nf(5)"
+    with Kernel() as kernel:
+        kernel.ok("import asyncio")
+        front_end = FrontEnd(kernel)
+        path = front_end.ask("dumpCell", code=code)["sourcePath"]
+        source = {"path": path}
+        front_end.ask("setBreakpoints", source=source, breakpoints=[], sourceModified=False)
+        front_end.ask("configurationDone")
+        cell = kernel.submit(code)
+        thread = front_end.stopped()
+        top = front_end.ask("stackTrace", threadId=thread)["stackFrames"][0]
+        assert (top["name"], top["source"]["path"]) == ("f", path)
+        front_end.ask("continue", threadId=thread)
+        assert cell.wait().value == "5"
+
+
 def test_interrupted_debugger(kernel: Kernel) -> None:
     """An interrupt ends a debugger, and its cell as KeyboardInterrupt."""
     interrupted(kernel, asking(kernel, HERE + "def f(x):\n    pdb.set_trace()\n    return x\nf(5)"))
@@ -180,7 +245,8 @@ def test_put_back(shared: Kernel) -> None:
     assert shared.value(f"[one.__module__ for one in ({kept})]") == "['builtins', 'getpass']"
     assert shared.value(f"[one is builtins.input for one in ({kept})]") == "[False, False]"
     shared.ok("%unload_ext twisted_ipython")
-    assert shared.value("own[0] == builtins.input, own[1] == module.getpass") == "(True, True)"
+    now = "builtins.input, module.getpass, sys.breakpointhook"
+    assert shared.value(f"own == ({now})") == "True"
     value = f"[hasattr(one, '__wrapped__') for one in ({kept})]"
     assert shared.value(value) == "[False, False]"
     assert shared.value("'_input_request' in vars(get_ipython().kernel)") == "False"

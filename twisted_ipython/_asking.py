@@ -15,6 +15,9 @@ what it puts back).  ipykernel's end in one method of the kernel, which is set
 on that instance.  A question of the reactor thread, or of another thread that
 works for a cell, is put by the thread that waits for the cell, which gets
 Ctrl-C; the one that asks blocks until then.  All other threads ask as ever.
+``breakpoint()`` in a kernel is debugpy's, and does nothing while no front end
+debugs; then ours starts IPython's debugger for code of the reactor thread and
+its pool.
 
 What can still go wrong.  While a question stands, the reactor does not turn.
 Who took ``getpass.getpass`` by ``from`` import at a terminal, before loading,
@@ -26,6 +29,7 @@ from __future__ import annotations
 import builtins
 import cmd
 import getpass
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -34,6 +38,8 @@ from functools import partial, wraps
 from time import monotonic
 from types import FrameType
 from typing import Any, Final
+
+from IPython.core import debugger
 
 from twisted_ipython._errands import waiting_cell
 from twisted_ipython._instance import override
@@ -159,7 +165,34 @@ def attach(kernel: Any) -> Callable[[], None]:
         undo.callback(override(kernel, {"_input_request": input_request}))
     undo.callback(_replace(builtins, "input", kernel, "_sys_raw_input", "raw_input"))
     undo.callback(_replace(getpass, "getpass", kernel, "_save_getpass", "getpass"))
+    undo.callback(_replace_breakpoint())
     return undo.close
+
+
+def _replace_breakpoint() -> Callable[[], None]:
+    """Have `breakpoint` debug code that a cell waits for; returns what puts back what there was."""
+    own: Any = sys.breakpointhook
+    if not str(getattr(own, "__module__", "")).startswith("debugpy."):
+        return lambda: None
+
+    def hook(*args: Any, **kwargs: Any) -> Any:
+        thread = started()
+        here = thread is not None and thread.works_here()
+        if not here or _is_debugged() or os.environ.get("PYTHONBREAKPOINT"):
+            return own(*args, **kwargs)  # it stops at the next line: the user's
+        return debugger.set_trace(sys._getframe(1), *args, **kwargs)
+
+    def put_back() -> None:
+        if sys.breakpointhook is hook:
+            sys.breakpointhook = own
+
+    sys.breakpointhook = hook
+    return put_back
+
+
+def _is_debugged() -> bool:
+    """Whether a front end debugs, by way of debugpy."""
+    return bool(sys.modules["debugpy"].is_client_connected())
 
 
 def _replace(module: Any, name: str, kernel: Any, saved: str, forwarded: str) -> Callable[[], None]:
