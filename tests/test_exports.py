@@ -47,6 +47,7 @@ heavy = {
     "sysconfig", "twisted.web", "twisted.trial", "twisted.application",
     "twisted.internet.endpoints",
     "unittest", "multiprocessing", "tqdm", "ipywidgets", "ipykernel", "treq", "scrapy", "klein",
+    "twisted_ipython._background", "twisted_ipython._cell", "twisted_ipython._timing",
 }
 assert not heavy & (set(sys.modules) - before), heavy & (set(sys.modules) - before)
 """

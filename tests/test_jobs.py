@@ -14,9 +14,10 @@ from session import Session, eventually, in_reactor_thread
 from twisted.internet.task import LoopingCall
 
 from twisted_ipython import _loops, _numbers
+from twisted_ipython._background import start_job
 from twisted_ipython._cell import Kind
 from twisted_ipython._eventual import EventualResult
-from twisted_ipython._jobs import Job, jobs, pending_lines, start_job
+from twisted_ipython._jobs import Job, jobs, pending_lines
 from twisted_ipython._reactor import start
 
 

@@ -10,21 +10,25 @@ import keyword
 import unicodedata
 from argparse import Namespace
 from collections.abc import Callable
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import Any, Final, NamedTuple
 
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
+from twisted.internet.defer import inlineCallbacks
+from twisted.internet.threads import deferToThreadPool
 
-from twisted_ipython._cell import CellFunction, rewrite
+from twisted_ipython import _numbers, _scripts
+from twisted_ipython._cell import CellFunction, Kind, rewrite
 from twisted_ipython._eventual import EventualResult
-from twisted_ipython._jobs import Job, first_line, start_job
+from twisted_ipython._jobs import Job, first_line, jobs
 from twisted_ipython._language import await_magics
 from twisted_ipython._reactor import start
+from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._source import ends_quietly, parse
 from twisted_ipython._traceback import of_cell
 
-__all__ = ["Background", "RunOptions"]
+__all__ = ["Background", "RunOptions", "start_job"]
 
 RUN_USAGE: Final = "usage: %%run_in_reactor [NAME] [--wait] [--replace] [--thread] [--global]"
 NOT_A_NAME: Final = "{name!r} cannot be the name of a result; " + RUN_USAGE
@@ -134,3 +138,42 @@ class Background:
             top_level_global=run.as_script,
             in_thread=run.in_thread,
         )
+
+
+def start_job(
+    thread: ReactorThread, job: Job, function: Callable[[], Any], kind: Kind, context: Context
+) -> EventualResult:
+    """
+    Run a cell's function in the reactor thread.
+
+    Args:
+        thread: the reactor thread.
+        job: the job that it is.
+        function: the cell as a function.
+        kind: how to drive it.
+        context: to run it in; it will carry the job's numbers.
+
+    Returns:
+        what will come of it.
+
+    Raises:
+        RuntimeError: the reactor was stopped.
+    """
+    context.run(_numbers.carry, job.numbers)
+
+    def begin() -> Any:
+        if job.in_thread:
+            reactor = thread.reactor
+            pool = reactor.getThreadPool()
+            run = context.copy().run
+            return context.run(lambda: deferToThreadPool(reactor, pool, run, function))
+        if kind is Kind.COROUTINE:
+            return thread.deferred(job.follow(function()), context)
+        if kind is Kind.GENERATOR:
+            return context.run(inlineCallbacks(lambda: job.follow(function())))
+        script = _scripts.new(thread.reactor, str(job), job.numbers, context, function)
+        return job.follow(script).begin()
+
+    result = thread.run(begin)
+    jobs.add(job, result)
+    return result

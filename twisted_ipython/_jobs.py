@@ -13,15 +13,10 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import Context
 from time import time
 from typing import Any, Final
 
-from twisted.internet.defer import inlineCallbacks
-from twisted.internet.threads import deferToThreadPool
-
 from twisted_ipython import _loops, _numbers, _scripts
-from twisted_ipython._cell import Kind
 from twisted_ipython._display import duration
 from twisted_ipython._eventual import EventualResult, NotInTime
 from twisted_ipython._reactor_thread import ReactorThread
@@ -35,7 +30,6 @@ __all__ = [
     "first_line",
     "jobs",
     "pending_lines",
-    "start_job",
 ]
 
 # How many ended jobs the table remembers.
@@ -200,42 +194,3 @@ def end_scripts(thread: ReactorThread) -> None:
         return
     with suppress(NotInTime):
         thread.run(_scripts.end_all).wait(_PATIENCE)
-
-
-def start_job(
-    thread: ReactorThread, job: Job, function: Callable[[], Any], kind: Kind, context: Context
-) -> EventualResult:
-    """
-    Run a cell's function in the reactor thread.
-
-    Args:
-        thread: the reactor thread.
-        job: the job that it is.
-        function: the cell as a function.
-        kind: how to drive it.
-        context: to run it in; it will carry the job's numbers.
-
-    Returns:
-        what will come of it.
-
-    Raises:
-        RuntimeError: the reactor was stopped.
-    """
-    context.run(_numbers.carry, job.numbers)
-
-    def begin() -> Any:
-        if job.in_thread:
-            reactor = thread.reactor
-            pool = reactor.getThreadPool()
-            run = context.copy().run
-            return context.run(lambda: deferToThreadPool(reactor, pool, run, function))
-        if kind is Kind.COROUTINE:
-            return thread.deferred(job.follow(function()), context)
-        if kind is Kind.GENERATOR:
-            return context.run(inlineCallbacks(lambda: job.follow(function())))
-        script = _scripts.new(thread.reactor, str(job), job.numbers, context, function)
-        return job.follow(script).begin()
-
-    result = thread.run(begin)
-    jobs.add(job, result)
-    return result

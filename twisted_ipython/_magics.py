@@ -8,8 +8,8 @@ which IPython runs the cell.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from functools import partial
-from typing import Any, Final
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core import magic_arguments
 from IPython.core.error import UsageError
@@ -20,11 +20,13 @@ from traitlets import observe
 from twisted_ipython import _carry
 from twisted_ipython._autoawait import AutoAwait
 from twisted_ipython._awaiting import AwaitingCell
-from twisted_ipython._background import Background
 from twisted_ipython._home import BlockingHome, run_blocking
 from twisted_ipython._reactor import start
 from twisted_ipython._runner import runner
 from twisted_ipython._settings import SettingError, Settings
+
+if TYPE_CHECKING:
+    from twisted_ipython._background import Background
 
 __all__ = ["TwistedMagics", "give_body"]
 
@@ -51,9 +53,6 @@ class TwistedMagics(Settings, Magics):
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell=shell)
         self.auto = AutoAwait(shell, lambda: self.timeout, runner)
-        self.background = Background(
-            shell, partial(magic_arguments.parse_argstring, self.run_in_reactor)
-        )
         self._autoawait: Callable[[str], None] = shell.find_line_magic("autoawait")
 
     @line_magic
@@ -148,6 +147,14 @@ class TwistedMagics(Settings, Magics):
             self._autoawait(line)
 
     # ---- background cells
+
+    @cached_property
+    def background(self) -> Background:
+        """What makes background cells; it takes a while to import: when there is one."""
+        from twisted_ipython._background import Background
+
+        parse = partial(magic_arguments.parse_argstring, self.run_in_reactor)
+        return Background(self.shell, parse)
 
     @magic_arguments.magic_arguments("%run_in_reactor")
     @magic_arguments.argument("name", nargs="?", help="what to bind the EventualResult to")

@@ -12,7 +12,6 @@ from typing import Any, Final
 from IPython.core.error import UsageError
 
 from twisted_ipython._awaited_magics import Awaited, AwaitedMagic, Kind
-from twisted_ipython._background import Background
 from twisted_ipython._errands import at_home
 from twisted_ipython._language import send_home
 from twisted_ipython._magics import TwistedMagics
@@ -31,7 +30,7 @@ def awaited(magics: TwistedMagics) -> Awaited:
     ]
     return {
         **{key: _Timed(magics, key) for key in timed},
-        ("cell", "run_in_reactor"): _RunAndWait(magics.background),
+        ("cell", "run_in_reactor"): _RunAndWait(magics),
         ("line", "reactor"): _WaitForJob(magics),
     }
 
@@ -61,21 +60,21 @@ class _Timed:
 class _RunAndWait:
     """`%%run_in_reactor` with ``--wait`` or ``--replace``."""
 
-    def __init__(self, background: Background) -> None:
-        self._background = background
+    def __init__(self, magics: TwistedMagics) -> None:
+        self._magics = magics
 
     def awaits(self, line: str, cell: str | None) -> bool:
         """See `_awaited_magics.AwaitedMagic`."""
         try:
-            return cell is not None and self._background.options(line).waits
+            return cell is not None and self._magics.background.options(line).waits
         except UsageError:
             return False  # the magic itself says what is wrong
 
     async def run(self, line: str, cell: str | None) -> Any:
         """See `_awaited_magics.AwaitedMagic`."""
-        run = self._background.options(line)
-        begin = await at_home(lambda: self._background.prepare(run, cell or ""))
-        return await self._background.finish(run, begin)
+        run = self._magics.background.options(line)
+        begin = await at_home(lambda: self._magics.background.prepare(run, cell or ""))
+        return await self._magics.background.finish(run, begin)
 
 
 class _WaitForJob:
