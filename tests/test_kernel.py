@@ -310,6 +310,16 @@ def test_in_main_thread_while_idle(kernel: Kernel) -> None:
     assert kernel.comms[0]["content"]["data"] == {"ran": ["MainThread"]}
 
 
+def test_loop_stands_still(kernel: Kernel) -> None:
+    """The loop stands still at most until the cell ends, or has something run in its thread."""
+    kernel.ok("from twisted_ipython import _home; before, _home._SOON = _home._SOON, 60.0")
+    begun = monotonic()
+    assert kernel.value("await in_main_thread(str, 1)") == "'1'"
+    assert kernel.value("await later(5, 0.1)") == "5"
+    assert monotonic() - begun < 30
+    kernel.ok("_home._SOON = before")
+
+
 def test_gui_in_main_thread(kernel: Kernel) -> None:
     """`%gui` in an awaiting cell acts in the main thread."""
     kernel.ok("ip = get_ipython()\nip.enable_gui = lambda gui=None: guis.append((gui, here()))")

@@ -60,6 +60,7 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _callers         library functions that run the reactor                any
     _leftovers       what a script leaves is closed and cancelled          reactor thread
     _failures        failures that a name holds, and asyncio's reports     reactor thread
+    _names           the names that are worth a look after a cell (pure)   any
     _log             Twisted's log in Python's logging; Scrapy's failures  any
     _origin          the context that a failure's traceback tells          any
     _report          a failure that is nobody's, shown in its cell         any

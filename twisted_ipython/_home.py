@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol, TypeVar, cast
 
@@ -19,6 +20,9 @@ from twisted_ipython._sigint import Interrupts
 __all__ = ["BlockingHome", "Home", "Waits", "home", "is_blocking", "run_blocking"]
 
 _T = TypeVar("_T")
+
+# Seconds that a loop may stand still for a cell.
+_SOON: Final = 0.001
 
 NO_LOOP: Final = (
     "IPython runs this cell with a runner that is neither asyncio's nor twisted_ipython's, so the"
@@ -59,16 +63,24 @@ class Home(Protocol):
 
 
 class LoopHome:
-    """A home whose thread runs an asyncio loop, which goes on turning while it waits."""
+    """
+    A home whose thread runs an asyncio loop, which goes on turning while it waits.
+
+    Most cells end before a loop could have turned: for those it blocks `_SOON` seconds,
+    unless it is sent something.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.thread = threading.get_ident()
         self._loop = loop
         self._interrupts: Interrupts | None = None
+        # Whatever ends the blocking.
+        self._stirs: SimpleQueue[None] = SimpleQueue()
 
     def call(self, function: Callable[[], object]) -> None:
         """See `Home`."""
         self._loop.call_soon_threadsafe(self._run, function)
+        self._stirs.put(None)
 
     def _run(self, function: Callable[[], object]) -> None:
         if self._interrupts is None:  # the wait is over
@@ -79,24 +91,36 @@ class LoopHome:
     async def wait(self, cell: Waits) -> None:
         """See `Home`.  A cancellation of the waiting task counts as an interrupt."""
         done: list[bool] = []
-        wakes = asyncio.Event()
+        wakes: list[Callable[[], object]] = []
 
         def finish() -> None:
-            done.append(True)  # seen at once, if the cell has ended by then
-            self._loop.call_soon_threadsafe(wakes.set)
+            done.append(True)
+            self._stirs.put(None)
+            for wake in wakes:  # none if it still blocks, and then sees that it is done
+                self._loop.call_soon_threadsafe(wake)
 
         self._interrupts = Interrupts(cell.interrupt, self._loop.call_soon_threadsafe)
         try:
-            with self._interrupts, _Clock(self._loop, cell):
+            with self._interrupts:
                 cell.begin()
                 cell.when_done(finish)
-                while not done:
-                    try:
-                        await wakes.wait()
-                    except asyncio.CancelledError:
-                        cell.interrupt()
+                with suppress(Empty):
+                    self._stirs.get(timeout=_SOON)
+                if not done:
+                    await self._turn(cell, done, wakes)
         finally:
             self._interrupts = None
+
+    async def _turn(self, cell: Waits, done: list[bool], wakes: list[Callable[[], object]]) -> None:
+        """Let the loop turn until the cell is done; what ends it is to call ``wakes``."""
+        ends = asyncio.Event()
+        wakes.append(ends.set)
+        with _Clock(self._loop, cell):
+            while not done:
+                try:
+                    await ends.wait()
+                except asyncio.CancelledError:
+                    cell.interrupt()
 
 
 class _Clock:

@@ -21,7 +21,7 @@ for threads.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Any, Final
 
 from twisted_ipython._labels import DISPLAYED, UNLABELLED, Labels, Message
@@ -35,11 +35,16 @@ MOST: Final = 1000
 KINDS: Final = (
     UNLABELLED | DISPLAYED | {"stream", "error", "clear_output", "execute_input", "status"}
 )
+# Those that tell whose the next cell is.
+_ALWAYS: Final = frozenset({"execute_input"})
 
 
 class Late:
     """
     What to send in place of each message.
+
+    Attributes:
+        concerns: the kinds of messages that `instead` has to be asked about now; any thread.
 
     Args:
         lost: takes the messages for which no cell came.
@@ -48,8 +53,7 @@ class Late:
     def __init__(self, lost: Callable[[Message], None]) -> None:
         self._lost = lost
         self._ended = False
-        # Whether the last cell was that of a client which keeps no other cell's output.
-        self._on = False
+        self.concerns: Set[str] = _ALWAYS
         self._running: dict[str, Any] | None = None
         self._labels = Labels()
         self._waiting: deque[Message] = deque()
@@ -59,9 +63,10 @@ class Late:
         self._lines: dict[tuple[str, str], Message] = {}
         self._old: list[Message] = []
 
-    def concerns(self, kind: str) -> bool:
-        """Whether `instead` has to be asked about messages of a kind.  Any thread."""
-        return self._on or kind == "execute_input"
+    @property
+    def _on(self) -> bool:
+        """Whether the last cell was that of a client which keeps no other cell's output."""
+        return self.concerns is KINDS
 
     def instead(self, message: Message) -> Iterator[Message]:
         """What to send, in order, in place of a message of one of the `KINDS`."""
@@ -84,7 +89,7 @@ class Late:
         if header.get("subshell_id") is not None:
             return
         keeps_others = content.get("allow_stdin", False) or not content.get("store_history", True)
-        self._on = not keeps_others
+        self.concerns = _ALWAYS if keeps_others else KINDS
         self._running = header if self._on else None
         self._sent.clear()
         if self._on:

@@ -39,7 +39,7 @@ from typing import Any, Final
 
 from twisted_ipython._instance import override
 from twisted_ipython._labels import Message
-from twisted_ipython._late import KINDS, Late
+from twisted_ipython._late import Late
 
 __all__ = ["attach"]
 
@@ -137,7 +137,15 @@ class _Messages:
 
         return call_soon_threadsafe
 
-    def send(
+    def send(self, stream: Any, msg_or_type: Any, *args: Any, **kwargs: Any) -> Any:
+        """``session.send``; any thread."""
+        kind = msg_or_type if isinstance(msg_or_type, str) else msg_or_type["msg_type"]
+        # First what most messages come to: a cell has at least four.
+        if kind not in self._late.concerns and not (self._one_parent and kind in _PER_CONTEXT):
+            return self._send(stream, msg_or_type, *args, **kwargs)
+        return self._send_late(stream, msg_or_type, *args, **kwargs)
+
+    def _send_late(
         self,
         stream: Any,
         msg_or_type: Any,
@@ -149,15 +157,15 @@ class _Messages:
         header: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> Any:
-        """``session.send``; any thread."""
+        """Send what may be sent in another way than it was asked for."""
         asked = stream, msg_or_type, content, parent, ident, buffers, track, header, metadata
         as_asked = partial(self._send, *asked)
+        if os.getpid() != self._process:
+            return as_asked()
         kind = msg_or_type
         if not isinstance(msg_or_type, str):
             kind, metadata = msg_or_type["msg_type"], msg_or_type["metadata"]
             content, parent = msg_or_type["content"], msg_or_type["parent_header"]
-        if kind not in KINDS or os.getpid() != self._process:
-            return as_asked()
         rest = stream, ident, buffers, metadata
         return self._publish(Message(kind, content or {}, parent or {}, rest), as_asked)
 
@@ -166,7 +174,7 @@ class _Messages:
         if self._one_parent and message.kind in _PER_CONTEXT and self._elsewhere():
             message = message._replace(parent=_cell.get(message.parent))
             as_asked = partial(self._send_message, message)
-        if not self._late.concerns(message.kind):
+        if message.kind not in self._late.concerns:
             return as_asked()
         if message.kind == "execute_input":
             self._enter(message.header)

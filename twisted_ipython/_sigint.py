@@ -155,8 +155,9 @@ class _Sigint:
 
         In the main thread.
         """
-        current = signal.getsignal(signal.SIGINT)
-        if self.waiting and current is signal.SIG_IGN:
+        # A kernel calls this after each message.
+        current = _signal.getsignal(signal.SIGINT)
+        if self.waiting and current == signal.SIG_IGN:
             signal.signal(signal.SIGINT, self._interrupted_while_idle)
         elif not self.waiting and current == self._interrupted_while_idle:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
