@@ -20,6 +20,7 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _crawls          crawls that begin in other threads: refused           any
     _refused         Scrapy, Agent and treq in other threads: refused      any
     _resolving       names that another thread has resolved                both
+    _wrappers        methods of TLS on top of a connection, likewise       any
     _given           methods of ports, connections and timers, likewise    any
     _crossing        a call that another thread makes in the reactor's     both
     _runner          the runner, which %autoawait twisted sets             any

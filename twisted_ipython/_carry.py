@@ -12,15 +12,16 @@ do at once is lost or done twice, now and then.
 What we do.  Each such method is set on the one instance, behind a look at the
 thread: another thread's call is made in the reactor thread (`_crossing`).
 Ports, connections, timers and LoopingCalls have their own methods carried in
-the same way (`_given`).  `LoopingCall.start` asks the reactor for the time:
-that is where its first call is sent over.  Name resolution begins at the
-resolver, whose one method is carried too (`_resolving`).  Libraries that this
-would not make safe are refused (`_refused`, `_crawls`).
+the same way (`_given`), and so has TLS on top of a connection (`_wrappers`).
+`LoopingCall.start` asks the reactor for the time: that is where its first call
+is sent over.  Name resolution begins at the resolver, whose one method is
+carried too (`_resolving`).  Libraries that this would not make safe are refused
+(`_refused`, `_crawls`).
 
 What can still go wrong.  A Deferred that comes back is a Deferred: it may fire
 in the reactor thread while this one adds a callback.  What has no such method
-on its way (a TLS transport, Twisted's Cooperator) does part of its work in the
-thread that calls it.
+on its way (Twisted's Cooperator, what `Deferred.cancel` does) does part of its
+work in the thread that calls it.
 
 This attaches last, over what other modules set on the reactor.
 """
@@ -44,6 +45,7 @@ from twisted_ipython._instance import override
 from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._refused import refuse
 from twisted_ipython._resolving import Held, asking
+from twisted_ipython._wrappers import Wrappers
 
 __all__ = ["attach", "detach", "switch"]
 
@@ -59,7 +61,6 @@ _OF_SCRIPTS: Final = {
     "stop",
 }
 _INSTALLING: Final = {"installNameResolver", "installResolver"}
-_WATCHING: Final = {"addReader", "addWriter"}
 
 _Method = Callable[..., Any]
 
@@ -76,6 +77,7 @@ class _Carried:
         self._thread = thread
         self.on = False
         self._given = Given(thread.ident, self._elsewhere)
+        self._wrappers = Wrappers(thread.ident, self._elsewhere)
         self._resolvers: list[Callable[[], None]] = []
 
     # ---- on, and off
@@ -88,8 +90,8 @@ class _Carried:
         methods = {name: self._carrying(own) for name, own in owns.items() if not _looks(own)}
         for name in _INSTALLING:
             methods[name] = self._following(methods[name])
-        for name in _WATCHING:
-            methods[name] = self._carrying(self._finding(owns[name]))
+        methods["addReader"] = self._carrying(self._finding_all(owns["addReader"]))
+        methods["addWriter"] = self._carrying(self._finding(owns["addWriter"]))
         self._undo = override(reactor, methods)
         self._carry_resolver()
 
@@ -99,6 +101,7 @@ class _Carried:
         for undo in (*self._resolvers, self._undo):
             undo()
         self._given.take_back()
+        self._wrappers.take_back()
 
     def switch(self, *, on: bool) -> None:
         """Carry calls from now on, or do not.  Any thread."""
@@ -147,6 +150,17 @@ class _Carried:
 
         @wraps(own)
         def method(one: Any) -> Any:
+            return own(give(one))
+
+        return method
+
+    def _finding_all(self, own: _Method) -> _Method:
+        """The same, with the transports on top of it, which are there when it is first read."""
+        give, find = self._given.give, self._wrappers.find
+
+        @wraps(own)
+        def method(one: Any) -> Any:
+            find(one)
             return own(give(one))
 
         return method

@@ -9,8 +9,7 @@ objects declare are set on each of them, behind a look at the thread.
 
 An object is found when a method of the reactor's returns it in another thread,
 when it first asks the reactor to watch its file descriptor, or when it asks
-for the time to start from; transports that a library puts on top of others
-(TLS) are not found.
+for the time to start from; transports on top of others are found by `_wrappers`.
 """
 
 from __future__ import annotations
