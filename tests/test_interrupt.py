@@ -396,9 +396,9 @@ def subshell(kernel: Kernel) -> str:
             return number
 
 
-def submit_to(kernel: Kernel, number: str, code: str) -> Execution:
+def submit_to(kernel: Kernel, number: str, code: str, *, asks: bool = False) -> Execution:
     """Send a cell to a subshell."""
-    content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False}
+    content = {"code": code, "silent": False, "store_history": True, "allow_stdin": asks}
     message = kernel.client.session.msg("execute_request", content)
     message["header"]["subshell_id"] = number
     kernel.client.shell_channel.send(message)
@@ -459,6 +459,20 @@ if SUBSHELLS:
         waiting.wait(1)
         assert waiting.error == "KeyboardInterrupt"
         assert kernel.value("thread.join(1)\nends") == "['thread']"
+
+    @pytest.mark.parametrize("code", ["input('who? ')", "breakpoint()\n0"])
+    @pytest.mark.parametrize("main", ["await later(None, 60)", "while True: time.sleep(0.01)"])
+    def test_question_in_subshell(kernel: Kernel, main: str, code: str) -> None:
+        """One interrupt ends a question or a debugger in a subshell, and the main shell's cell."""
+        number = subshell(kernel)
+        for _ in range(3):
+            execution = began(kernel, main)
+            asks = submit_to(kernel, number, f"await later()\n{code}", asks=True)
+            kernel.asked(asks)
+            interrupted(kernel, execution)
+            asks.wait(1)
+            assert asks.error == "KeyboardInterrupt"
+            assert "twisted_ipython" not in asks.traceback
 
     def test_subshell_while_main_shell_idles(kernel: Kernel) -> None:
         """An interrupt ends a subshell's awaiting cell though the main shell idles, each time."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from time import sleep
 from typing import Any
 
 import pytest
 
-from twisted_ipython._sigint import Interrupts
+from twisted_ipython._sigint import Breakable, Interrupts
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +73,49 @@ def test_what_runs_for_a_cell_is_broken(blocks: bool) -> None:
         interrupts.run(lambda: ran.append("next"))
         signal.raise_signal(signal.SIGINT)
     assert (ran, taken) == (["begun", "next"], ["cell", "cell"])
+
+
+def test_broken_off_in_any_thread() -> None:
+    """A function is broken off once in the thread that calls it, and that thread goes on."""
+    begun, ended = threading.Event(), threading.Event()
+    raised: list[str] = []
+
+    def work() -> None:
+        begun.set()
+        while True:
+            sleep(0.001)
+
+    one = Breakable(work)
+
+    def call() -> None:
+        try:
+            one()
+        except KeyboardInterrupt:
+            raised.append("KeyboardInterrupt")
+        one.break_off()  # nothing runs any more
+        for _ in range(1000):
+            pass
+        ended.set()
+
+    threading.Thread(target=call, daemon=True).start()
+    assert begun.wait(5)
+    one.break_off()
+    one.break_off()
+    assert ended.wait(5)
+    assert raised == ["KeyboardInterrupt"]
+
+
+def test_too_late_to_break_off() -> None:
+    """An exception that is set as the function ends is raised there, or taken back; never later."""
+    one = Breakable(lambda: None)
+    later: list[str] = []
+    for _ in range(2000):
+        breaks = threading.Thread(target=one.break_off)
+        breaks.start()
+        with suppress(KeyboardInterrupt):
+            one()
+        try:
+            breaks.join()
+        except KeyboardInterrupt:
+            later.append("KeyboardInterrupt")
+    assert later == []

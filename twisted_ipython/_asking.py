@@ -44,6 +44,7 @@ from IPython.core import debugger
 from twisted_ipython._errands import waiting_cell
 from twisted_ipython._instance import override
 from twisted_ipython._reactor import started
+from twisted_ipython._sigint import Breakable
 from twisted_ipython._waited import LOOK, Waited
 
 __all__ = ["attach"]
@@ -59,7 +60,7 @@ NO_DEBUGGER: Final = (
 )
 
 
-class _Question:
+class _Question(Breakable):
     """
     One question, put in the thread that waits for a cell.
 
@@ -71,6 +72,7 @@ class _Question:
     """
 
     def __init__(self, cell: Waited, ask: Callable[[], str], *, debugs: bool) -> None:
+        super().__init__(self._put)
         self._cell = cell
         self._ask = ask
         self._debugs = debugs
@@ -78,13 +80,13 @@ class _Question:
         self._answer = ""
         self._error: BaseException | None = None
 
-    def put(self) -> None:
-        """Ask.  In the home's thread."""
+    def __call__(self) -> None:
+        """Ask, if the cell still waits; never raises.  In the home's thread."""
         if not self._cell.waits:
             return
         asked = monotonic()
         try:
-            self._answer = self._cell.in_context(self._ask)
+            super().__call__()
         except BaseException as error:
             self._error = error.with_traceback(None)
             if self._debugs and isinstance(error, KeyboardInterrupt):
@@ -93,6 +95,9 @@ class _Question:
         finally:
             self._cell.pardon(monotonic() - asked)
             self._answered.set()
+
+    def _put(self) -> None:
+        self._answer = self._cell.in_context(self._ask)
 
     def answer(self) -> str:
         """
@@ -103,7 +108,7 @@ class _Question:
             EOFError: Ctrl-C, for a debugger.
             RuntimeError: the cell was given up meanwhile.
         """
-        self._cell.home.call(self.put)
+        self._cell.home.call(self)
         while not self._answered.wait(LOOK):
             if not self._cell.waits:
                 raise RuntimeError(NOBODY_WAITS)

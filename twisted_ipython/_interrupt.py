@@ -43,7 +43,7 @@ from typing import Final, Protocol
 from twisted_ipython import _stack
 from twisted_ipython._turns import turns_of
 
-__all__ = ["Break", "Pulse", "break_until", "resuming", "throw"]
+__all__ = ["Break", "Pulse", "break_until", "resuming", "set_exception", "throw"]
 
 SILENT: Final = "The reactor has not answered for {seconds:g} s; it is at {place}"
 STUCK: Final = (
@@ -100,10 +100,10 @@ def throw(ident: int) -> bool:
     with turns_of(_ALONE):
         if not _may_throw(ident):
             return False
-        _set_exception(ident, Thrown)
+        set_exception(ident, Thrown)
     if raised.wait(_DELIVERY):
         return True
-    _set_exception(ident, None)
+    set_exception(ident, None)
     # It may have been raised just before it was taken back.
     return raised.wait(_LOOK)
 
@@ -121,7 +121,7 @@ def _may_throw(ident: int) -> bool:
     return False
 
 
-def _set_exception(ident: int, kind: type[BaseException] | None) -> None:
+def set_exception(ident: int, kind: type[BaseException] | None) -> None:
     """Set, or take back, the exception that a thread is to raise; the interpreter lock is kept."""
     exception = ctypes.py_object() if kind is None else ctypes.py_object(kind)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), exception)

@@ -6,7 +6,8 @@ interrupt to every home that waits, in whatever thread.  When only other threads
 wait, `watch` has the same done where a kernel ignores SIGINT: between its cells.
 A plain cell of the main thread gets Python's own KeyboardInterrupt; if that
 ends it, `pass_on` has the others end too.  An idle prompt of a terminal keeps an
-interrupt to itself.
+interrupt to itself.  A question that another thread puts (a subshell's) is broken
+off there, by an exception that is set in that thread.
 """
 
 from __future__ import annotations
@@ -21,7 +22,52 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, Final, Self
 
-__all__ = ["Interrupts", "pass_on", "watch"]
+from twisted_ipython._interrupt import set_exception
+
+__all__ = ["Breakable", "Interrupts", "pass_on", "watch"]
+
+
+class Breakable:
+    """
+    A function that a Ctrl-C can break off in whatever thread calls it, once.
+
+    The exception is only set while the function runs, and taken back when it
+    has ended before raising it.
+
+    Args:
+        function: it must come back to Python code now and then.
+    """
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function = function
+        self._lock = threading.Lock()
+        self._thread: int | None = None
+
+    def __call__(self) -> None:
+        """
+        Call the function.
+
+        Raises:
+            KeyboardInterrupt: it was broken off.
+        """
+        self._thread = ident = threading.get_ident()
+        try:
+            self._function()
+        finally:
+            with self._lock:
+                self._thread = None
+            set_exception(ident, None)
+
+    def break_off(self) -> None:
+        """Have it raise KeyboardInterrupt.  Any other thread, also while it handles a signal."""
+        if not self._lock.acquire(blocking=False):
+            return  # it is just ending
+        try:
+            if self._thread is not None:
+                set_exception(self._thread, KeyboardInterrupt)
+                self._thread = None
+        finally:
+            self._lock.release()
 
 
 class Interrupts:
@@ -52,6 +98,8 @@ class Interrupts:
         self._main = threading.current_thread() is threading.main_thread()
         self._blocks = self._main and blocks
         self._depth = 0
+        # What another thread than the main one runs, for which a signal has no exception.
+        self._runs: object = None
         self.pending = False
 
     def __enter__(self) -> Self:
@@ -74,7 +122,9 @@ class Interrupts:
     def run(self, function: Callable[[], object]) -> None:
         """Run what the cell sent; a Ctrl-C that comes as it ends is one for the cell."""
         if not self._main:
+            self._runs = function
             function()
+            self._runs = None
             return
         try:
             depth = _sigint.begin(self)
@@ -93,6 +143,9 @@ class Interrupts:
         A handler runs between any two lines of the main thread's: the interrupt
         is taken where the home waits, which this also wakes.
         """
+        if isinstance(self._runs, Breakable):
+            self._runs.break_off()
+            return
         self.pending = True
         with suppress(RuntimeError):  # its loop is closed: nothing waits any more
             self._post(self._take)
