@@ -135,25 +135,40 @@ class Kernel:
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         argv += ["--log-level=ERROR", *arguments]
         spec.write_text(json.dumps({"argv": argv, "display_name": "", "language": "python"}))
-        specs = KernelSpecManager(kernel_dirs=[self._folder.name])
-        self.manager = KernelManager(kernel_name="tested", kernel_spec_manager=specs)
-        self.manager.start_kernel(stderr=stderr)
+        self._specs = KernelSpecManager(kernel_dirs=[self._folder.name])
         self._executions: dict[str, Execution] = {}
         self.comms: list[Message] = []
         # What was displayed in place, by display_id, each time.
         self.displays: dict[str, list[Message]] = {}
-        self._kill = Timer(LIFETIME, self.manager.provisioner.process.kill)
-        self._kill.daemon = True
-        self._kill.start()
-        self.client: BlockingKernelClient = self.manager.client()
+        self._start(stderr)
         try:
-            self.client.start_channels()
-            self.client.wait_for_ready(timeout=SECONDS)
+            try:
+                self.client.wait_for_ready(timeout=SECONDS)
+            except RuntimeError:  # it died: another process took a port of those chosen for it
+                self._end()
+                self._start(stderr)
+                self.client.wait_for_ready(timeout=SECONDS)
             if load:
                 self.ok("%load_ext twisted_ipython\n%autoawait twisted")
         except BaseException:
             self.close()
             raise
+
+    def _start(self, stderr: IO[str] | None) -> None:
+        self.manager = KernelManager(kernel_name="tested", kernel_spec_manager=self._specs)
+        self.manager.start_kernel(stderr=stderr)
+        self._kill = Timer(LIFETIME, self.manager.provisioner.process.kill)
+        self._kill.daemon = True
+        self._kill.start()
+        self.client: BlockingKernelClient = self.manager.client()
+        self.client.start_channels()
+
+    def _end(self) -> None:
+        self._kill.cancel()
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+        self.manager.cleanup_resources()
+        self.client.context.destroy(linger=0)
 
     def __enter__(self) -> Self:
         return self
@@ -163,11 +178,7 @@ class Kernel:
 
     def close(self) -> None:
         """End the kernel at once."""
-        self._kill.cancel()
-        self.client.stop_channels()
-        self.manager.shutdown_kernel(now=True)
-        self.manager.cleanup_resources()
-        self.client.context.destroy(linger=0)
+        self._end()
         self._folder.cleanup()
 
     # ---- requests
