@@ -56,11 +56,11 @@ class Names:
 
 def _since(namespace: dict[str, Any], mark: str) -> list[str]:
     """The names that came after ``mark``; all of them if that is not there."""
-    if mark not in namespace:
-        return [*namespace]
     count, latest = 8, list[str]()
     while mark not in latest:
         # In one go, or it would fail when another thread binds a name.
         latest = [*islice(reversed(namespace), count)]
+        if len(latest) < count:
+            break
         count *= 8
-    return latest[: latest.index(mark)][::-1]
+    return latest[: latest.index(mark) if mark in latest else None][::-1]
