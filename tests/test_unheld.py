@@ -86,9 +86,12 @@ def collected() -> Iterator[list[int]]:
         if phase == "start":
             generations.append(info["generation"])
 
+    thresholds = gc.get_threshold()
+    gc.set_threshold(1_000_000)  # Python's own collections would be among them
     gc.callbacks.append(note)
     yield generations
     gc.callbacks.remove(note)
+    gc.set_threshold(*thresholds)
 
 
 def fail() -> None:
