@@ -249,6 +249,24 @@ def test_background_failures(notebook: Notebook) -> None:
     notebook.settle(dict.fromkeys(cells.values(), 1))
 
 
+@pytest.mark.parametrize("work", ["create_task(fail())", "call_later(0.05, bad)"])
+def test_failure_on_the_kernels_loop(notebook: Notebook, work: str) -> None:
+    """What a plain cell gives to asyncio, and so to the kernel's own loop, is shown, and once."""
+    notebook.ok("async def fail(): await asyncio.sleep(0.05); bad()")
+    cell = notebook.fails(f"asyncio.get_running_loop().{work};")
+    assert "def bad(*_): 1 / 0" in cell.traceback
+    notebook.settle({cell: 1})
+
+
+def test_failure_of_the_kernels_own(notebook: Notebook) -> None:
+    """A task of a library's, in which no code of the user's fails, stays asyncio's to report."""
+    cell = notebook.ok(
+        "asyncio.get_running_loop().create_task(asyncio.wait_for(asyncio.sleep(1), 0));"
+    )
+    notebook.ok(HERE + "await asyncio.sleep(0.1)")
+    notebook.settle({cell: 0})
+
+
 @pytest.mark.parametrize("call", ["reactor.callInThread", "threads.deferToThread"])
 def test_failure_in_pool_thread(notebook: Notebook, call: str) -> None:
     """What fails in a thread of the pool is shown, and once."""

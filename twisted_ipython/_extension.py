@@ -6,6 +6,7 @@ Runs in the thread that runs the shell's cells.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import CoroutineType
@@ -15,14 +16,22 @@ from weakref import WeakKeyDictionary
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 
-from twisted_ipython import _asking, _carry, _crawls, _errands, _output, _reactor, _waits
+from twisted_ipython import (
+    _asking,
+    _carry,
+    _crawls,
+    _errands,
+    _failures,
+    _output,
+    _reactor,
+    _waits,
+)
 from twisted_ipython._awaited_magics import AddAwaits
 from twisted_ipython._cards import Cards
 from twisted_ipython._children import ignore_ended
 from twisted_ipython._complete import complete
 from twisted_ipython._errors import showing_on
 from twisted_ipython._eventual import EventualResult
-from twisted_ipython._failures import Watch
 from twisted_ipython._futures import FutureAwait
 from twisted_ipython._instance import override
 from twisted_ipython._jobs import end_scripts, jobs, pending_lines
@@ -133,8 +142,11 @@ class _Extension:
         """Show what fails in the background."""
         thread = _reactor.start()
         self._undo.callback(reports.add(showing_on(self._shell)))
-        watch = Watch(self._shell, reports, thread.loop, thread.call, thread.later)
+        watch = _failures.Watch(self._shell, reports, thread.loop, thread.call, thread.later)
         self._undo.callback(reports.at_end(watch.look_last))
+        loop = asyncio._get_running_loop()
+        if loop is not None:
+            self._undo.callback(_failures.attach(loop, reports, ours=False))
         scrapy = ScrapyLog(reports)
         scrapy.stay()
         self._undo.callback(scrapy.leave)

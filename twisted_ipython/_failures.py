@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 import weakref
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
@@ -44,6 +45,7 @@ from twisted_ipython._handled import exception_of, mark_handled
 from twisted_ipython._log import is_shown_by_logging
 from twisted_ipython._names import Names
 from twisted_ipython._report import Reports
+from twisted_ipython._stack import is_users
 
 __all__ = ["Watch", "attach"]
 
@@ -226,11 +228,17 @@ def _kind(kind: type) -> str | None:
 # ---- asyncio's
 
 
-def attach(loop: AbstractEventLoop, reports: Reports) -> Callable[[], None]:
+def attach(loop: AbstractEventLoop, reports: Reports, *, ours: bool = True) -> Callable[[], None]:
     """
     Show what asyncio reports of handles, and of tasks that nobody looked at.
 
     Any thread.  A loop that has an exception handler of somebody's keeps it.
+
+    Args:
+        loop: the loop.
+        reports: what shows failures.
+        ours: whether it is the reactor's; of another, which others work on too,
+            only failures of the user's code are shown.
 
     Returns:
         what takes ours off.
@@ -240,10 +248,11 @@ def attach(loop: AbstractEventLoop, reports: Reports) -> Callable[[], None]:
     logger = logging.getLogger("asyncio")
 
     def take(loop: AbstractEventLoop, told: dict[str, Any]) -> None:
-        """What asyncio calls an exception handler.  In the reactor thread."""
+        """What asyncio calls an exception handler.  In the loop's thread."""
         error: Any = told.get("exception")
         context = _context_of(told)
         shown = error is None or is_shown_by_logging(logger, logging.ERROR)
+        shown = shown or not (ours or _is_users(error))
         if shown or not reports.active or logger.hasHandlers():  # these only keep it
             # A copy, since Python 3.12 and later have entered it.
             context.copy().run(loop.default_exception_handler, told)
@@ -261,10 +270,18 @@ def attach(loop: AbstractEventLoop, reports: Reports) -> Callable[[], None]:
     return undo
 
 
+def _is_users(error: BaseException) -> bool:
+    """Whether an exception went through the user's code."""
+    return any(is_users(frame) for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
 def _context_of(told: dict[str, Any]) -> Context:
     """The context of what failed; that in which asyncio tells it, if that is not known."""
     thing = told.get("task") or told.get("future") or told.get("handle")
+    context = None
     if isinstance(thing, asyncio.Task):
-        thing = thing.get_coro()  # ours, which has it; Python 3.11's task does not tell
-    context = getattr(thing, "_context", None)
+        tells = getattr(thing, "get_context", None)  # since Python 3.12
+        context = None if tells is None else tells()
+        thing = thing.get_coro()  # that of a task of ours has it
+    context = getattr(thing, "_context", context)
     return context if isinstance(context, Context) else copy_context()
