@@ -260,11 +260,10 @@ def test_failure_on_the_kernels_loop(notebook: Notebook, work: str) -> None:
 
 def test_failure_of_the_kernels_own(notebook: Notebook) -> None:
     """A task of a library's, in which no code of the user's fails, stays asyncio's to report."""
-    cell = notebook.ok(
-        "asyncio.get_running_loop().create_task(asyncio.wait_for(asyncio.sleep(1), 0));"
-    )
-    notebook.ok(HERE + "await asyncio.sleep(0.1)")
-    notebook.settle({cell: 0})
+    own = "asyncio.wait_for(asyncio.sleep(1), 0)"
+    cell = notebook.ok(f"asyncio.get_running_loop().create_task({own});")
+    notebook.ok(f"{HERE}await asyncio.sleep({SOON})")
+    assert errors(cell) == []
 
 
 @pytest.mark.parametrize("call", ["reactor.callInThread", "threads.deferToThread"])
