@@ -568,7 +568,12 @@ def test_idle_prompt(terminal: Terminal) -> None:
     terminal.run("import crochet; work = crochet.run_in_reactor(later)(None, 60)")
     terminal.interrupt()
     if not terminal._toolkit:  # which reads it like any key, and prints nothing
-        terminal.expect("KeyboardInterrupt")
+        try:
+            terminal.expect("KeyboardInterrupt", 3)
+        except pexpect.TIMEOUT:
+            # Python notes one that comes between the prompt and readline's wait at the next key.
+            terminal.interrupt()
+            terminal.expect("KeyboardInterrupt", 3)
         terminal._expect_prompt()
     assert terminal.run("work.state").endswith("'pending'")
     terminal.run("work.cancel()")
