@@ -13,6 +13,8 @@ from kernels import Execution, Kernel, Message
 from shells import run_python
 from terminals import Terminal
 
+from twisted_ipython._traceback import OTHER_DRIVER
+
 # Seconds within which a failure has to be shown.
 SOON = 1.0
 # What a busy machine may add to that.
@@ -195,6 +197,14 @@ def test_failure_of_a_later_callback(notebook: Notebook) -> None:
     first = notebook.ok("d = defer.succeed(1)")
     cell = notebook.fails("d.addCallback(bad); None", "d, a Deferred of cell")
     notebook.settle({first: 0, cell: 1, notebook.ok("d = None"): 0})
+
+
+def test_coroutine_that_needs_asyncio_in_a_plain_cell(notebook: Notebook) -> None:
+    """What fails since it began outside of the reactor thread says what to do."""
+    notebook.ok("async def sleeps(): await asyncio.sleep(1)")
+    cell = notebook.fails("d = defer.ensureDeferred(sleeps())", "d, a Deferred of cell")
+    assert cell.traceback.endswith(OTHER_DRIVER)
+    notebook.ok("d = None")
 
 
 def test_task_that_a_name_holds(notebook: Notebook) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from twisted_ipython._traceback import tidied
+from twisted_ipython._traceback import explain, tidied
 
 __all__ = ["showing_on"]
 
@@ -57,6 +57,7 @@ def _text(error: BaseException) -> str:
 
 def _formatted(shell: InteractiveShell, error: BaseException) -> list[str]:
     """The lines of an exception as IPython shows it, with the user's frames; never raises."""
+    explain(error)
     with tidied(error):
         try:
             if hasattr(error, "_render_traceback_"):

@@ -74,6 +74,7 @@ _CAUSES: Final = (
     ("main thread is not in main loop", OTHER_THREAD),
     ("Calling Tcl from different apartment", OTHER_THREAD),
     ("There is no current event loop in thread 'MainThread'", NO_LOOP_HERE),
+    ("no running event loop", NO_LOOP_HERE),
     ("Timeout should be used inside a task", OTHER_DRIVER),
     ("cannot determine the parent task", OTHER_DRIVER),
     ("await wasn't used with future", OTHER_DRIVER),
@@ -114,7 +115,9 @@ def explain(error: BaseException) -> None:
     for one in chain(error):
         text = safe_str(one)  # an exception's own method may fail
         for message, line in _CAUSES:
-            if message in text and line not in getattr(one, "__notes__", ()):
+            notes = getattr(one, "__notes__", ())
+            # Where a reactor has no loop, that has been said.
+            if message in text and line not in notes and not (notes and line is NO_LOOP_HERE):
                 one.add_note(line)
                 if line is NO_LOOP_HERE:  # how a library came to ask for one says nothing
                     users_frames_only(one)
