@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted_ipython._instance import override
+from twisted_ipython._turns import BRIEF, turns_of
 
 __all__ = ["ignore_ended"]
 
@@ -26,8 +27,10 @@ def ignore_ended(kernel: Any) -> Callable[[], None]:
         return lambda: None
 
     def running() -> list[Any]:
-        # psutil's, which ipykernel has imported by now; its constant is this word.
-        return [child for child in children() if _status(child) != "zombie"]
+        # psutil's, which ipykernel has imported by now; its constant is this word.  It reads a
+        # file for each process of the machine, which takes long beside a stuck reactor.
+        with turns_of(BRIEF):
+            return [child for child in children() if _status(child) != "zombie"]
 
     return override(kernel, {"_process_children": running})
 
