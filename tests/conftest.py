@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from session import Session, session_of
@@ -47,6 +47,14 @@ def session() -> Iterator[Session]:
     """A shell of the test process with the extension."""
     with session_of() as one:
         yield one
+
+
+@pytest.fixture
+def reactor(session: Session) -> Any:
+    """Twisted's reactor, which another thread runs; calls of this thread are carried to it."""
+    from twisted_ipython._reactor import start
+
+    return start().reactor
 
 
 @pytest.fixture(scope="module")

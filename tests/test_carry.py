@@ -29,21 +29,12 @@ from zope.interface import implementer, providedBy
 from zope.interface.interface import Method
 
 from twisted_ipython._crochet import STOPPED
-from twisted_ipython._reactor import start
 
 HOST = "127.0.0.1"
 
 
-@pytest.fixture(autouse=True)
-def loaded(session: Session) -> Session:
-    """The extension, so that all calls of this thread are carried."""
-    return session
-
-
-@pytest.fixture
-def reactor() -> Any:
-    """Twisted's reactor, which another thread runs."""
-    return start().reactor
+# Its extension is loaded, so that all calls of this thread are carried.
+pytestmark = pytest.mark.usefixtures("session")
 
 
 class Seen(list[Any]):

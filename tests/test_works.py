@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from kernels import Execution, Kernel
 from reactor_thread import in_reactor, later
+from session import eventually
 from twisted.internet.threads import deferToThread
 
 from twisted_ipython import _works
@@ -31,8 +32,7 @@ def kernel(kernel: Kernel) -> Iterator[Kernel]:
     yield kernel
     kernel.ok("gate.set()")
     assert kernel.value("await threads.deferToThread(work)") == "'worked'"
-    kernel.ok("time.sleep(0.05)")
-    assert "Pool threads" not in table(kernel, "%reactor jobs")
+    eventually(lambda: "Pool threads" not in table(kernel, "%reactor jobs"))
 
 
 def table(kernel: Kernel, magic: str) -> str:

@@ -18,22 +18,12 @@ from twisted.internet.ssl import CertificateOptions, ContextFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python import threadable
 
-from twisted_ipython._reactor import start
-
 HOST = "127.0.0.1"
 NAMES = {"abortConnection", "loseConnection", "write", "writeSequence"}
 
 
-@pytest.fixture(autouse=True)
-def loaded(session: Session) -> Session:
-    """The extension, so that all calls of this thread are carried."""
-    return session
-
-
-@pytest.fixture
-def reactor() -> Any:
-    """Twisted's reactor, which another thread runs."""
-    return start().reactor
+# Its extension is loaded, so that all calls of this thread are carried.
+pytestmark = pytest.mark.usefixtures("session")
 
 
 class Echo(Protocol):
