@@ -165,6 +165,11 @@ class _BorrowedSigint:
             now = now.f_back
         return reached is None or not _ends_in(reached)
 
+    def delivered(self) -> None:
+        """An exception ends the cell, whatever became of what was raised.  Any thread."""
+        if threading.current_thread() is threading.main_thread():
+            self._raised = None
+
     def end_statement(self) -> None:
         """
         A statement has ended without an exception.  Any thread.
