@@ -25,13 +25,14 @@ In the main thread, unless a docstring says otherwise.
 
 from __future__ import annotations
 
-import _thread
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final, NoReturn
+
+from twisted.internet.task import LoopingCall
 
 from twisted_ipython._loans import loans
 from twisted_ipython._stack import is_users
@@ -42,6 +43,8 @@ BROKEN_OFF: Final = "{name}() was broken off by a second Ctrl-C, so the reactor 
 _OURS: Final = "twisted_ipython."
 # Where the reactor is called for another thread, or changes hands.
 _HOLD: Final = {f"{_OURS}{name}" for name in ("_borrow", "_borrowed_sigint", "_loans")}
+# It would take the interrupt for a failure of what it calls, and end.
+_START: Final = LoopingCall.start.__code__
 
 
 class _BorrowedSigint:
@@ -126,8 +129,11 @@ class _BorrowedSigint:
             KeyboardInterrupt: there was a Ctrl-C.
         """
         if self._pending and threading.current_thread() is threading.main_thread():
+            frame: FrameType | None = sys._getframe(1)
+            while frame is not None and frame.f_globals.get("__name__") in _HOLD:
+                frame = frame.f_back
             with self._lock:
-                if self._pending:
+                if self._pending and _held(frame) is None:
                     self._raise(KeyboardInterrupt())
 
     def needs_look(self) -> bool:
@@ -138,11 +144,13 @@ class _BorrowedSigint:
         """Interrupt again if nothing came of an interrupt.  In the thread that looks at loans."""
         if not self.needs_look():
             return
-        now = sys._current_frames().get(threading.main_thread().ident or 0)
+        main = threading.main_thread().ident or 0
+        now = sys._current_frames().get(main)
         with self._lock:  # or it might come when the cell has ended
             if self._is_due(now):
                 self._forget()
-                _thread.interrupt_main(signal.SIGINT)
+                # A real one: it ends what the thread waits for.
+                signal.pthread_kill(main, signal.SIGINT)
 
     def _is_due(self, now: FrameType | None) -> bool:
         """Whether the main thread, which is at that frame, is to be interrupted again."""
@@ -210,7 +218,7 @@ def _held(frame: FrameType | None) -> str | None:
     name = ""
     while frame is not None:
         module = str(frame.f_globals.get("__name__"))
-        if module in _HOLD:
+        if module in _HOLD or frame.f_code is _START:
             return name
         if is_users(frame):
             return None
