@@ -29,6 +29,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from threading import get_ident
 from time import monotonic
@@ -171,7 +172,13 @@ def _begin_entry() -> None:
     if _entry.begun or is_blocking() or loop is None:
         return  # the runner says when a cell has ended
     _entry.begun = True
-    loop.call_soon(end_entry)
+    loop.call_soon(_end_message)
+
+
+def _end_message() -> None:
+    """`end_entry`, called by a loop, which an interrupt that comes too late must not end."""
+    with suppress(KeyboardInterrupt):
+        end_entry()
 
 
 def end_entry() -> None:

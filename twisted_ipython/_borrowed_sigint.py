@@ -68,7 +68,7 @@ class _BorrowedSigint:
 
     def begin(self) -> None:
         """Take SIGINT until `end`, if this is the main thread and nobody else has it."""
-        if self._stands or threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
             return
         # None: a handler that is not Python's; what the user set, or nothing, stays as well.
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -176,7 +176,8 @@ class _BorrowedSigint:
     def delivered(self) -> None:
         """An exception ends the cell, whatever became of what was raised.  Any thread."""
         if threading.current_thread() is threading.main_thread():
-            self._raised = None
+            with self._lock:
+                self._raised = None
 
     def end_statement(self) -> None:
         """
