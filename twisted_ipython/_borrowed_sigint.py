@@ -133,7 +133,7 @@ class _BorrowedSigint:
             while frame is not None and frame.f_globals.get("__name__") in _HOLD:
                 frame = frame.f_back
             with self._lock:
-                if self._pending and _held(frame) is None:
+                if _held(frame) is None and self._pending:
                     self._raise(KeyboardInterrupt())
 
     def needs_look(self) -> bool:
