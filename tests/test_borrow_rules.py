@@ -227,6 +227,9 @@ def test_import_on_both_sides(kernel: Kernel, tmp_path: Path) -> None:
 
 
 FORKS = """
+import warnings
+warnings.simplefilter('ignore', DeprecationWarning)  # Python 3.12 and later warn of any fork
+
 def in_child():
     reads, writes = os.pipe()
     child = os.fork()
