@@ -329,6 +329,17 @@ def test_broken_off_between(session: Session) -> None:
     assert in_reactor_thread(threading.get_ident) != threading.get_ident()
 
 
+def test_sent_to_main_thread(session: Session) -> None:
+    """What was sent to a thread that waits gives the reactor back when it has ended, at once."""
+    session.ok("from twisted_ipython import in_main_thread\ntook = []\n%autoawait twisted")
+    session.ok(
+        "for _ in range(20):\n    began = time.monotonic()\n"
+        "    await in_main_thread(lambda: reactor.callLater(60, int).cancel())\n"
+        "    took.append(time.monotonic() - began)"
+    )
+    assert min(session.names["took"]) < 0.015  # else somebody has to find out, each 20 ms
+
+
 # ---- when it goes back by itself
 
 
