@@ -28,12 +28,13 @@ from twisted_ipython._awaiting import AwaitingCell
 from twisted_ipython._errands import run_later_calls, show_at_home
 from twisted_ipython._home import home, is_blocking
 from twisted_ipython._language import Statements, is_async, prepare, read, split
-from twisted_ipython._reactor import start
+from twisted_ipython._reactor import start, started
 from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._report import mark_shown
 from twisted_ipython._sigint import pass_on
 from twisted_ipython._stack import labels_of
 from twisted_ipython._stub import RESULT, RUN, StandIn, current, running
+from twisted_ipython._thread_script import Exited, PlainCell, current_cell
 from twisted_ipython._traceback import explain, is_of_cell, tidy
 from twisted_ipython._turns import BRIEF, turns_of
 from twisted_ipython._waited import Typed
@@ -133,7 +134,13 @@ class AutoAwait:
         own = self._run_ast_nodes
         thread, made = self._prepared(nodelist, cell_name, interactivity, compiler)
         if thread is None or not made.codes:
-            return await own(nodelist, cell_name, interactivity, compiler, result)
+            plain = _plain(nodelist, cell_name)
+            if plain is None:
+                return await own(nodelist, cell_name, interactivity, compiler, result)
+            with plain:
+                raised = await own(nodelist, cell_name, interactivity, compiler, result)
+                plain.raised = bool(raised)
+                return raised and not plain.exited
         stand_in = StandIn(compiler)
         nodes = [stand_in.node, *made.rest]
         interactivity = "last" if made.shows else "none"
@@ -170,7 +177,12 @@ class AutoAwait:
             await running().wait_quietly()
             async_ = False
         if not async_ or not self._active():
-            return await self._run_code(code_obj, result, async_=async_)
+            try:
+                return await self._run_code(code_obj, result, async_=async_)
+            except Exited as exited:
+                if result is not None:
+                    result.error_in_exec = exited.error
+                return True
         token = self._send(elsewhere(), lambda _: _evaluate_shown(self.shell, code_obj))
         try:
             return await self._run_code(RUN["single"], result, async_=True)
@@ -180,10 +192,12 @@ class AutoAwait:
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`InteractiveShell.showtraceback`, with the user's frames only."""
         error = sys.exc_info()[1] if exc_tuple is None else exc_tuple[1]
+        if isinstance(error, SystemExit):
+            self._show_exit(error)
         if isinstance(error, BaseException):
             mark_shown(error)
             if isinstance(error, KeyboardInterrupt) and current.get(None) is None:
-                pass_on()
+                pass_on(error)
             explain(error)
             tidy(error)
             if exc_tuple is not None:
@@ -192,6 +206,19 @@ class AutoAwait:
                 kwargs["running_compiled_code"] = False
         with turns_of(BRIEF):
             return self._showtraceback(exc_tuple, *args, **kwargs)
+
+    def _show_exit(self, error: SystemExit) -> None:
+        """Show what the SystemExit of a script means, and leave IPython's way of taking it."""
+        cell = current_cell()
+        exited = None if cell is None else cell.exit(error)
+        if exited is None:
+            return
+        instead = exited.error
+        if instead is not None:
+            found = type(instead), instead, instead.__traceback__
+            in_one_line = instead.__traceback__ is error.__traceback__
+            self.showtraceback(found, tb_offset=0, exception_only=in_one_line)
+        raise exited
 
     # ---- how it is done
 
@@ -232,6 +259,15 @@ class AutoAwait:
             if is_async(code):
                 value = await value
         return value if made.shows else None
+
+
+def _plain(nodelist: list[ast.stmt], cell_name: str) -> PlainCell | None:
+    """A cell that does not await, if the reactor runs."""
+    thread = started()
+    if thread is None:
+        return None
+    module = ast.Module(nodelist, [])
+    return PlainCell(thread, lambda: compile(module, cell_name, "exec", flags=_AWAIT))
 
 
 async def _evaluate_shown(shell: InteractiveShell, code: CodeType) -> Any:

@@ -14,7 +14,9 @@ comes before ``run``, which waits for ever.
 What we do.  The methods are set on the reactor's instance.  Each call belongs
 to the script whose number the caller's context carries.  Connections of a pool
 keep the context of the cell that opened them, so a ``stop`` from a context
-without a script that waits stops the only script that waits.
+without a script that waits stops the only script that waits.  A plain cell is a
+script once it calls any of these; a thread that is none of the reactor's and
+belongs to no script waits in ``run`` as a script of its own.
 
 What can still go wrong.  A reactor that serves its connections by other means
 than an asyncio loop, epoll, poll or select loses their contexts: what they stop
@@ -26,12 +28,12 @@ Any thread, unless a docstring says otherwise.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from contextvars import copy_context
 from functools import partial
-from types import FrameType
 from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
@@ -39,60 +41,30 @@ from twisted.internet.error import ReactorAlreadyRunning, ReactorNotRestartable
 from twisted.logger import ILogObserver, globalLogPublisher
 
 from twisted_ipython import _numbers, _script_log
-from twisted_ipython._callers import begun_by, failure_of_react, is_refused, note_refused
+from twisted_ipython._callers import failure_of_react, main_of_react
+from twisted_ipython._hints import FORKED
 from twisted_ipython._instance import override
 from twisted_ipython._phases import Trigger
+from twisted_ipython._script import Stage
 from twisted_ipython._scripts import (
     NOBODY_WAITS,
     any_has_run,
+    elsewhere,
     end_all,
     explain_logged,
     note,
     own,
     own_or_only_one,
-    put_back,
     to_stop,
 )
 from twisted_ipython._traceback import users_frames_only
 
-__all__ = ["attach", "refuse_start"]
+__all__ = ["attach"]
 
-PUT_MAGIC: Final = (
-    "The reactor runs already, in a thread of its own, so reactor.run() cannot start it here."
-    " A script that runs the reactor is a cell of its own: put `%%run_in_reactor` on top of this"
-    " cell (without --thread, and with no `await` at its top level) and run it again."
-)
 IN_CALLBACK: Final = (
-    "reactor.run() was called in a callback, in a coroutine or in a task, which the reactor"
-    " itself runs: a script calls it at its own top level, outside of any coroutine."
+    "reactor.run() was called in a callback, in a coroutine or in a cell that awaits, which the"
+    " reactor itself runs: a script calls it outside of any coroutine, in a cell without `await`."
 )
-
-
-def refuse_start(caller: FrameType, refusal: Callable[[], str | None] = lambda: PUT_MAGIC) -> None:
-    """
-    Refuse what a library does because it is about to run the reactor.
-
-    Args:
-        caller: the frame that does it.
-        refusal: why not, or None if it may.
-
-    Raises:
-        ReactorAlreadyRunning: it is such a library, and may not.
-    """
-    cancel = begun_by(caller)
-    reason = None if cancel is None else refusal()
-    if reason is None:
-        return
-    from twisted.internet import reactor
-
-    def undo() -> None:
-        put_back()
-        assert cancel is not None
-        cancel()
-
-    note_refused(caller)
-    cast(Any, reactor).callFromThread(copy_context().run, undo)
-    raise users_frames_only(ReactorAlreadyRunning(reason))
 
 
 class _Methods:
@@ -107,6 +79,7 @@ class _Methods:
         self.add_to_session = reactor.addSystemEventTrigger
         self._remove = reactor.removeSystemEventTrigger
         self._ends = False
+        self._process = os.getpid()
 
     def all(self) -> dict[str, Callable[..., Any]]:
         """What takes the place of the reactor's own methods, on its instance."""
@@ -120,29 +93,37 @@ class _Methods:
         }
 
     def run(self, *_: object, **__: object) -> None:
-        """``reactor.run``; in the greenlet of a script it waits."""
-        refusal = self._refusal()
-        if refusal is not None:
-            raise users_frames_only(ReactorAlreadyRunning(refusal))
+        """``reactor.run``; a script waits in it."""
+        self._check_process()
+        script, main = own(), main_of_react(sys._getframe(1))
+        mine = script is not None and script.may_run()
+        if self._runs_caller(mine) or (script is not None and script.stage is not Stage.CODE):
+            if main is not None:
+                main.addErrback(lambda _: None).cancel()
+            raise users_frames_only(ReactorAlreadyRunning(IN_CALLBACK))
         if self._ends:
             raise ReactorNotRestartable
-        script = own()
-        assert script is not None
-        script.wait()
+        if script is None or not mine:
+            elsewhere[-1]()
+        else:
+            script.main = main
+            script.wait()
 
-    def _refusal(self) -> str | None:
-        """Why the caller cannot run the reactor."""
-        script = own()
-        if not self._here() or script is None:
-            return PUT_MAGIC
-        return None if script.is_running() and not _in_task() else IN_CALLBACK
+    def _runs_caller(self, mine: bool) -> bool:
+        """Whether the reactor is what runs the caller, which is no script's own code then."""
+        return self._here() and (not mine or _in_task())
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise users_frames_only(RuntimeError(FORKED))
 
     def stop(self) -> None:
         """``reactor.stop``."""
+        self._check_process()
         if self._is_programs_own():
             self._stop()
             return
-        script = None if is_refused(sys._getframe(1)) else to_stop()
+        script = to_stop()
         if script is not None:
             script.fail(failure_of_react(sys._getframe(1)))
             script.stop()
@@ -169,20 +150,21 @@ class _Methods:
         self, callable: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Trigger | None:
         """``reactor.callWhenRunning``."""
+        self._check_process()
         script = own()
-        if not self._here():
-            self._reactor.callFromThread(copy_context().run, callable, *args, **kwargs)
-        elif script is not None and script.is_running():
+        if script is not None and script.starts_later():
             return script.startup.add("after", partial(callable, *args, **kwargs))
-        else:
+        if self._here():
             callable(*args, **kwargs)
+        else:
+            self._reactor.callFromThread(copy_context().run, callable, *args, **kwargs)
         return None
 
     def add_trigger(
         self, phase: str, eventType: str, callable: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
         """``reactor.addSystemEventTrigger``."""
-        refuse_start(sys._getframe(1), self._refusal)
+        self._check_process()
         script = own_or_only_one()
         if script is None or eventType not in ("startup", "shutdown"):
             return self.add_to_session(phase, eventType, callable, *args, **kwargs)

@@ -16,6 +16,10 @@ is noted which script adds what.  Standard output is never redirected.
 Scrapy also sets the level of some loggers, and takes their handlers off; its
 observer comes first, so that is when they are noted.
 
+A plain cell that adds to the logs is a script as far as is known until it ends;
+if it was none, what it has added becomes the session's, as it would be without
+all this.
+
 What can still go wrong.  What a script itself sets on other loggers stays.
 
 Any thread.
@@ -27,7 +31,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from contextvars import Context
+from contextvars import Context, copy_context
 from types import FrameType
 from typing import Any, Final, cast
 from weakref import WeakSet
@@ -40,7 +44,7 @@ from twisted_ipython._hints import ShellHint
 from twisted_ipython._instance import override
 from twisted_ipython._loggers import Loggers, set_by_scrapy
 
-__all__ = ["attach", "begin", "end", "is_set_up", "undo_of_cell"]
+__all__ = ["attach", "begin", "begin_cell", "end", "end_cell", "give_up", "is_set_up"]
 
 _root: Final = logging.getLogger()
 # Whose level is put back whoever sets it.
@@ -58,6 +62,7 @@ class _Log:
 
     def __init__(self, work: int, context: Context) -> None:
         self.work = work
+        self.is_scrapys = False
         self.level: int | None = None
         self.loggers = Loggers(_ALWAYS)
         self._context = context
@@ -117,6 +122,14 @@ class _Log:
                 heir.level = self.level
         self.loggers.put_back([log.loggers for log in later])
 
+    def give_up(self) -> None:
+        """It was no script: what it has added takes what all write."""
+        for observer in self._observers:
+            observer.takes_all = True
+        for handler in self._added:
+            for one in [one for one in handler.filters if isinstance(one, _Filter)]:
+                handler.removeFilter(one)
+
     def _forget_scrapys(self) -> None:
         """Have Scrapy forget its handler, or the next crawl of any cell would put it back."""
         scrapys: Any = sys.modules.get("scrapy.utils.log")
@@ -129,13 +142,14 @@ class _Observer:
 
     def __init__(self, own: Any, work: int, context: Context) -> None:
         self.own = own
+        self.takes_all = False
         self._work = work
         self._context = context
 
     def __call__(self, event: LogEvent) -> None:
         """Take an event, unless another script logs it."""
         work = _numbers.current().work
-        if work == self._work:
+        if work == self._work or self.takes_all:
             self.own(event)
         elif work not in _logs:
             self._context.copy().run(self.own, event)
@@ -163,7 +177,9 @@ class _Filter(logging.Filter):
 
 # By the number of their work: the logs of the scripts that have not ended, the oldest first.
 _logs: Final[dict[int, _Log]] = {}
-# What Scrapy has set up in a cell that is no script.
+# The numbers of plain cells that run.
+_cells: Final[set[int]] = set()
+# What Scrapy has set up in cells that were no scripts, until it sets up another.
 _of_cells: Final[dict[int, _Log]] = {}
 # Handlers of scripts that have ended.
 _closed: Final[WeakSet[logging.Handler]] = WeakSet()
@@ -174,33 +190,46 @@ def begin(work: int, context: Context) -> None:
     _logs[work] = _Log(work, context)
 
 
+def begin_cell(work: int) -> None:
+    """A plain cell begins, which has a log once it adds something."""
+    _cells.add(work)
+
+
+def end_cell(work: int) -> bool:
+    """It has ended; whether `end` is still to come."""
+    _cells.discard(work)
+    return work in _logs
+
+
 def is_set_up(work: int) -> bool:
     """Whether a script has set up a log of its own."""
-    return _logs[work].is_set_up()
+    return work in _logs and _logs[work].is_set_up()
 
 
 def end(work: int, *, stays: bool) -> None:
     """A script has ended; what it added stays, or is gone."""
-    log = _logs[work]
     later = list(_logs.values())
-    del _logs[work]
-    if not stays:
+    log = _logs.pop(work, None)
+    if log is not None and not stays:
         log.undo(later[later.index(log) + 1 :])
+    elif log is not None and log.is_scrapys:
+        _of_cells[work] = log
 
 
-def undo_of_cell() -> None:
-    """Take back what Scrapy has set up in this cell, which is no script, for a crawl."""
-    log = _of_cells.pop(_numbers.current().work, None)
-    if log is not None:
-        log.undo(())
+def give_up(work: int) -> None:
+    """A cell turns out to be no script: what it added is the session's."""
+    if work in _logs:
+        _logs[work].give_up()
 
 
 def _log_of(*, scrapys: bool) -> _Log | None:
     """Where to note what is done in this context; ``scrapys`` tells whether Scrapy does it."""
     work = _numbers.current().work
     log = _logs.get(work)
-    if log is None and scrapys:
-        log = _of_cells.setdefault(work, _Log(work, Context()))
+    if log is None and work in _cells:
+        log = _logs[work] = _Log(work, copy_context())
+    elif log is None and scrapys:
+        log = _of_cells.get(work) or _Log(work, Context())
     return log
 
 
@@ -226,15 +255,18 @@ def _adding_observers() -> Callable[[ILogObserver], None]:
         log = _log_of(scrapys=is_scrapys)
         if is_scrapys:
             assert log is not None
+            log.is_scrapys = True
             log.loggers.note(set_by_scrapy())
             # Scrapy takes off its own handler before, but not its observer.
             for earlier in _of_cells.values():
                 earlier.remove_observers()
+            _of_cells.clear()
         if log is None:
             original(observer)
         elif log.work in _logs:
             original(cast(ILogObserver, log.observer(observer)))
         else:
+            _of_cells[log.work] = log
             log.observer(observer)
             original(observer)
 

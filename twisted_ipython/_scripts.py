@@ -23,6 +23,7 @@ from twisted.logger import LogEvent
 from twisted.python.failure import Failure
 
 from twisted_ipython import _leftovers, _numbers, _script_log
+from twisted_ipython._greenlet_script import GreenletScript
 from twisted_ipython._hints import explain_names
 from twisted_ipython._kept import Kept
 from twisted_ipython._report import mark_unseen
@@ -31,14 +32,20 @@ from twisted_ipython._traceback import explain
 
 __all__ = [
     "NOBODY_WAITS",
+    "Session",
     "any_has_run",
+    "begin_cell",
+    "elsewhere",
     "end_all",
+    "end_cell",
+    "enter",
+    "exit_of",
     "explain_logged",
+    "is_free",
     "new",
     "note",
     "own",
     "own_or_only_one",
-    "put_back",
     "to_stop",
     "waiting",
 ]
@@ -53,7 +60,7 @@ NOBODY_WAITS: Final = (
 )
 SEVERAL_WAIT: Final = (
     "reactor.stop() was ignored: it does not come from a script that waits in reactor.run(), and"
-    " several wait: {scripts}. `%reactor cancel JOB` ends one of them."
+    " several wait: {scripts}. `%reactor cancel JOB` ends a job, the stop button a cell."
 )
 NEVER_RAN: Final = (
     "{script} ended without reactor.run(): what it left for it with callWhenRunning or a startup"
@@ -63,6 +70,10 @@ EXITED: Final = "The script exited with status {status}."
 
 # By the number of their work: the scripts whose code has not ended.
 _alive: Final[dict[int, Script]] = {}
+# The same of plain cells and files that run, and what makes scripts of them.
+_cells: Final[dict[int, Callable[[], Script]]] = {}
+# What waits in ``reactor.run()`` for a thread whose code belongs to no script.
+elsewhere: Final[list[Callable[[], None]]] = []
 # The numbers of scripts that have run the reactor.
 _ran: Final[set[int]] = set()
 # What the session had before the scripts that live.
@@ -80,9 +91,9 @@ def new(
     numbers: _numbers.Numbers,
     context: Context,
     function: Callable[[], Any],
-) -> Script:
+) -> GreenletScript:
     """
-    A plain cell, to be begun.  In the reactor thread.
+    A script of the background, to be begun.  In the reactor thread.
 
     Args:
         reactor: the reactor.
@@ -91,36 +102,57 @@ def new(
         context: to run it in.
         function: the cell.
     """
-    script = Script(name, numbers, context, function, _Session(reactor))
+    script = GreenletScript(name, numbers, context, Session(reactor), function)
     note(reactor)
     _script_log.begin(numbers.work, context)
-    _alive[numbers.work] = script
+    enter(script)
     return script
+
+
+def begin_cell(reactor: Any, numbers: _numbers.Numbers, make: Callable[[], Script]) -> None:
+    """
+    A plain cell or a file begins, which may turn out to be a script.  In its thread.
+
+    Args:
+        reactor: the reactor.
+        numbers: those that its context carries.
+        make: makes a script of it.
+    """
+    note(reactor)
+    _script_log.begin_cell(numbers.work)
+    _cells[numbers.work] = make
+
+
+def enter(script: Script) -> None:
+    """A script is there.  Any thread."""
+    _alive[script.numbers.work] = script
+
+
+def is_free(numbers: _numbers.Numbers) -> bool:
+    """Whether a context that carries these belongs to no script that lives.  Any thread."""
+    work = numbers.work
+    return numbers != _numbers.NOBODY and work not in _alive and work not in _cells
+
+
+def end_cell(numbers: _numbers.Numbers) -> Script | None:
+    """It has ended; gives the script that it was, for `Session.over` to end.  In its thread."""
+    make = _cells.pop(numbers.work)
+    has_log = _script_log.end_cell(numbers.work)
+    return make() if has_log else _alive.get(numbers.work)
 
 
 def note(reactor: Any) -> None:
     """Note what the session has, unless a script lives that may have changed it."""
-    if not _alive:
+    if not _alive and not _cells:
         _kept[:] = [Kept(reactor)]
 
 
 def explain_logged(event: LogEvent) -> None:
     """An observer of Twisted's log: a failure in a script that misses a name gets a line."""
     failure = event.get("log_failure", event.get("failure"))
-    script = own()
+    script = _alive.get(_numbers.current().work)
     if script is not None and isinstance(failure, Failure) and failure.value is not None:
         explain_names(failure.value, script.names)
-
-
-def put_back() -> None:
-    """
-    Put back what Scrapy has changed in this cell for a crawl, which is refused.
-
-    In the reactor thread.
-    """
-    _script_log.undo_of_cell()
-    for kept in _kept:
-        kept.put_back()
 
 
 def end_all() -> Deferred[Any]:
@@ -130,16 +162,16 @@ def end_all() -> Deferred[Any]:
     In the reactor thread.
 
     Returns:
-        a Deferred that fires when they have ended.
+        a Deferred that fires when they wait no more.
     """
-    scripts = list(_alive.values())
-    ended = DeferredList([script.when_ended() for script in scripts])
+    scripts = [one for one in list(_alive.values()) if one.stage in (Stage.WAITS, Stage.STOPS)]
+    over = DeferredList([script.when_over() for script in scripts])
     for script in scripts:
         script.cancel()
-    return ended
+    return over
 
 
-class _Session:
+class Session:
     """The session, for its scripts."""
 
     def __init__(self, reactor: Any) -> None:
@@ -156,38 +188,50 @@ class _Session:
     def stopped(self, script: Script) -> None:
         """See `_script.Surroundings`."""
         _leftovers.stop(self._reactor, script.numbers)
+        if script.main is not None:
+            script.main.cancel()
 
     def ended(self, script: Script, outcome: Any) -> Any:
         """See `_script.Surroundings`."""
-        outcome = _settled(script, outcome)
-        self._end_log(script)
-        del _alive[script.numbers.work]
-        if script.ran:
-            _ran.add(script.numbers.work)
-            self.disconnect(script)
-            self.stopped(script)
-            for kept in _kept:
-                kept.put_back()
-        elif not isinstance(outcome, Failure):
-            self._take_over(script)
+        if isinstance(outcome, Failure) and outcome.value is not None:
+            outcome = _settled(script, outcome, outcome.value)
+        failed = isinstance(outcome, Failure)
+        self.over(script, closes=script.ran, gone=not script.ran)
+        if len(script.startup) and not failed:
+            print(NEVER_RAN.format(script=script))
+        if not (script.ran or failed):
+            self.take_over(script)
         return outcome
 
-    def _end_log(self, script: Script) -> None:
+    def over(self, script: Script, *, closes: bool, gone: bool) -> None:
+        """
+        End a script.  In the reactor thread, in its context.
+
+        Args:
+            script: whose code has ended.
+            closes: whether what it has begun ends with it.
+            gone: whether its log ends with it if nothing else of it goes on.
+        """
         work = script.numbers.work
-        stays = not script.ran
+        stays = not closes
         if _script_log.is_set_up(work):
             # What failed and nobody looked at is logged, as at the end of a process: Scrapy's
             # `start` returns at once if no crawl could begin.
             gc.collect()
             _leftovers.close_reactors(self._reactor)
-            stays = stays and _leftovers.goes_on(self._reactor, script.numbers)
+            stays = stays and not (gone and not _leftovers.goes_on(self._reactor, script.numbers))
         _script_log.end(work, stays=stays)
+        del _alive[work]
+        if closes:
+            _ran.add(work)
+            self.disconnect(script)
+            self.stopped(script)
+            for kept in _kept:
+                kept.put_back()
 
-    def _take_over(self, script: Script) -> None:
+    def take_over(self, script: Script) -> None:
         """What a cell that never ran the reactor left is the session's, whose reactor runs."""
-        if len(script.startup):
-            print(NEVER_RAN.format(script=script))
-            script.startup.fire()
+        script.startup.fire()
         reactor = self._reactor
         for trigger in script.shutdown.take():
             call = trigger.call
@@ -197,29 +241,34 @@ class _Session:
             trigger.move(partial(reactor.removeSystemEventTrigger, handle))
 
 
-def _settled(script: Script, outcome: Any) -> Any:
-    """What a cell came to, seen through the SystemExit that ends a script."""
-    if not isinstance(outcome, Failure):
-        return outcome
-    assert outcome.value is not None
-    if not isinstance(outcome.value, SystemExit):
-        explain(outcome.value)
-        explain_names(outcome.value, script.names)
-        return outcome
-    status = outcome.value.code
-    if status is None or status == 0:
-        return 0
+def _settled(script: Script, outcome: Failure, error: BaseException) -> Any:
+    """What a background cell that failed came to, seen through the SystemExit of a script."""
+    if isinstance(error, SystemExit):
+        instead = exit_of(script, error)
+        return 0 if instead is None else Failure(instead, exc_tb=instead.__traceback__)
+    explain(error)
+    explain_names(error, script.names)
+    return outcome
+
+
+def exit_of(script: Script, exits: SystemExit) -> BaseException | None:
+    """What a SystemExit means that ends a script: a failure, or None for success.  Any thread."""
+    if not exits.code:
+        return None
     failure = script.failure
     if failure is not None and failure.check(SystemExit) is None:
         assert failure.value is not None
         mark_unseen(failure.value)
-        return failure
-    return Failure(RuntimeError(EXITED.format(status=status)), exc_tb=outcome.tb)
+        return failure.value.with_traceback(failure.getTracebackObject())
+    error = RuntimeError(EXITED.format(status=exits.code))
+    return error.with_traceback(exits.__traceback__)
 
 
 def own() -> Script | None:
-    """The script whose context this is."""
-    return _alive.get(_numbers.current().work)
+    """The script whose context this is, or that the cell becomes whose context this is."""
+    work = _numbers.current().work
+    make = _cells.get(work)
+    return _alive.get(work) if make is None else make()
 
 
 def own_or_only_one() -> Script | None:
@@ -233,17 +282,25 @@ def own_or_only_one() -> Script | None:
 
 def to_stop() -> Script | None:
     """
-    The script that a stop in this context is meant for; None if there is none, which is said.
+    The script that a stop in this context is meant for.
+
+    Returns:
+        None if it is kept for a script that has not run yet, or is nobody's, which is said.
 
     Raises:
-        ReactorNotRunning: it does not wait, or shuts down.
+        ReactorNotRunning: the script does not wait, or shuts down.
     """
     mine = own()
-    if mine is not None:
-        if mine.stage is not Stage.WAITS:
-            raise ReactorNotRunning(NOT_YET)
+    if mine is not None and mine.stage is Stage.WAITS:
         return mine
     scripts = waiting()
+    if mine is not None:
+        if not mine.keeps_stop():
+            raise ReactorNotRunning(NOT_YET)
+        if mine.may_run() and len(scripts) == 1:
+            return scripts[0]  # a cell that has not run the reactor so far may mean that one
+        mine.stops = True
+        return None
     if len(scripts) == 1:
         return scripts[0]
     stopping = [script for script in list(_alive.values()) if script.stage is Stage.STOPS]
