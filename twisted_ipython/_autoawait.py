@@ -35,7 +35,7 @@ from twisted_ipython._sigint import pass_on
 from twisted_ipython._stack import labels_of
 from twisted_ipython._stub import RESULT, RUN, StandIn, current, running
 from twisted_ipython._thread_script import Exited, PlainCell, current_cell
-from twisted_ipython._traceback import explain, is_of_cell, tidy
+from twisted_ipython._traceback import explain, in_one_line, is_of_cell, tidy
 from twisted_ipython._turns import BRIEF, turns_of
 from twisted_ipython._waited import Typed
 
@@ -216,8 +216,9 @@ class AutoAwait:
         instead = exited.error
         if instead is not None:
             found = type(instead), instead, instead.__traceback__
-            in_one_line = instead.__traceback__ is error.__traceback__
-            self.showtraceback(found, tb_offset=0, exception_only=in_one_line)
+            if instead.__traceback__ is error.__traceback__:
+                in_one_line(instead)
+            self.showtraceback(found, tb_offset=0)
         raise exited
 
     # ---- how it is done

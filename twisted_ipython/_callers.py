@@ -1,23 +1,32 @@
 """
-Code that runs the reactor: known by its names, and `react` by its frames.
+Code that runs the reactor: known by its names, and library functions that do by their frames.
+
+`react` and Scrapy's processes set things up before they call
+``reactor.run()``.  Where that is going to be refused they are stopped at their
+first call of the reactor, and what they have begun is cancelled.  Seen in
+Twisted 24.10 to 26.10 and Scrapy 2.13 to 2.19.
 
 Any thread.
 """
 
 from __future__ import annotations
 
+import asyncio
 import dis
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from types import CodeType, FrameType
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
-from twisted.internet.task import react
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import deferLater, react
 from twisted.python.failure import Failure
 
-__all__ = ["failure_of_react", "main_of_react", "would_run"]
+__all__ = ["begun_by", "failure_of_react", "main_of_react", "would_run"]
 
+# Turns of the reactor within which a crawl that has begun runs.
+_TURNS: Final = 1000
+_stopping: Final[set[asyncio.Task[None]]] = set()
 # What a script names that leaves it to a library to run the reactor: each of these sets.
 _SIGNS: Final = (
     {react.__name__},
@@ -55,12 +64,63 @@ def _all(code: CodeType) -> Iterator[CodeType]:
             yield from _all(one)
 
 
+def begun_by(caller: FrameType) -> Callable[[], object] | None:
+    """
+    What cancels the work of a function that is about to run the reactor.
+
+    Args:
+        caller: the frame that calls a method of the reactor.
+
+    Returns:
+        what cancels it, in the reactor thread; None if it is no such function.
+    """
+    main = main_of_react(caller)
+    if main is not None:
+        return lambda: main.addErrback(lambda _: None).cancel()
+    module = caller.f_globals.get("__name__")
+    if module == "scrapy.crawler" and caller.f_code.co_name == "_setup_reactor":
+        process: Any = caller.f_locals["self"]
+        return lambda: _stop_process(process)
+    return None
+
+
+def _stop_process(process: Any) -> None:
+    for crawler in process.crawlers:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            ensureDeferred(_stop(crawler))
+        else:
+            task = loop.create_task(_stop(crawler))
+            _stopping.add(task)
+            task.add_done_callback(_stopping.discard)
+
+
+async def _stop(crawler: Any) -> None:
+    """Stop a crawl of Scrapy's, once it runs: before, it would go on to start."""
+    from twisted.internet import reactor
+
+    for _ in range(_TURNS):
+        if _is_running(crawler):
+            # Scrapy 2.13 has the second one only.
+            await (crawler.stop_async() if hasattr(crawler, "stop_async") else crawler.stop())
+            return
+        await deferLater(reactor, 0)
+
+
+def _is_running(crawler: Any) -> bool:
+    try:
+        return crawler.engine is not None and bool(crawler.engine.running)
+    except RuntimeError:  # Scrapy 2.19 says so if it is not there yet
+        return False
+
+
 def main_of_react(caller: FrameType) -> Deferred[Any] | None:
     """
     What `react` waits for.
 
     Args:
-        caller: the frame that calls ``reactor.run``.
+        caller: the frame that calls a method of the reactor.
 
     Returns:
         None if that is not `react`.

@@ -34,6 +34,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from contextvars import copy_context
 from functools import partial
+from types import FrameType
 from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
@@ -41,11 +42,11 @@ from twisted.internet.error import ReactorAlreadyRunning, ReactorNotRestartable
 from twisted.logger import ILogObserver, globalLogPublisher
 
 from twisted_ipython import _numbers, _script_log
-from twisted_ipython._callers import failure_of_react, main_of_react
+from twisted_ipython._callers import begun_by, failure_of_react, main_of_react
 from twisted_ipython._hints import FORKED
 from twisted_ipython._instance import override
 from twisted_ipython._phases import Trigger
-from twisted_ipython._script import Stage
+from twisted_ipython._script import Script, Stage
 from twisted_ipython._scripts import (
     NOBODY_WAITS,
     any_has_run,
@@ -55,6 +56,7 @@ from twisted_ipython._scripts import (
     note,
     own,
     own_or_only_one,
+    refuse,
     to_stop,
 )
 from twisted_ipython._traceback import users_frames_only
@@ -95,23 +97,33 @@ class _Methods:
     def run(self, *_: object, **__: object) -> None:
         """``reactor.run``; a script waits in it."""
         self._check_process()
-        script, main = own(), main_of_react(sys._getframe(1))
-        mine = script is not None and script.may_run()
-        if self._runs_caller(mine) or (script is not None and script.stage is not Stage.CODE):
-            if main is not None:
-                main.addErrback(lambda _: None).cancel()
-            raise users_frames_only(ReactorAlreadyRunning(IN_CALLBACK))
+        caller = sys._getframe(1)
+        script = self._script_of(caller)
         if self._ends:
             raise ReactorNotRestartable
-        if script is None or not mine:
+        if script is None:
             elsewhere[-1]()
         else:
-            script.main = main
+            script.main = main_of_react(caller)
             script.wait()
 
-    def _runs_caller(self, mine: bool) -> bool:
-        """Whether the reactor is what runs the caller, which is no script's own code then."""
-        return self._here() and (not mine or _in_task())
+    def _script_of(self, caller: FrameType) -> Script | None:
+        """
+        The script whose own code calls ``run``, or is about to; None in a thread that has none.
+
+        Raises:
+            ReactorAlreadyRunning: it is the reactor that runs the code.
+        """
+        script = own()
+        mine = script is not None and script.may_run()
+        inside = not mine or _in_task() if self._here() else self._waits(script)
+        if inside:
+            self._reactor.callFromThread(copy_context().run, refuse, begun_by(caller))
+            raise users_frames_only(ReactorAlreadyRunning(IN_CALLBACK))
+        return script if mine else None
+
+    def _waits(self, script: Script | None) -> bool:
+        return script is not None and script.stage is not Stage.CODE
 
     def _check_process(self) -> None:
         if os.getpid() != self._process:
@@ -165,6 +177,9 @@ class _Methods:
     ) -> Any:
         """``reactor.addSystemEventTrigger``."""
         self._check_process()
+        caller = sys._getframe(1)
+        if begun_by(caller) is not None:
+            self._script_of(caller)
         script = own_or_only_one()
         if script is None or eventType not in ("startup", "shutdown"):
             return self.add_to_session(phase, eventType, callable, *args, **kwargs)

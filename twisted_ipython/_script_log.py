@@ -44,7 +44,16 @@ from twisted_ipython._hints import ShellHint
 from twisted_ipython._instance import override
 from twisted_ipython._loggers import Loggers, set_by_scrapy
 
-__all__ = ["attach", "begin", "begin_cell", "end", "end_cell", "give_up", "is_set_up"]
+__all__ = [
+    "attach",
+    "begin",
+    "begin_cell",
+    "end",
+    "end_cell",
+    "give_up",
+    "is_set_up",
+    "undo_of_cell",
+]
 
 _root: Final = logging.getLogger()
 # Whose level is put back whoever sets it.
@@ -220,6 +229,13 @@ def give_up(work: int) -> None:
     """A cell turns out to be no script: what it added is the session's."""
     if work in _logs:
         _logs[work].give_up()
+
+
+def undo_of_cell() -> None:
+    """Take back what Scrapy has set up in this cell, which is no script."""
+    log = _of_cells.pop(_numbers.current().work, None)
+    if log is not None:
+        log.undo(())
 
 
 def _log_of(*, scrapys: bool) -> _Log | None:

@@ -46,6 +46,7 @@ __all__ = [
     "note",
     "own",
     "own_or_only_one",
+    "refuse",
     "to_stop",
     "waiting",
 ]
@@ -76,6 +77,8 @@ _cells: Final[dict[int, Callable[[], Script]]] = {}
 elsewhere: Final[list[Callable[[], None]]] = []
 # The numbers of scripts that have run the reactor.
 _ran: Final[set[int]] = set()
+# The numbers of work that was refused to run the reactor, whose stops are no news.
+_refused: Final[set[int]] = set()
 # What the session had before the scripts that live.
 _kept: Final[list[Kept]] = []
 
@@ -153,6 +156,23 @@ def explain_logged(event: LogEvent) -> None:
     script = _alive.get(_numbers.current().work)
     if script is not None and isinstance(failure, Failure) and failure.value is not None:
         explain_names(failure.value, script.names)
+
+
+def refuse(cancel: Callable[[], object] | None) -> None:
+    """
+    Put back what the work of this context has changed, which may not run the reactor.
+
+    In the reactor thread.
+
+    Args:
+        cancel: cancels what it has begun.
+    """
+    _refused.add(_numbers.current().work)
+    _script_log.undo_of_cell()
+    for kept in _kept:
+        kept.put_back()
+    if cancel is not None:
+        cancel()
 
 
 def end_all() -> Deferred[Any]:
@@ -306,6 +326,8 @@ def to_stop() -> Script | None:
     stopping = [script for script in list(_alive.values()) if script.stage is Stage.STOPS]
     if stopping and not scripts:
         raise ReactorNotRunning(STOPPING.format(script=stopping[0]))
+    if _numbers.current().work in _refused:
+        return None
     print(SEVERAL_WAIT.format(scripts=", ".join(map(str, scripts))) if scripts else NOBODY_WAITS)
     return None
 

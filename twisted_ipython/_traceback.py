@@ -19,6 +19,7 @@ __all__ = [
     "STUB",
     "chain",
     "explain",
+    "in_one_line",
     "is_of_cell",
     "of_cell",
     "tidied",
@@ -133,6 +134,12 @@ def users_frames_only(error: _E) -> _E:
     """Mark an exception to be shown without the frames of any library."""
     error.__dict__["_twisted_ipython_users"] = True
     return error
+
+
+def in_one_line(error: BaseException) -> None:
+    """Have IPython show an exception in one line."""
+    line = f"{type(error).__name__}: {error}"
+    error.__dict__["_render_traceback_"] = lambda: [line]  # IPython's name for it
 
 
 def is_of_cell(error: BaseException) -> bool:
