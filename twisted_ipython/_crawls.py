@@ -33,6 +33,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, Final
 
+from twisted_ipython._callers import any_is_refused, is_of_refused
 from twisted_ipython._instance import override
 from twisted_ipython._refused import PUT_AWAIT
 from twisted_ipython._report import mark_shown
@@ -63,8 +64,6 @@ def attach(here: Callable[[], bool]) -> Callable[[], None]:
     Returns:
         What has them begin again.
     """
-    if here is not None:
-        return lambda: None
     own = _logger.isEnabledFor
 
     def is_enabled_for(level: int) -> bool:
@@ -141,7 +140,7 @@ def look(_: object = None) -> None:
     if not _here or _CRAWLER not in sys.modules or _here[-1]():
         return
     loop = asyncio._get_running_loop() or _loop_of_thread()
-    if loop is None or loop.is_closed() or loop.is_running():
+    if loop is None or loop.is_closed() or (loop.is_running() and not any_is_refused()):
         return
     ending = [task for task in asyncio.all_tasks(loop) if _ends(task)]
     if ending and not loop.is_running():
@@ -153,6 +152,8 @@ def look(_: object = None) -> None:
 def _ends(task: Task[Any]) -> bool:
     """Whether a task of Scrapy's ends in the next turn of its loop."""
     module, owner = _owner(task)
+    if is_of_refused(getattr(owner, "crawler", owner)):
+        return task.cancel()
     # It is refused when it begins.
     return module == _CRAWLER and not _is_process(owner)
 

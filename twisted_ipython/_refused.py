@@ -30,6 +30,7 @@ from types import FrameType
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+from twisted_ipython._running import refuse_start
 from twisted_ipython._traceback import users_frames_only
 
 __all__ = ["PUT_AWAIT", "refuse"]
@@ -57,11 +58,12 @@ def refuse(caller: FrameType) -> None:
 
     Raises:
         RuntimeError: it is one of them that makes it.
+        ReactorAlreadyRunning: it is about to run the reactor.
         Exception: it is a crawl that began before: what Scrapy does not log.
     """
-    if caller is not None:
-        return
     frames = list(_frames(caller))
+    for frame in frames:
+        refuse_start(frame)
     # The outermost: it is what the user called.
     libraries = [library for frame in frames if (library := _library(frame)) is not None]
     if not libraries:
