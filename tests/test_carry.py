@@ -141,10 +141,10 @@ def test_unload(reactor: Any, session: Session) -> None:
 
 
 def test_switch(reactor: Any, session: Session) -> None:
-    """`carry_calls` switches carrying off and on at once."""
+    """`share_reactor` switches carrying off and on at once."""
     threads: list[threading.Thread] = []
     for value, thread in (("False", threading.main_thread()), ("True", None)):
-        assert session.shown(f"%twisted_config carry_calls {value}") == f"carry_calls={value}\n"
+        assert session.shown(f"%twisted_config share_reactor {value}") == f"share_reactor={value}\n"
         loop = LoopingCall(lambda: threads.append(threading.current_thread()))
         loop.start(60)
         in_reactor_thread(loop.stop)

@@ -231,12 +231,12 @@ threads == [threading.main_thread()]
 def test_settings_in_file_at_load(tmp_path_factory: pytest.TempPathFactory) -> None:
     """`c.TwistedMagics` in a configuration file holds in a kernel from the load on."""
     profile = tmp_path_factory.mktemp("profile")
-    values = {"timeout": 30, "autoawait": True, "carry_calls": False}
+    values = {"timeout": 30, "autoawait": True, "share_reactor": False}
     lines = [f"c.TwistedMagics.{name} = {value}" for name, value in values.items()]
     (profile / "ipython_kernel_config.py").write_text("\n".join(["c = get_config()", *lines]))
     with Kernel(f"--profile-dir={profile}", load=False) as kernel:
         assert kernel.ok("%load_ext twisted_ipython").outputs[1:] == []
-        shown = "autoawait=True\ncarry_calls=False\ntimeout=30\n"
+        shown = "autoawait=True\nshare_reactor=False\ntimeout=30\n"
         assert kernel.ok("%twisted_config show").printed() == shown
         assert kernel.value(UNCARRIED) == "True"
         assert kernel.ok("%autoawait").printed().endswith("set to use `twisted`\n")

@@ -33,7 +33,7 @@ GOOD = [
     ("autoawait", "True", True, "autoawait=True"),
     ("autoawait", "1", True, "autoawait=True"),
     ("autoawait", "False", False, "autoawait=False"),
-    ("carry_calls", "False", False, "carry_calls=False"),
+    ("share_reactor", "False", False, "share_reactor=False"),
 ]
 BAD = [
     ("timeout", "soon", "timeout cannot be 'soon'; it takes seconds, more than 0, or INFINITY"),
@@ -42,8 +42,12 @@ BAD = [
     ("timeout", "nan", "timeout cannot be 'nan'; it takes seconds, more than 0, or INFINITY"),
     ("timeout", "", "timeout cannot be ''; it takes seconds, more than 0, or INFINITY"),
     ("autoawait", "maybe", "autoawait cannot be 'maybe'; it takes True or False"),
-    ("carry_calls", "maybe", "carry_calls cannot be 'maybe'; it takes True or False"),
-    ("patience", "1", "there is no setting 'patience'; there are: autoawait, carry_calls, timeout"),
+    ("share_reactor", "maybe", "share_reactor cannot be 'maybe'; it takes True or False"),
+    (
+        "patience",
+        "1",
+        "there is no setting 'patience'; there are: autoawait, share_reactor, timeout",
+    ),
 ]
 
 
@@ -65,7 +69,7 @@ def test_bad(settings: Settings, name: str, text: str, message: str) -> None:
     assert str(caught.value) == message
     assert [settings.written(each) for each in settings.names()] == [
         "autoawait=False",
-        "carry_calls=True",
+        "share_reactor=True",
         "timeout=INFINITY",
     ]
 
@@ -74,9 +78,9 @@ def test_restore(settings: Settings) -> None:
     """Everything goes back to the default."""
     settings.write("timeout", "5")
     settings.write("autoawait", "True")
-    settings.write("carry_calls", "False")
+    settings.write("share_reactor", "False")
     settings.restore()
-    assert (settings.timeout, settings.autoawait, settings.carry_calls) == (None, False, True)
+    assert (settings.timeout, settings.autoawait, settings.share_reactor) == (None, False, True)
 
 
 def test_traits() -> None:
@@ -91,7 +95,7 @@ def test_traits() -> None:
     assert {name for name, trait in made.traits(config=True).items() if trait.help} == {
         "timeout",
         "autoawait",
-        "carry_calls",
+        "share_reactor",
     }
 
 
@@ -115,10 +119,10 @@ def test_version_2_config(capsys: pytest.CaptureFixture[str]) -> None:
         "timeout=7",
         "timeout=INFINITY",
         "autoawait=False",
-        "carry_calls=True",
+        "share_reactor=True",
         "timeout=9",
         "autoawait=False",
-        "carry_calls=True",
+        "share_reactor=True",
         "timeout=INFINITY",
     ]
 
@@ -160,5 +164,5 @@ def test_version_2_runner(capsys: pytest.CaptureFixture[str]) -> None:
     finally:
         config.reset()
     assert capsys.readouterr().out == (
-        "timeout=0.05\nautoawait=False\ncarry_calls=True\ntimeout=INFINITY\n"
+        "timeout=0.05\nautoawait=False\nshare_reactor=True\ntimeout=INFINITY\n"
     )

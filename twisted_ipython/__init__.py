@@ -16,13 +16,6 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _control         what %reactor does                                    both
     _replace         what a name held is stopped, to be made again         both
     _inspect         the tables of %reactor                                reactor thread
-    _carry           the reactor's methods, called in any thread           any
-    _crawls          crawls that begin in other threads: refused           any
-    _refused         Scrapy, Agent and treq in other threads: refused      any
-    _resolving       names that another thread has resolved                both
-    _wrappers        methods of TLS on top of a connection, likewise       any
-    _given           methods of ports, connections and timers, likewise    any
-    _crossing        a call that another thread makes in the reactor's     both
     _runner          the runner, which %autoawait twisted sets             any
     _autoawait       the cut through IPython's cell                        home thread
     _stub            our statements, which stand for an awaiting cell's    home thread
@@ -35,6 +28,14 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _progress        many awaitables at once, with a bar                   reactor thread
     _bars            how much is done, drawn by tqdm or in lines           reactor thread
     _spots           what is displayed, and replaced in place              any
+    _plain           what a plain cell shares, set while it runs           any
+    _loop_methods    the loop's methods, called in a plain cell            any
+    _carry           the reactor's methods, called in any thread           any
+    _wrappers        methods of TLS on top of a connection, likewise       any
+    _given           methods of ports, connections and timers, likewise    any
+    _borrow          a thread waits until the reactor is lent to it        any
+    _returning       a loan ends when its cell does something else         of its own
+    _running_loop    asyncio finds the reactor's loop in a plain cell      home thread
     _awaiting        an awaiting cell, in both threads                     both
     _waited          work that a home waits for, of any kind               both
     _errands         what homes and the main thread do; in_main_thread     any
@@ -89,7 +90,10 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _unheld          failures that nothing holds but themselves            reactor thread
     _traceback       tracebacks with the user's frames only (pure)         any
     _turns           how long a thread keeps the interpreter               any
+    _borrowed_sigint  Ctrl-C while a cell has the reactor                    home thread
+    _loans           who has the reactor                                   any
     _stack           where code stands, the user's frames first            any
+    _variables       context variables that one cell leaves to the next    home thread
     _numbers         the number of a cell's work, in its context           any
     _instance        methods set on one instance, and taken off            any
 

@@ -41,6 +41,7 @@ from typing import Any, Final
 
 from IPython.core import debugger
 
+from twisted_ipython._borrowed_sigint import give_back
 from twisted_ipython._errands import waiting_cell
 from twisted_ipython._instance import override
 from twisted_ipython._reactor import started
@@ -119,6 +120,7 @@ class _Question(Breakable):
 
 def _ask(here: Callable[[], str], there: Callable[[], str]) -> str:
     """Ask in the right thread: by ``here`` if it is this one.  Any thread."""
+    give_back()
     if threading.current_thread() is threading.main_thread():
         return here()
     thread = started()

@@ -16,27 +16,33 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Callable, Coroutine
-from contextvars import Token
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import Token, copy_context
 from types import CodeType
 from typing import Any, Final
 
 from IPython.core.async_helpers import _asyncio_runner
 from IPython.core.interactiveshell import InteractiveShell
 
+from twisted_ipython import _numbers
 from twisted_ipython._awaiting import AwaitingCell
+from twisted_ipython._borrowed_sigint import sigint
 from twisted_ipython._errands import run_later_calls, show_at_home
 from twisted_ipython._home import home, is_blocking
 from twisted_ipython._language import Statements, is_async, prepare, read, split
-from twisted_ipython._reactor import start, started
+from twisted_ipython._plain import end_cell, statement
+from twisted_ipython._reactor import start
 from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._report import mark_shown
+from twisted_ipython._running_loop import put_back
 from twisted_ipython._sigint import pass_on
 from twisted_ipython._stack import labels_of
 from twisted_ipython._stub import RESULT, RUN, StandIn, current, running
 from twisted_ipython._thread_script import Exited, PlainCell, current_cell
 from twisted_ipython._traceback import explain, in_one_line, is_of_cell, tidy
 from twisted_ipython._turns import BRIEF, turns_of
+from twisted_ipython._variables import Variables
 from twisted_ipython._waited import Typed
 
 __all__ = ["AutoAwait", "elsewhere"]
@@ -71,6 +77,7 @@ class AutoAwait:
         self.runner = runner
         self.on = False
         self.awaiting = 0
+        self._variables = Variables()
         self._when_idle: list[Callable[[], None]] = []
         self._trio_runner: Any = None
         self._run_ast_nodes: Callable[..., Coroutine[Any, Any, bool | None]] = shell.run_ast_nodes
@@ -135,12 +142,10 @@ class AutoAwait:
         thread, made = self._prepared(nodelist, cell_name, interactivity, compiler)
         if thread is None or not made.codes:
             plain = _plain(nodelist, cell_name)
-            if plain is None:
-                return await own(nodelist, cell_name, interactivity, compiler, result)
-            with plain:
+            with plain, self._in_plain_cell():
                 raised = await own(nodelist, cell_name, interactivity, compiler, result)
                 plain.raised = bool(raised)
-                return raised and not plain.exited
+            return raised and not plain.exited
         stand_in = StandIn(compiler)
         nodes = [stand_in.node, *made.rest]
         interactivity = "last" if made.shows else "none"
@@ -176,13 +181,14 @@ class AutoAwait:
         if code_obj is RESULT["single"] or code_obj is RESULT["exec"]:
             await running().wait_quietly()
             async_ = False
+        if not async_ and self._active():
+            with statement():  # nothing is awaited inside
+                failed = await self._run_plainly(code_obj, result)
+            if not failed:
+                sigint.end_statement()
+            return failed
         if not async_ or not self._active():
-            try:
-                return await self._run_code(code_obj, result, async_=async_)
-            except Exited as exited:
-                if result is not None:
-                    result.error_in_exec = exited.error
-                return True
+            return await self._run_plainly(code_obj, result, async_=async_)
         token = self._send(elsewhere(), lambda _: _evaluate_shown(self.shell, code_obj))
         try:
             return await self._run_code(RUN["single"], result, async_=True)
@@ -223,6 +229,26 @@ class AutoAwait:
 
     # ---- how it is done
 
+    async def _run_plainly(self, code_obj: CodeType, result: Any, *, async_: bool = False) -> bool:
+        """Run a statement as IPython does, but for the SystemExit of a script."""
+        try:
+            return await self._run_code(code_obj, result, async_=async_)
+        except Exited as exited:
+            if result is not None:
+                result.error_in_exec = exited.error
+            return True
+
+    @contextmanager
+    def _in_plain_cell(self) -> Iterator[None]:
+        """Within, a cell runs that does not await."""
+        before = self._variables.begin()
+        try:
+            yield
+        finally:
+            put_back()  # a Ctrl-C may have come between
+            end_cell(_numbers.current().work)
+            self._variables.end(before, copy_context())
+
     def _active(self) -> bool:
         """Whether awaits go to the reactor thread: switched on, or our runner runs this cell."""
         return self.on or is_blocking()
@@ -235,6 +261,7 @@ class AutoAwait:
     ) -> Token[AwaitingCell]:
         """Have the statement that stands for the cell run ``code`` there, until `_forget`."""
         run_later_calls()
+        self._variables.begin()
         shell = self.shell
         typed = Typed(shell.displayhook.prompt_count, source, labels_of(shell))
         cell = AwaitingCell(thread, home(), code, self.timeout(), typed)
@@ -242,6 +269,8 @@ class AutoAwait:
         return current.set(cell)
 
     def _forget(self, token: Token[AwaitingCell]) -> None:
+        cell = current.get()
+        self._variables.end(cell.before, cell.context)
         self.awaiting -= 1
         current.reset(token)
         while self._when_idle and not self.awaiting:
@@ -262,13 +291,10 @@ class AutoAwait:
         return value if made.shows else None
 
 
-def _plain(nodelist: list[ast.stmt], cell_name: str) -> PlainCell | None:
-    """A cell that does not await, if the reactor runs."""
-    thread = started()
-    if thread is None:
-        return None
+def _plain(nodelist: list[ast.stmt], cell_name: str) -> PlainCell:
+    """A cell that does not await, as what may turn out to be a script."""
     module = ast.Module(nodelist, [])
-    return PlainCell(thread, lambda: compile(module, cell_name, "exec", flags=_AWAIT))
+    return PlainCell(lambda: compile(module, cell_name, "exec", flags=_AWAIT))
 
 
 async def _evaluate_shown(shell: InteractiveShell, code: CodeType) -> Any:

@@ -119,8 +119,8 @@ class AwaitingCell(Waited):
     # ---- in the reactor thread
 
     def _begin(self) -> None:
-        self._context.run(_numbers.carry, self.numbers)
-        self._cancel = self._reactor.drive(self._body(), self._context)
+        self.context.run(_numbers.carry, self.numbers)
+        self._cancel = self._reactor.drive(self._body(), self.context)
         if self._reason is not None:
             self._cancel()
 
@@ -238,7 +238,7 @@ class AwaitingCell(Waited):
         if self._reason is None:
             self._reason = reason
             # What a canceller prints belongs to the cell.
-            self._reactor.call(self._context.copy().run, self._end_because, reason)
+            self._reactor.call(self.context.copy().run, self._end_because, reason)
             self._pulse.free()
         elif not (self.given_up or self._over):
             self._give_up(reason)

@@ -13,6 +13,7 @@ from typing import Final
 
 from twisted_ipython import _interrupt, _pool
 from twisted_ipython._crochet import reactor_thread
+from twisted_ipython._loans import loans
 from twisted_ipython._reactor_thread import ReactorThread
 
 __all__ = ["end"]
@@ -28,6 +29,7 @@ _LAST_TURNS: Final = 1e-5
 def end(reached: ReactorThread) -> None:
     """Keep the process until the reactor has stopped, `_GRACE` seconds at most."""
     threading.main_thread().join()
+    loans.void()
     thread = reactor_thread()
     if thread is None:
         return

@@ -23,6 +23,7 @@ from twisted.internet.defer import Deferred
 from twisted.python import threadable
 from twisted.python.failure import Failure
 
+from twisted_ipython._borrowed_sigint import give_back
 from twisted_ipython._handled import exception_of
 from twisted_ipython._interrupt import Pulse
 from twisted_ipython._report import CANCELLATIONS, reports
@@ -126,6 +127,7 @@ class EventualResult(_Result):
                 that holds the reactor.
             Exception: the failure, if the work failed.
         """
+        give_back()
         if threadable.isInIOThread():
             raise RuntimeError(WAITS_FOR_ITSELF)
         pulse = Pulse(_Reached(self._reactor), in_files)

@@ -6,7 +6,6 @@ Runs in the thread that runs the shell's cells.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import CoroutineType
@@ -18,11 +17,10 @@ from twisted.internet.defer import Deferred
 
 from twisted_ipython import (
     _asking,
-    _carry,
-    _crawls,
     _errands,
     _failures,
     _output,
+    _plain,
     _reactor,
     _waits,
 )
@@ -40,6 +38,7 @@ from twisted_ipython._magics import TwistedMagics, give_body
 from twisted_ipython._notices import Notices
 from twisted_ipython._report import reports
 from twisted_ipython._runner import runner
+from twisted_ipython._running_loop import loop_of_thread
 from twisted_ipython._settings import Settings
 from twisted_ipython._shown import ShownDeferreds, coroutine_text
 from twisted_ipython._sigint import watch
@@ -67,7 +66,7 @@ def load(shell: InteractiveShell) -> None:
     thread = _reactor.start()
     thread.attach()
     extension = _Extension(shell)
-    _carry.attach(thread, on=extension.magics.carry_calls)
+    _plain.attach(thread, on=extension.magics.share_reactor)
     _loaded[shell] = extension
     if thread.loop is None:
         print(thread.refusal)
@@ -90,7 +89,7 @@ def unload(shell: InteractiveShell) -> None:
             for line in pending_lines():
                 print(line)
         if not _loaded and thread is not None:
-            _carry.detach()
+            _plain.detach()
             thread.detach()
 
     extension.magics.auto.when_idle(close)
@@ -120,7 +119,6 @@ class _Extension:
             undo.callback(override(shell, own))
             for event in ("pre_execute", "post_execute"):
                 self._on(event, _errands.run_later_calls)
-            self._on("post_run_cell", _crawls.look)
             self._show_failures()
             self._append(shell.input_transformers_post, give_body)
             self._append(shell.input_transformers_post, self._add_awaits())
@@ -144,7 +142,7 @@ class _Extension:
         self._undo.callback(reports.add(showing_on(self._shell)))
         watch = _failures.Watch(self._shell, reports, thread.loop, thread.call, thread.later)
         self._undo.callback(reports.at_end(watch.look_last))
-        loop = asyncio._get_running_loop()
+        loop = loop_of_thread()
         if loop is not None:
             self._undo.callback(_failures.attach(loop, reports, ours=False))
         scrapy = ScrapyLog(reports)
@@ -248,6 +246,7 @@ class _Extension:
         undo.callback(_output.attach(shell, thread.works_here, thread.loop))
         undo.callback(ignore_ended(kernel))
         undo.callback(_asking.attach(kernel))
+        undo.callback(_plain.attach_to_kernel(kernel))
 
     def _add_poke(self, poke: Callable[[], object]) -> None:
         _errands.pokes.append(poke)

@@ -14,11 +14,10 @@ for the time to start from; transports on top of others are found by `_wrappers`
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial, wraps
 from threading import get_ident
-from types import FrameType, MethodType
+from types import MethodType
 from typing import Any, Final
 from weakref import WeakSet, ref
 
@@ -51,8 +50,8 @@ _INTERFACES: Final = (
     IUNIXDatagramTransport,
 )
 
-# Calls a method in the reactor thread, for the frame that calls it in another.
-Elsewhere = Callable[[FrameType, Callable[..., Any], Any, Any], Any]
+# Calls a method with the reactor borrowed.
+Elsewhere = Callable[[Callable[..., Any], Any, Any], Any]
 
 
 def declared(interfaces: Iterable[InterfaceClass]) -> set[str]:
@@ -126,7 +125,7 @@ class Given:
                 return None
             if get_ident() == ident:
                 return function(one, *args, **kwargs)
-            return elsewhere(sys._getframe(1), partial(function, one), args, kwargs)
+            return elsewhere(partial(function, one), args, kwargs)
 
         return method
 

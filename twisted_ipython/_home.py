@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 
 from twisted_ipython._sigint import Interrupts
 
-__all__ = ["BlockingHome", "Home", "Waits", "home", "is_blocking", "run_blocking", "runs_cells"]
+__all__ = ["BlockingHome", "Home", "Waits", "home", "is_blocking", "run_blocking"]
 
 _T = TypeVar("_T")
 
@@ -213,12 +213,6 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 def is_blocking() -> bool:
     """Whether `run_blocking` drives the code that asks, and no loop that was started inside."""
     return _driving.blocking and _driving.loop is _running_loop()
-
-
-def runs_cells() -> bool:
-    """Whether cells are typed in this thread: the main one, or one with a loop of its own."""
-    main = threading.current_thread() is threading.main_thread()
-    return main or asyncio._get_running_loop() is not None
 
 
 def home() -> Home:

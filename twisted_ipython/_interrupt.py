@@ -41,6 +41,7 @@ from time import monotonic, sleep
 from typing import Final, Protocol
 
 from twisted_ipython import _stack
+from twisted_ipython._loans import loans
 from twisted_ipython._turns import turns_of
 
 __all__ = ["Break", "Pulse", "break_until", "resuming", "set_exception", "throw"]
@@ -218,6 +219,6 @@ class Pulse:
         break_until(self._thread.ident, lambda: self._asked is None, _PATIENCE, _BOUND)
 
     def _place(self) -> str:
-        places = _stack.of_thread(self._thread.ident)
+        places = _stack.of_thread(loans.holder(self._thread.ident))
         place = next((place for place in places if place.users), places[0] if places else None)
         return "an unknown place" if place is None else self._label(place)

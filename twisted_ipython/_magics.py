@@ -17,7 +17,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 from traitlets import observe
 
-from twisted_ipython import _carry
+from twisted_ipython import _plain
 from twisted_ipython._autoawait import AutoAwait
 from twisted_ipython._awaiting import AwaitingCell
 from twisted_ipython._home import BlockingHome, run_blocking
@@ -72,10 +72,10 @@ class TwistedMagics(Settings, Magics):
         autoawait
             Whether loading the extension also says ``%autoawait twisted``: for
             a configuration file.
-        carry_calls
-            Whether the reactor's methods (``reactor.listenTCP``, ``callLater``
-            and so on), called in a cell that does not await, or in any other
-            thread, run in the reactor thread while the caller waits. One
+        share_reactor
+            Whether cells that do not await share the reactor and its asyncio
+            loop: the running loop that they find is the reactor's, and when
+            they call the reactor, its thread stands aside meanwhile. One
             reactor serves all shells of a process: what was set last holds.
 
         ``%config TwistedMagics.timeout = 5`` does the same, and so does
@@ -101,9 +101,9 @@ class TwistedMagics(Settings, Magics):
         except SettingError as error:
             raise UsageError(str(error)) from None
 
-    @observe("carry_calls")
-    def _switch_carrying(self, change: Any) -> None:
-        _carry.switch(on=change["new"])
+    @observe("share_reactor")
+    def _switch_sharing(self, change: Any) -> None:
+        _plain.switch(on=change["new"])
 
     def _print(self, names: list[str]) -> None:
         for name in names or self.names():

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import itertools
 from contextvars import Context, ContextVar
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-__all__ = ["NOBODY", "Numbers", "carry", "current", "new", "numbers_in"]
+__all__ = ["NOBODY", "Numbers", "carry", "current", "is_ours", "new", "numbers_in"]
 
 
 class Numbers(NamedTuple):
@@ -45,6 +45,11 @@ def carry(numbers: Numbers) -> None:
 def current() -> Numbers:
     """What the current context carries, or `NOBODY`."""
     return _carried.get(NOBODY)
+
+
+def is_ours(variable: ContextVar[Any]) -> bool:
+    """Whether it is the variable that carries the numbers."""
+    return variable is _carried
 
 
 def numbers_in(context: Context | None) -> Numbers:

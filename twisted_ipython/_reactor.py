@@ -44,6 +44,7 @@ from twisted.python import threadable
 from twisted_ipython import _interrupt
 from twisted_ipython._crochet import FORKED, STOPPED, reactor_thread, set_up
 from twisted_ipython._end import end
+from twisted_ipython._loans import loans
 from twisted_ipython._reactor_thread import ReactorThread
 
 __all__ = ["start", "started"]
@@ -105,6 +106,7 @@ def _start() -> ReactorThread:
 
 def _after_fork(thread: ReactorThread) -> None:
     """A fork that the reactor thread made must not go on as a second reactor.  In the fork."""
+    loans.void()
     if thread.here():
         thread.reactor.callLater(0, _end_fork)
 
@@ -126,7 +128,9 @@ def _find(*, ours: bool) -> ReactorThread:
             loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
             loop = None
-        answer.append(ReactorThread(reactor, loop, threading.get_ident(), ours=ours))
+        thread = ReactorThread(reactor, loop, threading.get_ident(), ours=ours)
+        thread.hooks = sys.get_asyncgen_hooks()
+        answer.append(thread)
         answered.set()
 
     if threadable.isInIOThread():

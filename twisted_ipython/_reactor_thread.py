@@ -19,6 +19,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.threads import blockingCallFromThread
 from twisted.python.failure import Failure
+from twisted.python.threadable import isInIOThread
 from twisted.python.threadpool import ThreadPool
 
 from twisted_ipython import (
@@ -34,9 +35,11 @@ from twisted_ipython import (
     _trial,
     _works,
 )
+from twisted_ipython._borrowed_sigint import give_back
 from twisted_ipython._deferreds_only import deferreds_only
 from twisted_ipython._eventual import EventualResult
 from twisted_ipython._instance import override
+from twisted_ipython._loans import loans
 from twisted_ipython._report import reports
 from twisted_ipython._stack import Label, in_files
 from twisted_ipython._unheld import unheld
@@ -68,6 +71,7 @@ class ReactorThread:
         reactor: Twisted's reactor.
         loop: the asyncio loop that it runs on, or None.
         ident: the reactor thread's identifier.
+        hooks: its loop's for asynchronous generators, as `sys.get_asyncgen_hooks` gives them.
         began: when it was first reached, in seconds since the epoch.
         pool: the reactor's thread pool.
         process: the process that it runs in.
@@ -84,6 +88,7 @@ class ReactorThread:
         self.reactor = reactor
         self.loop = loop
         self.ident = ident
+        self.hooks: tuple[Any, Any] = (None, None)
         self.began = time()
         self.process = os.getpid()
         self.label: Label = in_files
@@ -112,6 +117,10 @@ class ReactorThread:
         )
         if self.loop is None and missing and str(error) != self.refusal:
             error.add_note(self.refusal)
+
+    def allows(self) -> bool:
+        """Whether the caller may call the reactor now: its thread, or one inside of a call."""
+        return threading.get_ident() in (self.ident, loans.inside)
 
     def here(self) -> bool:
         """Whether the caller is in the reactor thread.  Any thread."""
@@ -263,8 +272,10 @@ def _refuse_blocking_calls(thread: ReactorThread) -> Callable[[], None]:
     original = thread.reactor.callFromThread
 
     def call_from_thread(callable: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
-        if thread.here() and sys._getframe(1).f_code is blockingCallFromThread.__code__:
-            raise RuntimeError(_timers.BLOCKING_CALL)
+        if sys._getframe(1).f_code is blockingCallFromThread.__code__:
+            give_back()
+            if isInIOThread():
+                raise RuntimeError(_timers.BLOCKING_CALL)
         original(callable, *args, **kwargs)
 
     return override(thread.reactor, {"callFromThread": call_from_thread})

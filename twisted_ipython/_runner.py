@@ -15,6 +15,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from twisted_ipython._autoawait import AutoAwait, elsewhere
 from twisted_ipython._awaiting import AwaitingCell
+from twisted_ipython._borrow import end_entry
 from twisted_ipython._home import BlockingHome, run_blocking
 from twisted_ipython._instance import override
 
@@ -62,10 +63,13 @@ class Runner:
             cell = AwaitingCell(thread, BlockingHome(), lambda _: coro, self._timeout())
             value: _T = run_blocking(cell.run())
             return value
-        if _is_cut(shell):
-            return run_blocking(coro)
-        with _cut(shell, self._timeout):
-            return run_blocking(coro)
+        try:
+            if _is_cut(shell):
+                return run_blocking(coro)
+            with _cut(shell, self._timeout):
+                return run_blocking(coro)
+        finally:
+            end_entry()
 
     def __str__(self) -> str:
         return "twisted"

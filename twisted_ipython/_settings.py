@@ -21,7 +21,7 @@ _SWITCH: Final = "True or False"
 _TAKES: Final = {
     "timeout": "seconds, more than 0, or INFINITY",
     "autoawait": _SWITCH,
-    "carry_calls": _SWITCH,
+    "share_reactor": _SWITCH,
 }
 
 
@@ -41,10 +41,10 @@ class Settings(Configurable):
         False, help="Whether loading the extension also says `%autoawait twisted`."
     ).tag(config=True)
 
-    carry_calls = Bool(
+    share_reactor = Bool(
         True,
-        help="Whether the reactor's methods, called in a cell that does not await, run in the"
-        " reactor thread.",
+        help="Whether cells that do not await share the reactor's loop, and borrow the reactor"
+        " when they call it.",
     ).tag(config=True)
 
     @validate("timeout")

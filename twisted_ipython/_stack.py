@@ -23,6 +23,7 @@ __all__ = [
     "is_users_code",
     "labels_of",
     "of_coroutine",
+    "of_frame",
     "of_thread",
     "waits_at",
 ]
@@ -101,10 +102,10 @@ def _place(frame: FrameType) -> Place:
 
 def of_thread(ident: int) -> list[Place]:
     """Where the thread ``ident`` is now: the innermost call first; empty if it is gone."""
-    return _of_frame(sys._current_frames().get(ident))
+    return of_frame(sys._current_frames().get(ident))
 
 
-def _of_frame(frame: FrameType | None) -> list[Place]:
+def of_frame(frame: FrameType | None) -> list[Place]:
     """A frame and those that called it: the innermost call first."""
     places = []
     while frame is not None:
@@ -126,7 +127,7 @@ def waits_at(coro: Any) -> Place | None:
     Or that a greenlet waits at.
     """
     frame = getattr(coro, "gr_frame", None)
-    places = of_coroutine(coro) if frame is None else _of_frame(frame)
+    places = of_coroutine(coro) if frame is None else of_frame(frame)
     users = [place for place in places if place.users]
     return next(iter(users or places), None)
 

@@ -30,12 +30,13 @@ from types import CodeType
 from typing import Final, Self
 
 from twisted_ipython import _numbers, _scripts
-from twisted_ipython._borrow import give_back
+from twisted_ipython._borrow import runs_cells
+from twisted_ipython._borrowed_sigint import give_back
 from twisted_ipython._callers import would_run
 from twisted_ipython._crochet import STOPPED
 from twisted_ipython._eventual import NotInTime
-from twisted_ipython._home import BlockingHome, run_blocking, runs_cells
-from twisted_ipython._reactor import start
+from twisted_ipython._home import BlockingHome, run_blocking
+from twisted_ipython._reactor import start, started
 from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._script import Script, Stage
 from twisted_ipython._sigint import taken
@@ -182,7 +183,7 @@ class _Wait(Waited):
 
     def begin(self) -> None:
         """See `_home.Waits`."""
-        self._reactor.call(self._context.run, self._begin)
+        self._reactor.call(self.context.run, self._begin)
 
     def look(self) -> float:
         """See `_home.Waits`: whether the reactor answers, and goes on."""
@@ -228,8 +229,9 @@ class PlainCell:
     """
     A plain cell, or a file, for as long as it runs: within ``with``, in its thread.
 
+    Where the reactor has not been started, it changes nothing.
+
     Args:
-        thread: the reactor thread.
         code: gives what is run, if it compiles.
 
     Attributes:
@@ -237,9 +239,9 @@ class PlainCell:
         exited: whether it has ended by a SystemExit that means success.
     """
 
-    def __init__(self, thread: ReactorThread, code: Callable[[], CodeType]) -> None:
+    def __init__(self, code: Callable[[], CodeType]) -> None:
         self.raised = self.exited = False
-        self._thread = thread
+        self._thread = started()
         self._code = code
         self._ident = threading.get_ident()
         self._before = _numbers.current()
@@ -248,12 +250,16 @@ class PlainCell:
         self._script: ThreadScript | None = None
 
     def __enter__(self) -> Self:
+        if self._thread is None:
+            return self
         _numbers.carry(self._numbers)
         _cells[self._numbers.work] = self
         _scripts.begin_cell(self._thread.reactor, self._numbers, self._make)
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self._thread is None:
+            return
         try:
             script = _scripts.end_cell(self._numbers)
             self._end(script is not None, failed=self.raised or error is not None)
@@ -265,6 +271,7 @@ class PlainCell:
         """It is a script, or may be one.  Any thread."""
         with self._lock:
             if self._script is None:
+                assert self._thread is not None
                 self._script = ThreadScript(self._thread, self._numbers, self._ident)
                 _scripts.enter(self._script)
         return self._script

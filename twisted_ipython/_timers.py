@@ -22,8 +22,11 @@ from typing import Any, Final
 from twisted.internet.base import DelayedCall
 from twisted.internet.threads import blockingCallFromThread
 from twisted.logger import Logger
+from twisted.python.threadable import isInIOThread
 
+from twisted_ipython._borrowed_sigint import give_back
 from twisted_ipython._instance import override
+from twisted_ipython._loans import loans
 from twisted_ipython._trial import CASES, is_cleaning, refuse_case
 from twisted_ipython._unheld import unheld
 
@@ -38,7 +41,7 @@ BLOCKING_CALL: Final = (
 )
 
 
-# What has the reactor thread call a method that another thread called; empty if nothing does.
+# What calls a method with the reactor borrowed; empty if nothing does.
 elsewhere: Final[list[Callable[..., Any]]] = []
 
 
@@ -91,7 +94,7 @@ class Timers:
         self, /, delay: float, callable: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> DelayedCall:
         """``reactor.callLater``; in another thread, by way of `elsewhere`."""
-        if get_ident() != self._thread and elsewhere:
+        if get_ident() != self._thread and elsewhere and loans.are_needed():
             call: DelayedCall = elsewhere[-1](self.call_later, delay, callable, *args, **kwargs)
             return call
         if getattr(callable, "__module__", None) == CASES:  # no call: this is done for each timer
@@ -125,7 +128,7 @@ class Timers:
         """``reactor.getDelayedCalls``; in another thread, by way of `elsewhere`."""
         if is_cleaning():  # trial, which would cancel all of them
             return []
-        if get_ident() != self._thread and elsewhere:
+        if get_ident() != self._thread and elsewhere and loans.are_needed():
             calls: Sequence[DelayedCall] = elsewhere[-1](self.delayed_calls)
             return calls
         return [*self._originals(), *self._calls]
@@ -159,7 +162,7 @@ class Timers:
         self._calls.discard(call)
 
 
-def _call_from_thread(loop: AbstractEventLoop, thread: int) -> Callable[..., None]:
+def _call_from_thread(loop: AbstractEventLoop) -> Callable[..., None]:
     """``reactor.callFromThread``; any thread."""
 
     def run(callable: Callable[..., Any], args: Any, kwargs: Any) -> None:
@@ -170,8 +173,10 @@ def _call_from_thread(loop: AbstractEventLoop, thread: int) -> Callable[..., Non
         unheld.look()
 
     def call_from_thread(callable: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        if get_ident() == thread and sys._getframe(1).f_code is blockingCallFromThread.__code__:
-            raise RuntimeError(BLOCKING_CALL)
+        if sys._getframe(1).f_code is blockingCallFromThread.__code__:
+            give_back()
+            if isInIOThread():
+                raise RuntimeError(BLOCKING_CALL)
         loop.call_soon_threadsafe(run, callable, args, kwargs)
 
     return call_from_thread
@@ -197,6 +202,6 @@ def attach(reactor: Any, loop: AbstractEventLoop, thread: int) -> Callable[[], N
         {
             "callLater": timers.call_later,
             "getDelayedCalls": timers.delayed_calls,
-            "callFromThread": _call_from_thread(loop, thread),
+            "callFromThread": _call_from_thread(loop),
         },
     )

@@ -67,6 +67,11 @@ NO_LOOP_HERE: Final = (
     " what needs it, or `%%run_in_reactor` on top of the cell"
 )
 
+AWAIT_IT: Final = (
+    "The reactor's loop runs already, in this cell too: put `await` in front of the coroutine in"
+    " place of asyncio.run(...)"
+)
+
 # What the message of an exception begins or ends with when a thread or driver is the cause.
 _CAUSES: Final = (
     ("SQLite objects created in a thread can only be used in that same thread", OTHER_THREAD),
@@ -76,6 +81,7 @@ _CAUSES: Final = (
     ("Calling Tcl from different apartment", OTHER_THREAD),
     ("There is no current event loop in thread 'MainThread'", NO_LOOP_HERE),
     ("no running event loop", NO_LOOP_HERE),
+    ("asyncio.run() cannot be called from a running event loop", AWAIT_IT),
     ("Timeout should be used inside a task", OTHER_DRIVER),
     ("cannot determine the parent task", OTHER_DRIVER),
     ("await wasn't used with future", OTHER_DRIVER),

@@ -14,6 +14,7 @@ from contextvars import copy_context
 from typing import Any, Final, NamedTuple, TypeVar
 
 from twisted_ipython import _numbers
+from twisted_ipython._borrowed_sigint import give_back
 from twisted_ipython._errands import call_in_main_thread, cells, later_calls
 from twisted_ipython._home import Home
 from twisted_ipython._interrupt import Pulse
@@ -53,6 +54,10 @@ class Waited(ABC):
         reactor: the reactor thread.
         home: the waiting thread.
         cell: what is known of the cell, if it is one.
+
+    Attributes:
+        context: what the work runs in.
+        before: the same as it was before the work.
     """
 
     def __init__(self, reactor: ReactorThread, home: Home, cell: Typed) -> None:
@@ -63,7 +68,8 @@ class Waited(ABC):
         # Whether another thread than the main one waits.
         self._aside = home.thread != threading.main_thread().ident
         self._reactor = reactor
-        self._context = copy_context()
+        self.context = copy_context()
+        self.before = self.context.copy()
         self._pulse = Pulse(reactor, cell.label)
         self._over = False
         self._tells: list[Callable[[], object]] = []
@@ -82,6 +88,7 @@ class Waited(ABC):
         Raises:
             RuntimeError: the reactor was stopped before.
         """
+        give_back()
         cells[self.numbers] = self
         self._watch()
         try:
@@ -130,7 +137,7 @@ class Waited(ABC):
 
     def in_context(self, function: Callable[[], _T]) -> _T:
         """What ``function`` gives in the cell's context.  Any thread."""
-        return self._context.copy().run(function)
+        return self.context.copy().run(function)
 
     def pardon(self, seconds: float) -> None:  # noqa: ARG002  # for a time limit
         """The reactor could not answer for so long.  In the home's thread."""

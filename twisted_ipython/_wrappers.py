@@ -13,7 +13,6 @@ What `startTLS` and `connectSSL` give is the connection itself (`_given`).
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from threading import get_ident
 from typing import Any, Final
@@ -53,10 +52,10 @@ class _Method:
         self._elsewhere = elsewhere
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it in the reactor thread."""
+        """Call it, with the reactor borrowed in any other thread than the reactor's."""
         if get_ident() == self._ident:
             return self.own(*args, **kwargs)
-        return self._elsewhere(sys._getframe(1), self.own, args, kwargs)
+        return self._elsewhere(self.own, args, kwargs)
 
 
 class Wrappers:

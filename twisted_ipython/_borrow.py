@@ -1,0 +1,262 @@
+"""
+A thread borrows the reactor: it waits until the reactor's thread stands aside.
+
+The goal.  ``port = reactor.listenTCP(8080, site)`` in a cell that does not
+await does what it says, and so does a library that calls the reactor.
+
+What fails.  The reactor may be stuck in somebody's code, may be waiting for
+this very thread, may stop before it stands aside, or may live in the process
+that this one was forked from.
+
+What we do.  A thread that runs cells waits as for an awaiting cell: it runs
+what the reactor thread sends it meanwhile (``input()``, `in_main_thread`), and
+Ctrl-C ends the wait and breaks what holds the reactor.  Other threads only
+wait.  A request is taken once: by the reactor thread, which lends the reactor,
+or by the one who waits no longer, and then nothing is lent.
+
+A cell keeps the reactor until it ends, waits for the reactor, or is found to do
+something else (`_returning`).  Other threads keep it for one call.
+
+What can still go wrong.  Whoever holds a lock that code in the reactor thread
+waits for waits until Ctrl-C: after 5 s a line says where both are.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from threading import get_ident
+from time import monotonic
+from typing import Any, Final
+
+from twisted_ipython._borrowed_sigint import sigint
+from twisted_ipython._crochet import FORKED, STOPPED
+from twisted_ipython._home import BlockingHome, is_blocking, run_blocking
+from twisted_ipython._loans import Loan, loans
+from twisted_ipython._reactor_thread import ReactorThread
+from twisted_ipython._returning import watch
+from twisted_ipython._running_loop import loop_of_thread
+from twisted_ipython._stack import Label, Place, of_thread
+from twisted_ipython._traceback import tidy
+from twisted_ipython._waited import LOOK, Typed, Waited
+
+__all__ = ["Borrow", "end_entry", "runs_cells"]
+
+SO_WAITS: Final = "{reactor}, and this thread waits for it at {caller}"
+IN_DEBUGGER: Final = (
+    "The reactor thread stands in a debugger, so nothing can be called in it from here: go on in"
+    " the debugger first"
+)
+# Seconds that a reactor which stands in a debugger gets.
+_DEBUGGED: Final = 1.0
+_DEBUGGERS: Final = ("_pydevd", "pydevd", "debugpy", "bdb", "pdb")
+
+
+class Borrow:
+    """
+    How other threads than the reactor's call its methods.
+
+    Args:
+        thread: the reactor thread.
+    """
+
+    def __init__(self, thread: ReactorThread) -> None:
+        self._thread = thread
+        loans.when_kept = sigint.when_raised = watch
+
+    def call(self, own: Callable[..., Any], args: Any, kwargs: Any, *, keep: bool = False) -> Any:
+        """
+        Call a method of the reactor's, or of what it works with, with the reactor borrowed.
+
+        Args:
+            own: the method.
+            args: its arguments.
+            kwargs: those with names.
+            keep: whether any thread keeps the reactor for what its caller does next.
+
+        Raises:
+            RuntimeError: the reactor is stopped or stopping, or this process was forked
+                from the one that has it.
+            KeyboardInterrupt: Ctrl-C, when the method has returned.
+            BaseException: what the method raises.
+        """
+        loan = loans.enter() or self._borrow(keep=keep)
+        try:
+            return own(*args, **kwargs)
+        finally:
+            loans.leave(loan)
+            sigint.raise_pending()
+
+    def hold(self) -> None:
+        """Borrow the reactor for what the caller does next.  Any thread but the reactor's."""
+        if loans.are_needed():
+            self.call(int, (), {}, keep=True)
+
+    def _borrow(self, *, keep: bool) -> Loan:
+        """Wait for the reactor; gives a loan that is entered."""
+        if self._thread.process != os.getpid():
+            raise RuntimeError(FORKED)
+        if _is_stopping(self._thread):
+            raise RuntimeError(STOPPED)
+        home = BlockingHome()
+        if not runs_cells():
+            request = _Request(self._thread, home, kept=keep)
+            request.wait_plainly()
+            return request.result()
+        _begin_entry()
+        request = _Request(self._thread, home, kept=True)
+        run_blocking(request.wait())
+        loan = request.result()
+        if home.interrupted:
+            loans.leave(loan)
+            raise KeyboardInterrupt
+        return loan
+
+
+def _is_stopping(thread: ReactorThread) -> bool:
+    """Whether the reactor was told to stop.  Any thread."""
+    # Twisted's own (24.10 to 26.10): `running` stays true until all triggers have run.
+    return bool(thread.reactor._stopped)
+
+
+def runs_cells() -> bool:
+    """Whether cells are typed in this thread: the main one, or one with a loop of its own."""
+    main = threading.current_thread() is threading.main_thread()
+    return main or loop_of_thread() is not None
+
+
+# ---- the outermost entry into a thread that runs cells
+
+
+class _Entry(threading.local):
+    """Whether this thread will be told that what it runs now has ended."""
+
+    begun = False
+
+
+_entry = _Entry()
+
+
+def _begin_entry() -> None:
+    """This thread borrows for the first time in what it runs now: a cell, a message."""
+    sigint.begin()
+    loop = loop_of_thread()
+    if _entry.begun or is_blocking() or loop is None:
+        return  # the runner says when a cell has ended
+    _entry.begun = True
+    loop.call_soon(end_entry)
+
+
+def end_entry() -> None:
+    """What this thread ran has ended, and with it its loan.  The cell's thread."""
+    _entry.begun = False
+    loans.give_back()
+    sigint.end()
+
+
+# ---- a request
+
+
+class _Request(Waited):
+    """
+    A request for the reactor, as what a home waits for.
+
+    Its context keeps the numbers of the work that asks.
+    """
+
+    def __init__(self, thread: ReactorThread, home: BlockingHome, *, kept: bool) -> None:
+        super().__init__(thread, home, Typed(label=_of_both(thread.label)))
+        self._loan = Loan(home.thread, kept=kept)
+        # For whoever takes it: the reactor's thread, or the one that waits no longer.
+        self._todo = [self._loan]
+        self._began = monotonic()
+        self._error: BaseException | None = None
+
+    def wait_plainly(self) -> None:
+        """Wait in a thread that runs no cells."""
+        done = threading.Event()
+        self.begin()
+        self.when_done(done.set)
+        while not done.wait(self.look()):
+            pass
+
+    def result(self) -> Loan:
+        """See `Waited`: the loan."""
+        if self._error is None:
+            return self._loan
+        if not self._withdrawn:
+            loans.leave(self._loan)
+        tidy(self._error)
+        raise self._error
+
+    # ---- whoever takes it
+
+    _withdrawn = False
+
+    def _take(self) -> bool:
+        """Whether the caller is the first who asks."""
+        try:
+            self._todo.pop()
+        except IndexError:
+            return False
+        return True
+
+    def _withdraw(self, error: BaseException) -> None:
+        """End without a loan, unless it was lent; the waiting thread, or the reactor's."""
+        if self._take():
+            self._withdrawn = True
+            self._error = error
+            self._end_wait()
+
+    def stop(self) -> None:
+        """See `Waited`."""
+        self._withdraw(RuntimeError(STOPPED))
+
+    # ---- what the home calls
+
+    def begin(self) -> None:
+        """See `_home.Waits`."""
+        self._reactor.call(loans.lend, self._loan, self._take, self._end_wait)
+
+    def look(self) -> float:
+        """See `_home.Waits`: whether the reactor answers, and goes on."""
+        self._pulse.look()
+        if _is_stopping(self._reactor) or not threading.main_thread().is_alive():
+            self._withdraw(RuntimeError(STOPPED))
+        elif monotonic() - self._began > _DEBUGGED and _is_debugged(self._reactor.ident):
+            self._withdraw(RuntimeError(IN_DEBUGGER))
+        return LOOK
+
+    def interrupt(self) -> None:
+        """Ask no longer, and break what holds the reactor."""
+        self._error = KeyboardInterrupt()
+        self._pulse.free()
+        self._withdraw(self._error)
+
+
+def _of_both(label: Label) -> Label:
+    """How to write where the reactor is and where the thread that waits for it is."""
+    ident = get_ident()
+
+    def both(reactor: Place) -> str:
+        mine = next((place for place in of_thread(ident) if place.users), None)
+        if mine is None:
+            return label(reactor)
+        return SO_WAITS.format(reactor=label(reactor), caller=label(mine))
+
+    return both
+
+
+def _is_debugged(ident: int) -> bool:
+    """Whether a thread stands in a debugger."""
+    frame = sys._current_frames().get(ident)
+    for _ in range(10):
+        if frame is None:
+            break
+        name = str(frame.f_globals.get("__name__", ""))
+        if name.partition(".")[0].startswith(_DEBUGGERS):
+            return True
+        frame = frame.f_back
+    return False

@@ -1,0 +1,189 @@
+"""
+Who has the reactor: its own thread, or one that borrowed it.
+
+The goal.  Another thread may call the reactor as if it were the reactor's own.
+While it does, the reactor's thread stands still between two callbacks.
+
+What fails.  If the reactor goes on while a borrowed call runs, both change the
+same lists and heaps, and what one of them does is lost.
+
+What we do.  A loan is in one state under one lock: lent, in use or ended.  A
+call enters the loan, and leaves it.  A loan ends only while nobody is inside,
+which is looked at under the same lock.  The reactor's thread waits in one call
+of a queue meanwhile, so that it runs nothing of its own accord.
+
+What can still go wrong.  A thread that never leaves a borrowed call keeps the
+reactor, as code in the reactor's thread would that never returns.
+
+Any thread, unless a docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import get_ident
+from time import monotonic
+from typing import Final, TypeVar
+
+from twisted.python import threadable
+
+__all__ = ["Loan", "Loans", "loans"]
+
+_T = TypeVar("_T")
+
+# Seconds for which one loan may last while it is in use again and again.
+_LONGEST: Final = 2.0
+
+
+class Loan:
+    """
+    The reactor, lent once.
+
+    Args:
+        ident: the thread that borrowed it.
+        kept: whether the thread keeps it after a call.
+
+    Attributes:
+        owner: the reactor's thread.
+        ended: whether that has it again.
+        calls: how many calls were made with it.
+        since: when it was lent, in seconds of `monotonic`.
+    """
+
+    def __init__(self, ident: int, *, kept: bool) -> None:
+        self.ident = self.owner = ident
+        self.kept = kept
+        self.ended = False
+        self.calls = 0
+        self.since = monotonic()
+        # What the reactor's thread is to run while it stands aside; None ends that.
+        self.inbox: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+
+
+class Loans:
+    """
+    The loans of the reactor, one at a time.
+
+    Attributes:
+        inside: the thread that is in a borrowed call now, or None.
+        current: the loan that has not ended, or None.
+        on: whether other threads are to borrow the reactor; else they call it as it is.
+    """
+
+    def __init__(self) -> None:
+        self.on = False
+        self.inside: int | None = None
+        self.current: Loan | None = None
+        self._lock = threading.Lock()
+        # Is told of each loan that is kept.
+        self.when_kept: Callable[[], object] = int
+
+    # ---- the reactor's thread
+
+    def lend(self, loan: Loan, wanted: Callable[[], bool], tell: Callable[[], object]) -> None:
+        """
+        Stand aside until a loan ends.  In the reactor thread, between two callbacks.
+
+        Args:
+            loan: the loan, which is entered for its thread.
+            wanted: whether that thread still waits for it; asked once.
+            tell: has that thread go on.
+        """
+        with self._lock:
+            if not wanted():
+                return
+            loan.since = monotonic()
+            self.current = loan
+            loan.owner = get_ident()
+            self.inside = loan.ident
+            threadable.ioThread = loan.ident  # type: ignore[assignment]  # an int
+        tell()
+        while (function := loan.inbox.get()) is not None:
+            function()
+
+    # ---- the thread that borrowed it
+
+    def enter(self) -> Loan | None:
+        """Begin a call with the loan of this thread; None if it has none."""
+        loan = self.current
+        if loan is None or loan.ident != get_ident():
+            return None
+        with self._lock:
+            if loan.ended:
+                return None
+            if monotonic() - loan.since < _LONGEST:
+                self.inside = loan.ident
+                return loan
+            self._end(loan)
+        return None
+
+    def leave(self, loan: Loan) -> None:
+        """End a call that was begun."""
+        with self._lock:
+            loan.calls += 1
+            self.inside = None
+            if not loan.kept:
+                self._end(loan)
+        if loan.kept and loan.calls == 1:
+            self.when_kept()
+
+    def give_back(self) -> None:
+        """End the loan of this thread, unless it is in a call."""
+        loan = self.current
+        if loan is not None and loan.ident == get_ident():
+            self.end_unless(lambda _: self.inside is not None)
+
+    def end_unless(self, stays: Callable[[Loan], bool]) -> None:
+        """End the current loan unless that is to stay, which is asked under the lock."""
+        with self._lock:
+            loan = self.current
+            if loan is not None and not stays(loan):
+                self._end(loan)
+
+    def void(self) -> None:
+        """End the current loan whoever has it: its thread is gone, or this is a forked process."""
+        self._lock = threading.Lock()
+        self.end_unless(lambda _: False)
+
+    def _end(self, loan: Loan) -> None:
+        loan.ended = True
+        self.current = self.inside = None
+        threadable.ioThread = loan.owner  # type: ignore[assignment]  # an int
+        loan.inbox.put(None)
+
+    def in_reactor(self, function: Callable[[], _T]) -> _T:
+        """What ``function`` gives in the reactor's thread, for the one that is in a call."""
+        loan = self.current
+        assert loan is not None
+        given: list[_T] = []
+        raised: list[BaseException] = []
+        done: SimpleQueue[None] = SimpleQueue()
+
+        def run() -> None:
+            try:
+                given.append(function())
+            except BaseException as error:
+                raised.append(error)
+            done.put(None)
+
+        loan.inbox.put(run)
+        done.get()
+        if raised:
+            raise raised[0]
+        return given[0]
+
+    # ---- what others ask
+
+    def holder(self, ident: int) -> int:
+        """The thread that has the reactor, whose own thread is ``ident``."""
+        loan = self.current
+        return ident if loan is None else loan.ident
+
+    def are_needed(self) -> bool:
+        """Whether this thread, which is not the reactor's, has to borrow it for a call."""
+        return self.on and self.inside != get_ident()
+
+
+loans: Final = Loans()

@@ -1,0 +1,126 @@
+"""
+A plain cell shares the reactor and its loop: what is set while its statements run.
+
+`attach` sets up what all plain cells of the process use; `statement` is what each
+statement, and each callback of a comm message, runs within.
+
+The thread in which IPython runs cells, unless a docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import wraps
+from typing import Any, Final
+
+from twisted_ipython import _carry
+from twisted_ipython._borrow import Borrow
+from twisted_ipython._instance import override
+from twisted_ipython._loans import loans
+from twisted_ipython._loop_methods import LoopMethods
+from twisted_ipython._reactor_thread import ReactorThread
+from twisted_ipython._running_loop import RunningLoop, outside
+
+__all__ = ["attach", "attach_to_kernel", "detach", "end_cell", "statement", "switch"]
+
+# What a kernel calls for messages of comms, by their types.
+_COMMS: Final = ("comm_open", "comm_msg", "comm_close")
+
+
+class _Plain:
+    """What plain cells of the process use."""
+
+    def __init__(self, thread: ReactorThread) -> None:
+        self._thread = thread
+        borrow = Borrow(thread)
+        with ExitStack() as undo:
+            undo.callback(_carry.attach(thread, borrow))
+            self.methods = None if thread.loop is None else LoopMethods(thread, borrow)
+            if self.methods is not None:
+                undo.callback(self.methods.attach())
+            self.close = undo.pop_all().close
+
+    def statement(self) -> ExitStack:
+        """What a statement runs within."""
+        within = ExitStack()
+        if loans.on and self.methods is not None:
+            within.enter_context(self.methods)
+            within.enter_context(RunningLoop(self._thread))
+        return within
+
+
+_attached: list[_Plain] = []
+
+
+def attach(thread: ReactorThread, *, on: bool = True) -> None:
+    """
+    Have plain cells share the reactor; a second time this is `switch`.  Any thread.
+
+    Args:
+        thread: the reactor thread.
+        on: whether from now on, or from the first `switch` that says so.
+    """
+    if not _attached:
+        _attached.append(_Plain(thread))
+    switch(on=on)
+
+
+def detach() -> None:
+    """Take all of it off.  Any thread."""
+    loans.on = False
+    while _attached:
+        _attached.pop().close()
+
+
+def switch(*, on: bool) -> None:
+    """Share the reactor from now on, or do not.  Any thread."""
+    loans.on = on
+
+
+def statement() -> ExitStack:
+    """What a statement of a plain cell runs within."""
+    return _attached[-1].statement() if _attached else ExitStack()
+
+
+def end_cell(work: int) -> None:
+    """The plain cell with that number has ended."""
+    if _attached and _attached[-1].methods is not None:
+        _attached[-1].methods.end_cell(work)
+
+
+def attach_to_kernel(kernel: Any) -> Callable[[], None]:
+    """
+    Have the callbacks of a kernel's comms share the reactor; returns what undoes it.
+
+    Args:
+        kernel: the shell's, or None.
+    """
+    undo = ExitStack()
+    table: dict[str, Callable[..., Any]] = getattr(kernel, "shell_handlers", {})
+    for name in _COMMS:
+        if name in table:
+            own = table[name]
+            table[name] = shares = _sharing(own)
+            undo.callback(_put_back, table, name, shares, own)
+    # ipykernel 6.29 to 7.4: what a GUI's loop is entered from is to be the kernel's own loop.
+    update = getattr(kernel, "_update_eventloop", None)
+    if update is not None:
+        undo.callback(override(kernel, {"_update_eventloop": outside(update)}))
+    return undo.close
+
+
+def _sharing(own: Callable[..., Any]) -> Callable[..., Any]:
+    """What a kernel calls for a message of a comm."""
+
+    @wraps(own)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with statement():
+            return own(*args, **kwargs)
+
+    return call
+
+
+def _put_back(table: dict[str, Any], name: str, ours: Any, own: Any) -> None:
+    if table.get(name) is ours:
+        table[name] = own

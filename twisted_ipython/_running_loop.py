@@ -1,0 +1,197 @@
+"""
+The loop that asyncio finds in a plain cell is the reactor's.
+
+The goal.  A task, a session or a lock that a plain cell makes lives on the
+reactor's loop, as that of a cell that awaits does: it goes on while plain cells
+run, and any later cell can await it.
+
+What fails.  In a kernel a plain cell runs inside of a callback of the kernel's
+own loop, which stands still until the cell has ended.
+
+What we do.  Around each statement of a plain cell, and around the callbacks of
+comm messages, asyncio's note of this thread's running loop is switched to the
+reactor's loop, and put back.  What goes with it is switched too: the hooks for
+asynchronous generators, and on Python 3.14 the note of the running task.  At a
+terminal no loop runs in the thread of the cells: there the reactor's loop is
+only the one that `asyncio.get_event_loop` gives, so that ``asyncio.run`` works.
+
+What can still go wrong.  A KeyboardInterrupt may come between two lines of the
+switch.  So the kernel's loop is noted once for each thread, and put back again
+where a cell and a message end (`put_back`).  On Python 3.11 to 3.13
+`asyncio.current_task` in a plain cell gives the task that the reactor thread is
+in at that moment, if it is in one: Python keeps it by the loop.
+
+The thread in which IPython runs cells, unless a docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
+from typing import Any, ParamSpec, Self, TypeVar
+
+from twisted_ipython._reactor_thread import ReactorThread
+
+__all__ = ["RunningLoop", "loop_of_thread", "outside", "put_back"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class _Here(threading.local):
+    """
+    This thread.
+
+    Attributes:
+        loop: the loop that runs in it, noted once.
+        switched: whether the reactor's is in its place.
+        task: the task of its loop that runs, while that is switched.
+        hooks: those for asynchronous generators, likewise.
+        set_loop: the loop that `asyncio.get_event_loop` gave, where none runs.
+        given: the loop that it gives instead.
+    """
+
+    loop: AbstractEventLoop | None = None
+    switched = False
+    task: asyncio.Task[Any] | None = None
+    hooks: tuple[Any, Any] = (None, None)
+    set_loop: AbstractEventLoop | None = None
+    given: AbstractEventLoop | None = None
+
+
+_here = _Here()
+
+
+def loop_of_thread() -> AbstractEventLoop | None:
+    """The loop that runs this thread, also while the reactor's is in its place.  Any thread."""
+    return _here.loop if _here.switched else asyncio._get_running_loop()
+
+
+class RunningLoop:
+    """
+    Within ``with RunningLoop(thread):`` asyncio finds the reactor's loop.
+
+    Inside of another one it changes nothing.
+
+    Args:
+        thread: the reactor thread, which has a loop.
+    """
+
+    def __init__(self, thread: ReactorThread) -> None:
+        self._thread = thread
+        self._entered = False
+
+    def __enter__(self) -> Self:
+        if not _here.switched:
+            self._entered = True
+            assert self._thread.loop is not None
+            _switch(self._thread.loop, self._thread.hooks)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._entered:
+            put_back()
+
+
+def _switch(loop: AbstractEventLoop, hooks: tuple[Any, Any]) -> None:
+    """Have asyncio find a loop."""
+    running = asyncio._get_running_loop()
+    if running is loop:
+        return
+    _here.loop = running
+    if running is None:
+        _here.set_loop, _here.given = _loop_set(), loop
+        _here.switched = True
+        asyncio.set_event_loop(loop)
+        return
+    _here.hooks = sys.get_asyncgen_hooks()
+    _here.task = _leave_task(running)
+    _here.switched = True
+    asyncio._set_running_loop(loop)
+    sys.set_asyncgen_hooks(*hooks)
+
+
+def put_back() -> None:
+    """Have asyncio find the loop of this thread again; a second time changes nothing."""
+    if not _here.switched:
+        return
+    own = _here.loop
+    if own is None:
+        if _loop_set() in (None, _here.given):  # asyncio.run() leaves none; the user's stays
+            _set_loop(_here.set_loop)
+        _here.switched = False
+        return
+    sys.set_asyncgen_hooks(*_here.hooks)
+    asyncio._set_running_loop(own)
+    _enter_task(own, _here.task)
+    _here.switched = False
+
+
+def outside(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """A function that is called with the loop of this thread in its place.  Any thread."""
+
+    @wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        loop = asyncio._get_running_loop()
+        if not _here.switched or _here.loop is None or loop is None:
+            return function(*args, **kwargs)
+        asyncio._set_running_loop(_here.loop)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            asyncio._set_running_loop(loop)
+
+    return call
+
+
+# ---- what differs between the versions of Python
+
+if sys.version_info >= (3, 14):
+
+    def _leave_task(loop: AbstractEventLoop) -> asyncio.Task[Any] | None:
+        """Have no task run in this thread, where Python notes it; gives the one that did."""
+        task = asyncio.current_task(loop)
+        if task is not None:
+            asyncio.tasks._leave_task(loop, task)
+        return task
+
+    def _enter_task(loop: AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
+        """Have the task run again that did."""
+        if task is not None and asyncio.current_task(loop) is None:
+            asyncio.tasks._enter_task(loop, task)
+
+    def _loop_set() -> AbstractEventLoop | None:
+        """The loop that `asyncio.get_event_loop` gives, if there is one."""
+        with suppress(RuntimeError):
+            return asyncio.get_event_loop()
+        return None
+
+    _set_loop = asyncio.set_event_loop
+
+else:
+
+    def _leave_task(_: AbstractEventLoop) -> asyncio.Task[Any] | None:
+        """Python notes the task by the loop."""
+        return None
+
+    def _enter_task(_: AbstractEventLoop, __: asyncio.Task[Any] | None) -> None:
+        """Python notes the task by the loop."""
+
+    def _loop_set() -> AbstractEventLoop | None:
+        """The loop that `asyncio.get_event_loop` would give, if there is one."""
+        # That would make one on Python 3.11, and warn of it on 3.12 and 3.13.
+        local = getattr(asyncio.get_event_loop_policy(), "_local", None)
+        loop: AbstractEventLoop | None = getattr(local, "_loop", None)
+        return loop
+
+    def _set_loop(loop: AbstractEventLoop | None) -> None:
+        """Have `asyncio.get_event_loop` give a loop, or make one as if none had been set."""
+        asyncio.set_event_loop(loop)
+        local = getattr(asyncio.get_event_loop_policy(), "_local", None)
+        if loop is None and local is not None:
+            local._set_called = False
