@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import Token, copy_context
+from pathlib import Path
 from types import CodeType
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from twisted_ipython import _numbers
 from twisted_ipython._awaiting import AwaitingCell
+from twisted_ipython._borrow import end_entry
 from twisted_ipython._borrowed_sigint import sigint
 from twisted_ipython._errands import run_later_calls, show_at_home
 from twisted_ipython._home import home, is_blocking
@@ -39,7 +41,7 @@ from twisted_ipython._running_loop import put_back
 from twisted_ipython._sigint import pass_on
 from twisted_ipython._stack import labels_of
 from twisted_ipython._stub import RESULT, RUN, StandIn, current, running
-from twisted_ipython._thread_script import Exited, PlainCell, current_cell
+from twisted_ipython._thread_script import Exited, PlainCell, current_cell, note_failure
 from twisted_ipython._traceback import explain, in_one_line, is_of_cell, tidy
 from twisted_ipython._turns import BRIEF, turns_of
 from twisted_ipython._variables import Variables
@@ -82,6 +84,7 @@ class AutoAwait:
         self._trio_runner: Any = None
         self._run_ast_nodes: Callable[..., Coroutine[Any, Any, bool | None]] = shell.run_ast_nodes
         self._run_code: Callable[..., Coroutine[Any, Any, bool]] = shell.run_code
+        self._safe_execfile = shell.safe_execfile
         self._showtraceback = shell.showtraceback
 
     # ---- on the shell, and off it
@@ -91,6 +94,7 @@ class AutoAwait:
         return {
             "run_ast_nodes": self.run_ast_nodes,
             "run_code": self.run_code,
+            "safe_execfile": self.safe_execfile,
             "showtraceback": self.showtraceback,
         }
 
@@ -195,12 +199,30 @@ class AutoAwait:
         finally:
             self._forget(token)
 
+    def safe_execfile(self, fname: Any, *where: Any, **options: Any) -> None:
+        """`InteractiveShell.safe_execfile`: ``%run``, and the file that IPython is started with."""
+        path = Path(fname).expanduser()
+        cell = PlainCell(lambda: compile(path.read_bytes(), path, "exec", dont_inherit=True))
+        with cell:
+            try:
+                with statement():
+                    self._safe_execfile(fname, *where, **options)
+            except Exited:
+                return
+            except SystemExit as error:
+                exited = cell.exit(error)
+                if exited is None or exited.error is not None:
+                    raise (error if exited is None else exited.error) from None
+            finally:
+                end_entry()
+
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`InteractiveShell.showtraceback`, with the user's frames only."""
         error = sys.exc_info()[1] if exc_tuple is None else exc_tuple[1]
         if isinstance(error, SystemExit):
             self._show_exit(error)
         if isinstance(error, BaseException):
+            note_failure()
             mark_shown(error)
             if isinstance(error, KeyboardInterrupt) and current.get(None) is None:
                 pass_on(error)

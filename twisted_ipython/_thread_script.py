@@ -43,7 +43,7 @@ from twisted_ipython._sigint import taken
 from twisted_ipython._traceback import users_frames_only
 from twisted_ipython._waited import LOOK, Typed, Waited
 
-__all__ = ["Exited", "PlainCell", "current_cell"]
+__all__ = ["Exited", "PlainCell", "current_cell", "note_failure"]
 
 OF_CELL: Final = "cell {number}"
 OF_THREAD: Final = "thread {name}"
@@ -310,6 +310,13 @@ _cells: Final[dict[int, PlainCell]] = {}
 def current_cell() -> PlainCell | None:
     """The plain cell or file whose context this is, while it runs."""
     return _cells.get(_numbers.current().work)
+
+
+def note_failure() -> None:
+    """The code of this context has failed, as is shown now."""
+    cell = current_cell()
+    if cell is not None:
+        cell.raised = True
 
 
 def _stop_other() -> None:
