@@ -32,6 +32,7 @@ from twisted_ipython._borrow import end_entry
 from twisted_ipython._borrowed_sigint import sigint
 from twisted_ipython._errands import run_later_calls, show_at_home
 from twisted_ipython._home import home, is_blocking
+from twisted_ipython._installed import stay
 from twisted_ipython._language import Statements, is_async, prepare, read, split
 from twisted_ipython._plain import end_cell, statement
 from twisted_ipython._reactor import start
@@ -42,7 +43,7 @@ from twisted_ipython._sigint import pass_on
 from twisted_ipython._stack import labels_of
 from twisted_ipython._stub import RESULT, RUN, StandIn, current, running
 from twisted_ipython._thread_script import Exited, PlainCell, current_cell, note_failure
-from twisted_ipython._traceback import explain, in_one_line, is_of_cell, tidy
+from twisted_ipython._traceback import explain, is_of_cell, tidy
 from twisted_ipython._turns import BRIEF, turns_of
 from twisted_ipython._variables import Variables
 from twisted_ipython._waited import Typed
@@ -206,13 +207,15 @@ class AutoAwait:
         with cell:
             try:
                 with statement():
-                    self._safe_execfile(fname, *where, **options)
+                    self._safe_execfile(fname, *where, **options)  # type: ignore[no-untyped-call]
             except Exited:
                 return
             except SystemExit as error:
                 exited = cell.exit(error)
-                if exited is None or exited.error is not None:
-                    raise (error if exited is None else exited.error) from None
+                if exited is None:
+                    raise
+                if exited.error is not None:
+                    raise exited.error from None
             finally:
                 end_entry()
 
@@ -243,10 +246,7 @@ class AutoAwait:
             return
         instead = exited.error
         if instead is not None:
-            found = type(instead), instead, instead.__traceback__
-            if instead.__traceback__ is error.__traceback__:
-                in_one_line(instead)
-            self.showtraceback(found, tb_offset=0)
+            self.showtraceback((type(instead), instead, instead.__traceback__), tb_offset=0)
         raise exited
 
     # ---- how it is done
@@ -259,6 +259,8 @@ class AutoAwait:
             if result is not None:
                 result.error_in_exec = exited.error
             return True
+        finally:
+            stay()
 
     @contextmanager
     def _in_plain_cell(self) -> Iterator[None]:
@@ -310,6 +312,7 @@ class AutoAwait:
                 return cell.fail(error)
             if is_async(code):
                 value = await value
+            stay()
         return value if made.shows else None
 
 

@@ -28,7 +28,7 @@ from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._source import ends_quietly, parse
 from twisted_ipython._traceback import of_cell
 
-__all__ = ["Background", "RunOptions", "start_job"]
+__all__ = ["Background", "RunOptions", "shown", "start_job"]
 
 RUN_USAGE: Final = "usage: %%run_in_reactor [NAME] [--wait] [--replace] [--thread] [--global]"
 NOT_A_NAME: Final = "{name!r} cannot be the name of a result; " + RUN_USAGE
@@ -108,7 +108,7 @@ class Background:
 
         return begin
 
-    async def finish(self, run: RunOptions, begin: Callable[[], EventualResult]) -> Any:
+    async def finish(self, run: RunOptions, cell: str, begin: Callable[[], EventualResult]) -> Any:
         """Stop what is replaced, begin, and wait if that is asked.  In the reactor thread."""
         names = self._shell.user_ns
         if run.replace and run.name is not None and run.name in names:
@@ -116,7 +116,7 @@ class Background:
 
             await stop(start(), run.name, names[run.name])
         result = begin()
-        return await result if run.wait else None
+        return await result if run.wait else shown(cell, result)
 
     def _compile(self, run: RunOptions, cell: str) -> CellFunction:
         """The cell as a function; a SyntaxError has the lines of the cell as typed."""
@@ -138,6 +138,11 @@ class Background:
             top_level_global=run.as_script,
             in_thread=run.in_thread,
         )
+
+
+def shown(cell: str, result: EventualResult) -> EventualResult | None:
+    """What a cell shows that does not wait: its result, unless it ends in ``;``.  Any thread."""
+    return None if ends_quietly(cell) else result
 
 
 def start_job(

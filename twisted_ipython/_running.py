@@ -41,7 +41,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorAlreadyRunning, ReactorNotRestartable
 from twisted.logger import ILogObserver, globalLogPublisher
 
-from twisted_ipython import _numbers, _script_log
+from twisted_ipython import _installed, _numbers, _script_log
 from twisted_ipython._callers import begun_by, failure_of_react, main_of_react
 from twisted_ipython._hints import FORKED
 from twisted_ipython._instance import override
@@ -221,6 +221,7 @@ def attach(reactor: Any, here: Callable[[], bool], *, owned: bool) -> Callable[[
     globalLogPublisher.addObserver(observer)
     undo.callback(globalLogPublisher.removeObserver, observer)
     undo.callback(_script_log.attach(owned=owned))
+    undo.callback(_installed.attach(reactor))
     undo.callback(override(reactor, methods.all()))
     note(reactor)
     # Not by the new method: in a cell's context it would be a trigger of the cell's.

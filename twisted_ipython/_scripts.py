@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from twisted_ipython import _leftovers, _numbers, _script_log
 from twisted_ipython._greenlet_script import GreenletScript
 from twisted_ipython._hints import explain_names
+from twisted_ipython._installed import stay
 from twisted_ipython._kept import Kept
 from twisted_ipython._report import mark_unseen
 from twisted_ipython._script import Script, Stage
@@ -216,6 +217,7 @@ class Session:
         if isinstance(outcome, Failure) and outcome.value is not None:
             outcome = _settled(script, outcome, outcome.value)
         failed = isinstance(outcome, Failure)
+        stay()
         self.over(script, closes=script.ran, gone=not script.ran)
         if len(script.startup) and not failed:
             print(NEVER_RAN.format(script=script))

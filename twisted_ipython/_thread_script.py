@@ -40,7 +40,7 @@ from twisted_ipython._reactor import start, started
 from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._script import Script, Stage
 from twisted_ipython._sigint import taken
-from twisted_ipython._traceback import users_frames_only
+from twisted_ipython._traceback import in_one_line, users_frames_only
 from twisted_ipython._waited import LOOK, Typed, Waited
 
 __all__ = ["Exited", "PlainCell", "current_cell", "note_failure"]
@@ -300,6 +300,8 @@ class PlainCell:
             return None
         instead = _scripts.exit_of(self._make(), error)
         self.exited = instead is None
+        if instead is not None and instead.__traceback__ is error.__traceback__:
+            in_one_line(instead)
         return Exited(instead)
 
 
