@@ -35,5 +35,5 @@ def stay() -> None:
     """Put the reactor back if what has just run took it away, and say so."""
     if _running and sys.modules.get(_MODULE) is not _running[-1]:
         sys.modules[_MODULE] = _running[-1]
-        twisted.internet.reactor = _running[-1]  # type: ignore[attr-defined]
+        twisted.internet.reactor = _running[-1]
         print(NOT_NEEDED)

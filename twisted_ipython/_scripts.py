@@ -295,9 +295,8 @@ def own() -> Script | None:
 
 def own_or_only_one() -> Script | None:
     """The same; in a context that a script which ended has left, the only one that waits."""
-    work = _numbers.current().work
-    if work not in _ran:
-        return _alive.get(work)
+    if _numbers.current().work not in _ran:
+        return own()
     scripts = waiting()
     return scripts[0] if len(scripts) == 1 else None
 

@@ -47,7 +47,7 @@ __all__ = ["Exited", "PlainCell", "current_cell", "note_failure"]
 
 OF_CELL: Final = "cell {number}"
 OF_THREAD: Final = "thread {name}"
-# Seconds that a reactor gets to answer after Ctrl-C, and a script to be ended.
+# Seconds that a reactor gets to answer after Ctrl-C, and to end a script.
 _GRACE: Final = 1.0
 _PATIENCE: Final = 5.0
 
@@ -125,12 +125,9 @@ class ThreadScript(Script):
                 self.session.take_over(self)
 
         result = self._thread.run(lambda: self.run_in_context(over))
-        with suppress(NotInTime):
-            result.wait(_GRACE if self._gave_up else _PATIENCE)
-
-    @property
-    def _gave_up(self) -> bool:
-        return self._wait is not None and self._wait.given_up
+        if self._wait is None or not self._wait.given_up:
+            with suppress(NotInTime):
+                result.wait(_PATIENCE)
 
 
 class _Wait(Waited):
