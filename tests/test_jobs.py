@@ -111,13 +111,13 @@ LEAVE = {
 def test_what_a_cell_left_keeps_no_result_alive(session: Session, left: str, end: str) -> None:
     """Once the name is gone so is the value, though a context of the cell lives on."""
     session.ok("from twisted.internet.protocol import DatagramProtocol, Factory")
-    check_freed(session, f"%%run_in_reactor x\n{LEAVE[left]}\n{end}return Value()")
+    check_freed(session, f"%%run_in_reactor x\n{LEAVE[left]}\n{end}return Value();")
 
 
 def test_what_a_cell_in_a_thread_left_keeps_no_result_alive(session: Session) -> None:
     """The same with `--thread`, for a call that the cell sent to the reactor."""
     leave = "reactor.callFromThread(reactor.callLater, 60, int)"
-    check_freed(session, f"%%run_in_reactor -t x\n{leave}\nreturn Value()")
+    check_freed(session, f"%%run_in_reactor -t x\n{leave}\nreturn Value();")
 
 
 def check_freed(session: Session, cell: str) -> None:
