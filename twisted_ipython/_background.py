@@ -101,7 +101,7 @@ class Background:
 
         def begin() -> EventualResult:
             job = Job(run.name, number, first_line(cell), in_thread=run.in_thread)
-            result = start_job(start(), job, bound, function.kind, context)
+            result = start_job(start(), job, bound, function, context)
             if run.name is not None:
                 names[run.name] = result
             return result
@@ -146,7 +146,11 @@ def shown(cell: str, result: EventualResult) -> EventualResult | None:
 
 
 def start_job(
-    thread: ReactorThread, job: Job, function: Callable[[], Any], kind: Kind, context: Context
+    thread: ReactorThread,
+    job: Job,
+    function: Callable[[], Any],
+    cell: CellFunction,
+    context: Context,
 ) -> EventualResult:
     """
     Run a cell's function in the reactor thread.
@@ -155,7 +159,7 @@ def start_job(
         thread: the reactor thread.
         job: the job that it is.
         function: the cell as a function.
-        kind: how to drive it.
+        cell: what it was compiled to.
         context: to run it in; it will carry the job's numbers.
 
     Returns:
@@ -172,11 +176,12 @@ def start_job(
             pool = reactor.getThreadPool()
             run = context.copy().run
             return context.run(lambda: deferToThreadPool(reactor, pool, run, function))
-        if kind is Kind.COROUTINE:
+        if cell.kind is Kind.COROUTINE:
             return thread.deferred(job.follow(function()), context)
-        if kind is Kind.GENERATOR:
+        if cell.kind is Kind.GENERATOR:
             return context.run(inlineCallbacks(lambda: job.follow(function())))
-        script = _scripts.new(thread.reactor, str(job), job.numbers, context, function)
+        name, codes = str(job), cell.codes
+        script = _scripts.new(thread.reactor, name, job.numbers, context, function, codes)
         return job.follow(script).begin()
 
     result = thread.run(begin)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import dis
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from types import CodeType, FrameType
 from typing import Any, Final
@@ -39,7 +39,7 @@ _SIGNS: Final = (
 )
 
 
-def would_run(code: CodeType) -> bool:
+def would_run(*codes: CodeType) -> bool:
     """
     Whether code runs the reactor if it gets so far, by the names that it uses.
 
@@ -48,7 +48,7 @@ def would_run(code: CodeType) -> bool:
     that is not known here, so that what is no script is never taken for one.
     """
     names: set[str] = set()
-    for one in _all(code):
+    for one in _all(codes):
         names |= {*one.co_names, *one.co_varnames, *one.co_freevars}
         named = (step.argval for step in dis.get_instructions(one))
         if ("reactor", "run") in pairwise(named):
@@ -56,12 +56,12 @@ def would_run(code: CodeType) -> bool:
     return any(signs <= names for signs in _SIGNS)
 
 
-def _all(code: CodeType) -> Iterator[CodeType]:
-    """The code, and that of the functions and classes in it."""
-    yield code
-    for one in code.co_consts:
-        if isinstance(one, CodeType):
-            yield from _all(one)
+def _all(codes: Iterable[object]) -> Iterator[CodeType]:
+    """The code among some objects, and that of the functions and classes in it."""
+    for code in codes:
+        if isinstance(code, CodeType):
+            yield code
+            yield from _all(code.co_consts)
 
 
 def begun_by(caller: FrameType) -> Callable[[], object] | None:

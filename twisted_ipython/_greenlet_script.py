@@ -26,12 +26,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import Context
 from threading import get_ident
+from types import CodeType
 from typing import Any, Final
 
 from greenlet import getcurrent, greenlet
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
+from twisted_ipython._callers import would_run
 from twisted_ipython._hints import names_of_cell
 from twisted_ipython._numbers import Numbers
 from twisted_ipython._script import Script, Stage, Surroundings
@@ -48,7 +50,8 @@ class GreenletScript(Script):
         numbers: those that its context carries.
         context: to run it in.
         surroundings: the session.
-        function: the cell's code.
+        function: runs the cell's code.
+        codes: the code.
     """
 
     def __init__(
@@ -58,10 +61,12 @@ class GreenletScript(Script):
         context: Context,
         surroundings: Surroundings,
         function: Callable[[], Any],
+        codes: tuple[CodeType, ...],
     ) -> None:
         super().__init__(name, numbers, context, surroundings)
         self.names = names_of_cell(function)
         self._function = function
+        self._codes = codes
         self._outcome: Any = None
         self._result: _Result | None = None
         self._value: Deferred[Any] | None = None
@@ -97,6 +102,10 @@ class GreenletScript(Script):
     def keeps_stop(self) -> bool:
         """See `Script`: no callback comes before ``reactor.run()``, as in a process of its own."""
         return False
+
+    def would_run(self) -> bool:
+        """See `Script`."""
+        return would_run(*self._codes)
 
     def wait(self) -> None:
         """See `Script`."""

@@ -145,7 +145,7 @@ class _Methods:
         if self._is_programs_own():
             self._crash()
             return
-        script = to_stop()
+        script = to_stop(crash=True)
         if script is not None:
             script.crash()
 

@@ -75,7 +75,7 @@ class Script(ABC):
         names: those that its function keeps to itself.
         stage: how far it is.
         ran: whether it has called ``reactor.run()``.
-        stops: whether a stop came before ``reactor.run()``, which it will end.
+        stops: how a stop that came before ``reactor.run()`` will end it, or None.
         startup: what it asked to be called when its reactor runs.
         shutdown: what it asked to be called when its reactor stops.
         failure: what made `twisted.internet.task.react` exit, or None.
@@ -90,7 +90,8 @@ class Script(ABC):
         self.name = name
         self.numbers = numbers
         self.stage = Stage.CODE
-        self.ran = self.stops = False
+        self.ran = False
+        self.stops: Callable[[], None] | None = None
         self.startup = Event()
         self.shutdown = Event()
         self.failure: Failure | None = None
@@ -115,6 +116,10 @@ class Script(ABC):
     @abstractmethod
     def keeps_stop(self) -> bool:
         """Whether a stop that the caller asks for before ``reactor.run()`` is kept.  Any thread."""
+
+    @abstractmethod
+    def would_run(self) -> bool:
+        """Whether its code names what runs the reactor; see `_callers`.  Any thread."""
 
     def run_in_context(self, function: Callable[[], object]) -> None:
         """Call ``function`` where what it prints belongs to the script's cell."""
@@ -143,9 +148,9 @@ class Script(ABC):
         self.stage = Stage.WAITS
         self._runs += 1
         self.startup.fire()
-        stops, self.stops = self.stops, False
-        if stops and self.stage is Stage.WAITS:
-            self.stop()
+        stops, self.stops = self.stops, None
+        if stops is not None and self.stage is Stage.WAITS:
+            stops()
 
     def stop(self) -> None:
         """Have its shutdown calls run, and `wait` return.  Any thread, while it waits."""

@@ -103,18 +103,13 @@ class _Log:
         """Whether it has added anything."""
         return bool(self._observers or self._added)
 
-    def remove_observers(self) -> None:
-        """Take off its observers."""
+    def undo(self, later: Sequence[_Log]) -> None:
+        """Put the logs back; ``later`` are the logs of scripts that began after it."""
         for observer in self._observers:
             own = getattr(observer.own, "legacyObserver", None)
             if own is not None:
                 legacy.removeObserver(own)
             globalLogPublisher.removeObserver(cast(ILogObserver, observer))
-        self._observers.clear()
-
-    def undo(self, later: Sequence[_Log]) -> None:
-        """Put the logs back; ``later`` are the logs of scripts that began after it."""
-        self.remove_observers()
         self._forget_scrapys()
         for handler in self._added:
             type(_root).removeHandler(_root, handler)
@@ -138,12 +133,19 @@ class _Log:
         for handler in self._added:
             for one in [one for one in handler.filters if isinstance(one, _Filter)]:
                 handler.removeFilter(one)
+            if handler is _scrapys_handler():
+                _closed.add(handler)  # what Scrapy itself replaces is not to be put back
 
     def _forget_scrapys(self) -> None:
         """Have Scrapy forget its handler, or the next crawl of any cell would put it back."""
-        scrapys: Any = sys.modules.get("scrapy.utils.log")
-        if scrapys is not None and scrapys.get_scrapy_root_handler() in self._added:
-            scrapys._uninstall_scrapy_root_handler()  # Scrapy 2.13 to 2.19
+        if _scrapys_handler() in self._added:
+            sys.modules["scrapy.utils.log"]._uninstall_scrapy_root_handler()  # Scrapy 2.13 to 2.19
+
+
+def _scrapys_handler() -> Any:
+    """Scrapy's handler of the root logger, if there is one."""
+    scrapys: Any = sys.modules.get("scrapy.utils.log")
+    return None if scrapys is None else scrapys.get_scrapy_root_handler()
 
 
 class _Observer:
@@ -273,10 +275,9 @@ def _adding_observers() -> Callable[[ILogObserver], None]:
             assert log is not None
             log.is_scrapys = True
             log.loggers.note(set_by_scrapy())
-            # Scrapy takes off its own handler before, but not its observer.
-            for earlier in _of_cells.values():
-                earlier.remove_observers()
-            _of_cells.clear()
+            # Scrapy itself takes off its handler of before, and nothing else.
+            while _of_cells:
+                _of_cells.popitem()[1].undo(())
         if log is None:
             original(observer)
         elif log.work in _logs:

@@ -15,6 +15,7 @@ import gc
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
+from types import CodeType
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -95,6 +96,7 @@ def new(
     numbers: _numbers.Numbers,
     context: Context,
     function: Callable[[], Any],
+    codes: tuple[CodeType, ...],
 ) -> GreenletScript:
     """
     A script of the background, to be begun.  In the reactor thread.
@@ -104,9 +106,10 @@ def new(
         name: what messages call the cell.
         numbers: those that the context carries.
         context: to run it in.
-        function: the cell.
+        function: runs the cell's code.
+        codes: the code.
     """
-    script = GreenletScript(name, numbers, context, Session(reactor), function)
+    script = GreenletScript(name, numbers, context, Session(reactor), function, codes)
     note(reactor)
     _script_log.begin(numbers.work, context)
     enter(script)
@@ -218,7 +221,8 @@ class Session:
             outcome = _settled(script, outcome, outcome.value)
         failed = isinstance(outcome, Failure)
         stay()
-        self.over(script, closes=script.ran, gone=not script.ran)
+        closes = script.ran or (failed and script.would_run())
+        self.over(script, closes=closes, gone=True)
         if len(script.startup) and not failed:
             print(NEVER_RAN.format(script=script))
         if not (script.ran or failed):
@@ -301,9 +305,12 @@ def own_or_only_one() -> Script | None:
     return scripts[0] if len(scripts) == 1 else None
 
 
-def to_stop() -> Script | None:
+def to_stop(*, crash: bool = False) -> Script | None:
     """
     The script that a stop in this context is meant for.
+
+    Args:
+        crash: whether it is one without shutdown triggers.
 
     Returns:
         None if it is kept for a script that has not run yet, or is nobody's, which is said.
@@ -318,9 +325,9 @@ def to_stop() -> Script | None:
     if mine is not None:
         if not mine.keeps_stop():
             raise ReactorNotRunning(NOT_YET)
-        if mine.may_run() and len(scripts) == 1:
-            return scripts[0]  # a cell that has not run the reactor so far may mean that one
-        mine.stops = True
+        if len(scripts) == 1 and not mine.would_run():
+            return scripts[0]
+        mine.stops = mine.crash if crash else mine.stop
         return None
     if len(scripts) == 1:
         return scripts[0]

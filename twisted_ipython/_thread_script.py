@@ -29,7 +29,7 @@ from time import monotonic
 from types import CodeType
 from typing import Final, Self
 
-from twisted_ipython import _numbers, _scripts
+from twisted_ipython import _numbers, _script_log, _scripts
 from twisted_ipython._borrow import runs_cells
 from twisted_ipython._borrowed_sigint import give_back
 from twisted_ipython._callers import would_run
@@ -60,9 +60,16 @@ class ThreadScript(Script):
         thread: the reactor thread.
         numbers: those that its context carries.
         ident: the thread that runs its code.
+        would_run: whether its code names what runs the reactor.
     """
 
-    def __init__(self, thread: ReactorThread, numbers: _numbers.Numbers, ident: int) -> None:
+    def __init__(
+        self,
+        thread: ReactorThread,
+        numbers: _numbers.Numbers,
+        ident: int,
+        would_run: Callable[[], bool],
+    ) -> None:
         name = OF_CELL.format(number=numbers.cell)
         if not numbers.cell:
             name = OF_THREAD.format(name=threading.current_thread().name)
@@ -70,6 +77,7 @@ class ThreadScript(Script):
         super().__init__(name, numbers, copy_context(), self.session)
         self._thread = thread
         self._ident = ident
+        self._would_run = would_run
         self._wait: _Wait | None = None
 
     def may_run(self) -> bool:
@@ -84,10 +92,14 @@ class ThreadScript(Script):
         """See `Script`: not between two runs, where its own code knows better."""
         return self.stage is Stage.CODE and not (self.ran and self.may_run())
 
+    def would_run(self) -> bool:
+        """See `Script`."""
+        return self._would_run()
+
     def cancel(self) -> None:
         """See `Script`; before it waits, it is stopped once it does."""
         if self.stage is Stage.CODE:
-            self.stops = True
+            self.stops = self.stop
         else:
             super().cancel()
 
@@ -120,6 +132,8 @@ class ThreadScript(Script):
         """Its code has ended: see `_scripts.Session.over`.  In its thread."""
 
         def over() -> None:
+            if not closes:
+                _script_log.give_up(self.numbers.work)
             self.session.over(self, closes=closes, gone=gone)
             if not closes:
                 self.session.take_over(self)
@@ -245,6 +259,7 @@ class PlainCell:
         self._numbers = _numbers.new(self._before.cell)
         self._lock = threading.Lock()
         self._script: ThreadScript | None = None
+        self._names_it: bool | None = None
 
     def __enter__(self) -> Self:
         if self._thread is None:
@@ -269,7 +284,9 @@ class PlainCell:
         with self._lock:
             if self._script is None:
                 assert self._thread is not None
-                self._script = ThreadScript(self._thread, self._numbers, self._ident)
+                self._script = ThreadScript(
+                    self._thread, self._numbers, self._ident, self._would_run
+                )
                 _scripts.enter(self._script)
         return self._script
 
@@ -280,15 +297,17 @@ class PlainCell:
             return
         script = self._make()
         script.end(closes=closes, gone=not ran and self._would_run())
-        if script.stops and not closes:
+        if script.stops is not None and not closes:
             script.run_in_context(_stop_other)
 
     def _would_run(self) -> bool:
-        """Whether its code would run the reactor."""
-        try:
-            return would_run(self._code())
-        except (OSError, SyntaxError, ValueError):
-            return False
+        """Whether its code names what runs the reactor.  Any thread."""
+        if self._names_it is None:
+            try:
+                self._names_it = would_run(self._code())
+            except (OSError, SyntaxError, ValueError):
+                self._names_it = False
+        return self._names_it
 
     def exit(self, error: SystemExit) -> Exited | None:
         """What a SystemExit of its code means; None if it is no script."""
@@ -330,7 +349,7 @@ def _wait_in_thread() -> None:
     numbers = _numbers.current()
     if not _scripts.is_free(numbers):
         numbers = _numbers.new(0)
-    script = ThreadScript(start(), numbers, threading.get_ident())
+    script = ThreadScript(start(), numbers, threading.get_ident(), lambda: True)
     _scripts.enter(script)
     try:
         script.wait()
