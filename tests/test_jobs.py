@@ -15,7 +15,7 @@ from twisted.internet.task import LoopingCall
 
 from twisted_ipython import _loops, _numbers
 from twisted_ipython._background import start_job
-from twisted_ipython._cell import Kind
+from twisted_ipython._cell import CellFunction, Kind
 from twisted_ipython._eventual import EventualResult
 from twisted_ipython._jobs import Job, jobs, pending_lines
 from twisted_ipython._reactor import start
@@ -27,7 +27,9 @@ class Value:
 
 def do(function: Any, kind: Kind = Kind.PLAIN, name: str | None = None) -> EventualResult:
     """Start a job as the magic does, without a shell."""
-    return start_job(start(), Job(name, 1, "code"), function, kind, copy_context())
+    return start_job(
+        start(), Job(name, 1, "code"), function, CellFunction(kind, ()), copy_context()
+    )
 
 
 # ---- the table

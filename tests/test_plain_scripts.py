@@ -13,7 +13,8 @@ from script_cells import SETUP, kernel_of_scripts, last_line, script, unchanged
 from twisted_ipython._hints import FORKED
 from twisted_ipython._installed import NOT_NEEDED
 from twisted_ipython._running import IN_CALLBACK
-from twisted_ipython._scripts import EXITED, NOBODY_WAITS, NOT_YET, SEVERAL_WAIT
+from twisted_ipython._scripts import NOBODY_WAITS, NOT_YET, SEVERAL_WAIT
+from twisted_ipython._session import EXITED
 from twisted_ipython._thread_script import OF_CELL
 
 

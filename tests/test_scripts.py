@@ -11,7 +11,8 @@ from script_cells import SETUP, kernel_of_scripts, last_line, script, unchanged
 from shells import Shell, run_python
 
 from twisted_ipython._running import IN_CALLBACK
-from twisted_ipython._scripts import EXITED, NEVER_RAN, NOBODY_WAITS, NOT_YET, SEVERAL_WAIT
+from twisted_ipython._scripts import NOBODY_WAITS, NOT_YET, SEVERAL_WAIT
+from twisted_ipython._session import EXITED, NEVER_RAN
 
 
 @pytest.fixture(scope="module")

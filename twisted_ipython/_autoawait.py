@@ -17,9 +17,8 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import Token, copy_context
-from pathlib import Path
 from types import CodeType
 from typing import Any, Final
 
@@ -28,13 +27,14 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from twisted_ipython import _numbers
 from twisted_ipython._awaiting import AwaitingCell
-from twisted_ipython._borrow import end_entry
 from twisted_ipython._borrowed_sigint import sigint
 from twisted_ipython._errands import run_later_calls, show_at_home
+from twisted_ipython._file import run_file
 from twisted_ipython._home import home, is_blocking
 from twisted_ipython._installed import stay
 from twisted_ipython._language import Statements, is_async, prepare, read, split
 from twisted_ipython._plain import end_cell, statement
+from twisted_ipython._plain_cell import note_failure, of_nodes, run_statement, show_exit
 from twisted_ipython._reactor import start
 from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._report import mark_shown
@@ -42,7 +42,6 @@ from twisted_ipython._running_loop import put_back
 from twisted_ipython._sigint import pass_on
 from twisted_ipython._stack import labels_of
 from twisted_ipython._stub import RESULT, RUN, StandIn, current, running
-from twisted_ipython._thread_script import Exited, PlainCell, current_cell, note_failure
 from twisted_ipython._traceback import explain, is_of_cell, tidy
 from twisted_ipython._turns import BRIEF, turns_of
 from twisted_ipython._variables import Variables
@@ -146,7 +145,7 @@ class AutoAwait:
         own = self._run_ast_nodes
         thread, made = self._prepared(nodelist, cell_name, interactivity, compiler)
         if thread is None or not made.codes:
-            plain = _plain(nodelist, cell_name)
+            plain = of_nodes(nodelist, cell_name)
             with plain, self._in_plain_cell():
                 raised = await own(nodelist, cell_name, interactivity, compiler, result)
                 plain.raised = bool(raised)
@@ -186,14 +185,13 @@ class AutoAwait:
         if code_obj is RESULT["single"] or code_obj is RESULT["exec"]:
             await running().wait_quietly()
             async_ = False
-        if not async_ and self._active():
-            with statement():  # nothing is awaited inside
-                failed = await self._run_plainly(code_obj, result)
-            if not failed:
+        if not async_ or not self._active():
+            shares = self._active()  # then nothing is awaited inside
+            with statement() if shares else nullcontext():
+                failed = await run_statement(self._run_code, code_obj, result, async_=async_)
+            if shares and not failed:
                 sigint.end_statement()
             return failed
-        if not async_ or not self._active():
-            return await self._run_plainly(code_obj, result, async_=async_)
         token = self._send(elsewhere(), lambda _: _evaluate_shown(self.shell, code_obj))
         try:
             return await self._run_code(RUN["single"], result, async_=True)
@@ -202,28 +200,13 @@ class AutoAwait:
 
     def safe_execfile(self, fname: Any, *where: Any, **options: Any) -> None:
         """`InteractiveShell.safe_execfile`: ``%run``, and the file that IPython is started with."""
-        path = Path(fname).expanduser()
-        cell = PlainCell(lambda: compile(path.read_bytes(), path, "exec", dont_inherit=True))
-        with cell:
-            try:
-                with statement():
-                    self._safe_execfile(fname, *where, **options)  # type: ignore[no-untyped-call]
-            except Exited:
-                return
-            except SystemExit as error:
-                exited = cell.exit(error)
-                if exited is None:
-                    raise
-                if exited.error is not None:
-                    raise exited.error from None
-            finally:
-                end_entry()
+        run_file(self._safe_execfile, fname, *where, **options)
 
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`InteractiveShell.showtraceback`, with the user's frames only."""
         error = sys.exc_info()[1] if exc_tuple is None else exc_tuple[1]
         if isinstance(error, SystemExit):
-            self._show_exit(error)
+            show_exit(error, self.showtraceback)
         if isinstance(error, BaseException):
             note_failure()
             mark_shown(error)
@@ -238,29 +221,7 @@ class AutoAwait:
         with turns_of(BRIEF):
             return self._showtraceback(exc_tuple, *args, **kwargs)
 
-    def _show_exit(self, error: SystemExit) -> None:
-        """Show what the SystemExit of a script means, and leave IPython's way of taking it."""
-        cell = current_cell()
-        exited = None if cell is None else cell.exit(error)
-        if exited is None:
-            return
-        instead = exited.error
-        if instead is not None:
-            self.showtraceback((type(instead), instead, instead.__traceback__), tb_offset=0)
-        raise exited
-
     # ---- how it is done
-
-    async def _run_plainly(self, code_obj: CodeType, result: Any, *, async_: bool = False) -> bool:
-        """Run a statement as IPython does, but for the SystemExit of a script."""
-        try:
-            return await self._run_code(code_obj, result, async_=async_)
-        except Exited as exited:
-            if result is not None:
-                result.error_in_exec = exited.error
-            return True
-        finally:
-            stay()
 
     @contextmanager
     def _in_plain_cell(self) -> Iterator[None]:
@@ -314,12 +275,6 @@ class AutoAwait:
                 value = await value
             stay()
         return value if made.shows else None
-
-
-def _plain(nodelist: list[ast.stmt], cell_name: str) -> PlainCell:
-    """A cell that does not await, as what may turn out to be a script."""
-    module = ast.Module(nodelist, [])
-    return PlainCell(lambda: compile(module, cell_name, "exec", flags=_AWAIT))
 
 
 async def _evaluate_shown(shell: InteractiveShell, code: CodeType) -> Any:

@@ -18,13 +18,14 @@ from IPython.core.interactiveshell import InteractiveShell
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThreadPool
 
-from twisted_ipython import _numbers, _scripts
+from twisted_ipython import _numbers
 from twisted_ipython._cell import CellFunction, Kind, rewrite
 from twisted_ipython._eventual import EventualResult
 from twisted_ipython._jobs import Job, first_line, jobs
 from twisted_ipython._language import await_magics
 from twisted_ipython._reactor import start
 from twisted_ipython._reactor_thread import ReactorThread
+from twisted_ipython._session import new
 from twisted_ipython._source import ends_quietly, parse
 from twisted_ipython._traceback import of_cell
 
@@ -181,7 +182,7 @@ def start_job(
         if cell.kind is Kind.GENERATOR:
             return context.run(inlineCallbacks(lambda: job.follow(function())))
         name, codes = str(job), cell.codes
-        script = _scripts.new(thread.reactor, name, job.numbers, context, function, codes)
+        script = new(thread.reactor, name, job.numbers, context, function, codes)
         return job.follow(script).begin()
 
     result = thread.run(begin)

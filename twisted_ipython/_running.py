@@ -56,9 +56,9 @@ from twisted_ipython._scripts import (
     note,
     own,
     own_or_only_one,
-    refuse,
     to_stop,
 )
+from twisted_ipython._session import refuse
 from twisted_ipython._traceback import users_frames_only
 
 __all__ = ["attach"]

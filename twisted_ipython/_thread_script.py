@@ -1,19 +1,9 @@
 """
 A script in a thread that is none of the reactor's: a plain cell, a file, a thread of the user's.
 
-The goal.  A script runs in a plain cell as pasted: ``reactor.run()`` blocks the
-thread until the script's own ``reactor.stop()``, and Ctrl-C ends that.
-
-What fails.  Whether a cell is a script is known when it calls
-``reactor.run()``; but what it did before (a timer that stops the reactor, a
-shutdown trigger, a log) was already that of a script.
-
-What we do.  Each plain cell, and each file that IPython runs, has a number of
-its own in its context, and becomes a script with the first call that makes a
-difference.  One that ends without ``reactor.run()`` was none: what it opened
-stays, its triggers are the session's, a stop that was kept is nobody's.  If it
-failed before it got so far, and its code names what would run the reactor, it
-was a script all the same (`_callers.would_run`), and leaves nothing.
+``reactor.run()`` blocks the thread until the script's own ``reactor.stop()``, and
+Ctrl-C ends that.  Meanwhile the thread runs what the script sends it, as that of a
+cell that awaits does.
 
 What can still go wrong.  A thread that the user starts has an empty context:
 what it opened before ``reactor.run()`` is not known to be its own, and stays.
@@ -26,24 +16,23 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
 from time import monotonic
-from types import CodeType
-from typing import Final, Self
+from typing import Final
 
 from twisted_ipython import _numbers, _script_log, _scripts
 from twisted_ipython._borrow import runs_cells
 from twisted_ipython._borrowed_sigint import give_back
-from twisted_ipython._callers import would_run
 from twisted_ipython._crochet import STOPPED
 from twisted_ipython._eventual import NotInTime
 from twisted_ipython._home import BlockingHome, run_blocking
-from twisted_ipython._reactor import start, started
+from twisted_ipython._reactor import start
 from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._script import Script, Stage
+from twisted_ipython._session import Session
 from twisted_ipython._sigint import taken
-from twisted_ipython._traceback import in_one_line, users_frames_only
+from twisted_ipython._traceback import users_frames_only
 from twisted_ipython._waited import LOOK, Typed, Waited
 
-__all__ = ["Exited", "PlainCell", "current_cell", "note_failure"]
+__all__ = ["ThreadScript"]
 
 OF_CELL: Final = "cell {number}"
 OF_THREAD: Final = "thread {name}"
@@ -73,7 +62,7 @@ class ThreadScript(Script):
         name = OF_CELL.format(number=numbers.cell)
         if not numbers.cell:
             name = OF_THREAD.format(name=threading.current_thread().name)
-        self.session = _scripts.Session(thread.reactor)
+        self.session = Session(thread.reactor)
         super().__init__(name, numbers, copy_context(), self.session)
         self._thread = thread
         self._ident = ident
@@ -129,7 +118,7 @@ class ThreadScript(Script):
             self._wait.end()
 
     def end(self, *, closes: bool, gone: bool) -> None:
-        """Its code has ended: see `_scripts.Session.over`.  In its thread."""
+        """Its code has ended: see `_session.Session.over`.  In its thread."""
 
         def over() -> None:
             if not closes:
@@ -221,127 +210,6 @@ class _Wait(Waited):
             self._error.add_note(place)
             self.given_up = True
             self._end_wait()
-
-
-class Exited(BaseException):
-    """
-    Takes IPython past its own handling of the SystemExit of a script.
-
-    Attributes:
-        error: what the SystemExit means, which has been shown; None for success.
-    """
-
-    def __init__(self, error: BaseException | None) -> None:
-        super().__init__(error)
-        self.error = error
-
-
-class PlainCell:
-    """
-    A plain cell, or a file, for as long as it runs: within ``with``, in its thread.
-
-    Where the reactor has not been started, it changes nothing.
-
-    Args:
-        code: gives what is run, if it compiles.
-
-    Attributes:
-        raised: whether it has failed.
-        exited: whether it has ended by a SystemExit that means success.
-    """
-
-    def __init__(self, code: Callable[[], CodeType]) -> None:
-        self.raised = self.exited = False
-        self._thread = started()
-        self._code = code
-        self._ident = threading.get_ident()
-        self._before = _numbers.current()
-        self._numbers = _numbers.new(self._before.cell)
-        self._lock = threading.Lock()
-        self._script: ThreadScript | None = None
-        self._names_it: bool | None = None
-
-    def __enter__(self) -> Self:
-        if self._thread is None:
-            return self
-        _numbers.carry(self._numbers)
-        _cells[self._numbers.work] = self
-        _scripts.begin_cell(self._thread.reactor, self._numbers, self._make)
-        return self
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if self._thread is None:
-            return
-        try:
-            script = _scripts.end_cell(self._numbers)
-            self._end(script is not None, failed=self.raised or error is not None)
-        finally:
-            _cells.pop(self._numbers.work, None)
-            _numbers.carry(self._before)
-
-    def _make(self) -> ThreadScript:
-        """It is a script, or may be one.  Any thread."""
-        with self._lock:
-            if self._script is None:
-                assert self._thread is not None
-                self._script = ThreadScript(
-                    self._thread, self._numbers, self._ident, self._would_run
-                )
-                _scripts.enter(self._script)
-        return self._script
-
-    def _end(self, is_made: bool, *, failed: bool) -> None:
-        ran = self._script is not None and self._script.ran
-        closes = ran or (failed and self._would_run())
-        if not (is_made or closes):
-            return
-        script = self._make()
-        script.end(closes=closes, gone=not ran and self._would_run())
-        if script.stops is not None and not closes:
-            script.run_in_context(_stop_other)
-
-    def _would_run(self) -> bool:
-        """Whether its code names what runs the reactor.  Any thread."""
-        if self._names_it is None:
-            try:
-                self._names_it = would_run(self._code())
-            except (OSError, SyntaxError, ValueError):
-                self._names_it = False
-        return self._names_it
-
-    def exit(self, error: SystemExit) -> Exited | None:
-        """What a SystemExit of its code means; None if it is no script."""
-        ran = self._script is not None and self._script.ran
-        if not (ran or self._would_run()):
-            return None
-        instead = _scripts.exit_of(self._make(), error)
-        self.exited = instead is None
-        if instead is not None and instead.__traceback__ is error.__traceback__:
-            in_one_line(instead)
-        return Exited(instead)
-
-
-# Those that run, by the numbers of their work.
-_cells: Final[dict[int, PlainCell]] = {}
-
-
-def current_cell() -> PlainCell | None:
-    """The plain cell or file whose context this is, while it runs."""
-    return _cells.get(_numbers.current().work)
-
-
-def note_failure() -> None:
-    """The code of this context has failed, as is shown now."""
-    cell = current_cell()
-    if cell is not None:
-        cell.raised = True
-
-
-def _stop_other() -> None:
-    """Do what a stop does that came from a cell which turned out to be no script."""
-    script = _scripts.to_stop()
-    if script is not None:
-        script.stop()
 
 
 def _wait_in_thread() -> None:
