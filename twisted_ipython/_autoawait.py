@@ -15,9 +15,9 @@ Everything here runs in the thread in which IPython runs the cell, except
 from __future__ import annotations
 
 import ast
+import re
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from contextvars import Token, copy_context
 from types import CodeType
 from typing import Any, Final
@@ -31,7 +31,7 @@ from twisted_ipython._borrowed_sigint import sigint
 from twisted_ipython._errands import run_later_calls, show_at_home
 from twisted_ipython._home import home, is_blocking
 from twisted_ipython._language import Statements, is_async, prepare, read, split
-from twisted_ipython._plain import end_cell, statement
+from twisted_ipython._plain import Statement, end_cell
 from twisted_ipython._reactor import start
 from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._report import mark_shown
@@ -52,6 +52,8 @@ IN_REACTOR_THREAD: Final = (
     " await in_main_thread(get_ipython().run_cell, code)"
 )
 
+# What a cell that awaits has in its text.
+_MAY_AWAIT: Final = re.compile("await|async")
 _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
@@ -138,10 +140,18 @@ class AutoAwait:
     ) -> bool | None:
         """`InteractiveShell.run_ast_nodes`, with the statements of an awaiting cell sent off."""
         own = self._run_ast_nodes
-        thread, made = self._prepared(nodelist, cell_name, interactivity, compiler)
+        text = getattr(getattr(result, "info", None), "transformed_cell", None)  # IPython 9.6
+        thread, made = None, Statements()
+        if text is None or _MAY_AWAIT.search(text):  # most cells do not, and need not be read
+            thread, made = self._prepared(nodelist, cell_name, interactivity, compiler)
         if thread is None or not made.codes:
-            with self._in_plain_cell():
+            before = self._variables.begin()
+            try:
                 return await own(nodelist, cell_name, interactivity, compiler, result)
+            finally:
+                put_back()  # a Ctrl-C may have come between
+                end_cell(_numbers.current().work)
+                self._variables.end(before, copy_context())
         stand_in = StandIn(compiler)
         nodes = [stand_in.node, *made.rest]
         interactivity = "last" if made.shows else "none"
@@ -178,7 +188,7 @@ class AutoAwait:
             await running().wait_quietly()
             async_ = False
         if not async_ and self._active():
-            with statement():  # nothing is awaited inside
+            with Statement():  # nothing is awaited inside
                 failed = await self._run_code(code_obj, result, async_=False)
             if not failed:
                 sigint.end_statement()
@@ -208,17 +218,6 @@ class AutoAwait:
             return self._showtraceback(exc_tuple, *args, **kwargs)
 
     # ---- how it is done
-
-    @contextmanager
-    def _in_plain_cell(self) -> Iterator[None]:
-        """Within, a cell runs that does not await."""
-        before = self._variables.begin()
-        try:
-            yield
-        finally:
-            put_back()  # a Ctrl-C may have come between
-            end_cell(_numbers.current().work)
-            self._variables.end(before, copy_context())
 
     def _active(self) -> bool:
         """Whether awaits go to the reactor thread: switched on, or our runner runs this cell."""
