@@ -257,7 +257,7 @@ class AutoAwait:
             except StopIteration as error:
                 return cell.fail(error)
             if is_async(code):
-                value = await value
+                value = await cell.run_statement(value)
         return value if made.shows else None
 
 
