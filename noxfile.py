@@ -14,7 +14,7 @@ import nox
 
 HERE = Path(__file__).parent
 PYPROJECT = tomllib.loads((HERE / "pyproject.toml").read_text())
-PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 
 # The oldest ipykernel that is supported, and the first of the line that keeps the cell that output
 # belongs to in a ContextVar. The latest is what all other sessions get.
@@ -39,12 +39,16 @@ def runs(python: str | Path) -> bool:
 
 
 def find(version: str) -> bool:
-    """Tell whether `pythonX.Y` starts, after a look among what pyenv installed."""
+    """Tell whether `pythonX.Y` starts, after a look among those of pyenv and `.ci/pythons`."""
     name = f"python{version}"
     if shutil.which(name) and runs(name):
         return True
-    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    for candidate in sorted(root.glob(f"versions/{version}*/bin/{name}"), reverse=True):
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    for candidate in (
+        *sorted(pyenv.glob(f"versions/{version}*/bin/{name}"), reverse=True),
+        cache / "pythons-from-debian" / version / "usr/bin" / name,
+    ):
         if runs(candidate):
             os.environ["PATH"] = f"{candidate.parent}{os.pathsep}{os.environ['PATH']}"
             return True

@@ -74,7 +74,7 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _origin          the context that a failure's traceback tells          any
     _report          a failure that is nobody's, shown in its cell         any
     _errors          an exception, shown on a shell as that of a cell      any
-    _interruptible   another exception in place of CancelledError          reactor thread
+    _interruptible   a coroutine ends when it is told to                   reactor thread
     _interrupt       breaks code that holds the reactor thread             home thread
     _works           what pool threads work on, and for which cell         any
     _pool            threads that do not keep the process                  any

@@ -15,9 +15,10 @@ Everything here runs in the thread in which IPython runs the cell, except
 from __future__ import annotations
 
 import ast
+import re
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from contextvars import Token, copy_context
 from types import CodeType
 from typing import Any, Final
@@ -33,7 +34,7 @@ from twisted_ipython._file import run_file
 from twisted_ipython._home import home, is_blocking
 from twisted_ipython._installed import stay
 from twisted_ipython._language import Statements, is_async, prepare, read, split
-from twisted_ipython._plain import end_cell, statement
+from twisted_ipython._plain import Statement, end_cell
 from twisted_ipython._plain_cell import note_failure, of_nodes, run_statement, show_exit
 from twisted_ipython._reactor import start
 from twisted_ipython._reactor_thread import ReactorThread
@@ -55,6 +56,8 @@ IN_REACTOR_THREAD: Final = (
     " await in_main_thread(get_ipython().run_cell, code)"
 )
 
+# What a cell that awaits has in its text.
+_MAY_AWAIT: Final = re.compile("await|async")
 _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
@@ -143,12 +146,20 @@ class AutoAwait:
     ) -> bool | None:
         """`InteractiveShell.run_ast_nodes`, with the statements of an awaiting cell sent off."""
         own = self._run_ast_nodes
-        thread, made = self._prepared(nodelist, cell_name, interactivity, compiler)
+        text = getattr(getattr(result, "info", None), "transformed_cell", None)  # IPython 9.6
+        thread, made = None, Statements()
+        if text is None or _MAY_AWAIT.search(text):  # most cells do not, and need not be read
+            thread, made = self._prepared(nodelist, cell_name, interactivity, compiler)
         if thread is None or not made.codes:
-            plain = of_nodes(nodelist, cell_name)
-            with plain, self._in_plain_cell():
-                raised = await own(nodelist, cell_name, interactivity, compiler, result)
-                plain.raised = bool(raised)
+            with of_nodes(nodelist, cell_name) as plain:
+                before = self._variables.begin()
+                try:
+                    raised = await own(nodelist, cell_name, interactivity, compiler, result)
+                    plain.raised = bool(raised)
+                finally:
+                    put_back()  # a Ctrl-C may have come between
+                    end_cell(_numbers.current().work)
+                    self._variables.end(before, copy_context())
             return raised and not plain.exited
         stand_in = StandIn(compiler)
         nodes = [stand_in.node, *made.rest]
@@ -187,7 +198,7 @@ class AutoAwait:
             async_ = False
         if not async_ or not self._active():
             shares = self._active()  # then nothing is awaited inside
-            with statement() if shares else nullcontext():
+            with Statement() if shares else nullcontext():
                 failed = await run_statement(self._run_code, code_obj, result, async_=async_)
             if shares and not failed:
                 sigint.end_statement()
@@ -222,17 +233,6 @@ class AutoAwait:
             return self._showtraceback(exc_tuple, *args, **kwargs)
 
     # ---- how it is done
-
-    @contextmanager
-    def _in_plain_cell(self) -> Iterator[None]:
-        """Within, a cell runs that does not await."""
-        before = self._variables.begin()
-        try:
-            yield
-        finally:
-            put_back()  # a Ctrl-C may have come between
-            end_cell(_numbers.current().work)
-            self._variables.end(before, copy_context())
 
     def _active(self) -> bool:
         """Whether awaits go to the reactor thread: switched on, or our runner runs this cell."""
@@ -272,7 +272,7 @@ class AutoAwait:
             except StopIteration as error:
                 return cell.fail(error)
             if is_async(code):
-                value = await value
+                value = await cell.run_statement(value)
             stay()
         return value if made.shows else None
 

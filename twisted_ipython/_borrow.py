@@ -87,7 +87,8 @@ class Borrow:
             return own(*args, **kwargs)
         finally:
             loans.leave(loan)
-            sigint.raise_pending()
+            if sigint.pending:
+                sigint.raise_pending()
 
     def hold(self) -> None:
         """Borrow the reactor for what the caller does next.  Any thread but the reactor's."""

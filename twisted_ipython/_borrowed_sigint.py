@@ -48,6 +48,7 @@ class _BorrowedSigint:
 
     Attributes:
         when_raised: is called when an interrupt was raised.
+        pending: whether one came during a call that goes on.
     """
 
     def __init__(self) -> None:
@@ -55,7 +56,7 @@ class _BorrowedSigint:
         self._before: Any = None
         self._lock = threading.Lock()
         self._stands = False
-        self._pending = False
+        self.pending = False
         self._raised: BaseException | None = None
         # Whether one came in the middle of a finalizer.
         self._postponed = False
@@ -74,11 +75,11 @@ class _BorrowedSigint:
         if not self._stands or threading.current_thread() is not threading.main_thread():
             return
         with self._lock:
-            self._stands = self._pending = self._postponed = False
+            self._stands = self.pending = self._postponed = False
             self._raised = None
         if signal.getsignal(signal.SIGINT) is _take:
             signal.signal(signal.SIGINT, self._before)
-        self._pending = False  # what came meanwhile came too late
+        self.pending = False  # what came meanwhile came too late
 
     def take(self, frame: FrameType | None) -> None:
         """SIGINT came."""
@@ -87,13 +88,13 @@ class _BorrowedSigint:
             self.when_raised()
             return
         held = _held(frame)
-        if held is not None and not self._pending:
-            self._pending = True
+        if held is not None and not self.pending:
+            self.pending = True
             return
         error = KeyboardInterrupt()
         if held:
             error.add_note(BROKEN_OFF.format(name=held))
-        self._pending = False
+        self.pending = False
         self._raise(error)
 
     def _raise(self, error: KeyboardInterrupt) -> NoReturn:
@@ -108,8 +109,8 @@ class _BorrowedSigint:
         Raises:
             KeyboardInterrupt: there was a Ctrl-C.
         """
-        if self._pending and threading.current_thread() is threading.main_thread():
-            self._pending = False
+        if self.pending and threading.current_thread() is threading.main_thread():
+            self.pending = False
             self._raise(KeyboardInterrupt())
 
     def is_raised(self) -> bool:

@@ -138,9 +138,9 @@ class _Carried:
 
     def call(self, own: _Method, *args: Any, **kwargs: Any) -> Any:
         """Call a method; any thread."""
-        if get_ident() == self._thread.ident:
+        if get_ident() == self._thread.ident or not loans.are_needed():
             return own(*args, **kwargs)
-        return self._elsewhere(own, args, kwargs)
+        return self._borrow.call(own, args, kwargs)
 
     def _elsewhere(self, own: _Method, args: Any, kwargs: Any) -> Any:
         """Call a method with the reactor borrowed.  Any other thread."""

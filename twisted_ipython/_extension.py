@@ -6,6 +6,7 @@ Runs in the thread that runs the shell's cells.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import CoroutineType
@@ -231,8 +232,10 @@ class _Extension:
             undo.callback(cards.close)
             undo.callback(use_printer(rich, EventualResult, cards.show))
             undo.callback(use_printer(plain, EventualResult, cards.bundle))
-            undo.callback(use_printer(rich, Deferred, shown.show))
-        undo.callback(use_printer(plain, Deferred, shown.bundle))
+            for kind in (Deferred, asyncio.Future):
+                undo.callback(use_printer(rich, kind, shown.show))
+        for kind in (Deferred, asyncio.Future):
+            undo.callback(use_printer(plain, kind, shown.bundle))
         if is_terminal(shell):
             undo.callback(notices.close)
             jobs.when_ended.append(notices.ended)

@@ -47,7 +47,7 @@ from twisted_ipython._names import Names
 from twisted_ipython._report import Reports
 from twisted_ipython._stack import is_users
 
-__all__ = ["Watch", "attach"]
+__all__ = ["Watch", "attach", "is_pending", "kind_of"]
 
 # Seconds between two looks at what is watched.
 _LOOK: Final = 0.4
@@ -71,7 +71,8 @@ def _is_unhandled(held: Any) -> bool:
     return held.called and not held.paused and _failure(held) is not None
 
 
-def _is_pending(held: Any) -> bool:
+def is_pending(held: Any) -> bool:
+    """Whether a Deferred or a future has not come to the end of its work.  Any thread."""
     if isinstance(held, asyncio.Future):
         return not held.done()
     return not held.called or held.paused or isinstance(held.result, Deferred)
@@ -112,7 +113,7 @@ class _Named(NamedTuple):
 
 
 def _named(name: str, held: Any, context: Context) -> _Named:
-    return _Named(weakref.ref(held), name, _kind(type(held)) or "", context)
+    return _Named(weakref.ref(held), name, kind_of(type(held)) or "", context)
 
 
 class Watch:
@@ -159,7 +160,7 @@ class Watch:
     def _new(self, bound: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
         """What is to be watched of what names hold."""
         types = {type(held) for _, held in bound} - _DULL
-        kinds = {one for one in types if _kind(one) is not None}
+        kinds = {one for one in types if kind_of(one) is not None}
         if not kinds:
             return []
         return [one for one in bound if type(one[1]) in kinds and self._is_new(one[1])]
@@ -168,7 +169,7 @@ class Watch:
         """Whether it is to be watched, and is not."""
         if isinstance(held, asyncio.Future) and held.get_loop() is not self._loop:
             return False
-        if not (_is_pending(held) or _is_unhandled(held)):
+        if not (is_pending(held) or _is_unhandled(held)):
             return False
         watched = self._watched.get(id(held))
         return watched is None or watched.held() is not held
@@ -192,7 +193,7 @@ class Watch:
     def _look_once(self) -> None:
         for key, one in list(self._watched.items()):
             held = one.held()
-            if held is not None and _is_pending(held):
+            if held is not None and is_pending(held):
                 continue
             del self._watched[key]
             if held is not None and _is_unhandled(held):
@@ -214,7 +215,7 @@ class Watch:
             self._add([one])
 
 
-def _kind(kind: type) -> str | None:
+def kind_of(kind: type) -> str | None:
     """What instances are, in a word, if they are of what is watched."""
     # Not by `isinstance`: it asks proxies, and is slow for an abstract base class.
     bases = kind.__mro__

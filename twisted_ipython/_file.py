@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted_ipython._borrow import end_entry
-from twisted_ipython._plain import statement
+from twisted_ipython._plain import Statement
 from twisted_ipython._plain_cell import Exited, PlainCell
 
 __all__ = ["run_file"]
@@ -31,7 +31,7 @@ def run_file(own: Callable[..., object], fname: Any, *where: Any, **options: Any
     cell = PlainCell(lambda: compile(path.read_bytes(), path, "exec", dont_inherit=True))
     with cell:
         try:
-            with statement():
+            with Statement():
                 own(fname, *where, **options)
         except Exited:
             return

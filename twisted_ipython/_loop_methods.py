@@ -68,17 +68,20 @@ class LoopMethods:
     Args:
         thread: the reactor thread, which has a loop.
         borrow: how other threads call its methods.
+
+    Attributes:
+        early: whose stop came before it waited, by the numbers of their work.
     """
 
     def __init__(self, thread: ReactorThread, borrow: Borrow) -> None:
         assert thread.loop is not None
-        self._thread = thread
+        self.thread = thread
         self._borrow = borrow
         self._loop: AbstractEventLoop = thread.loop
         self._lock = threading.Lock()
         self._uses = 0
         self._methods: dict[str, Callable[..., Any]] = {}
-        # Who waits, by the number of its work; and whose stop came before it waited.
+        # Who waits, by the number of its work.
         self._waits: list[tuple[int, Callable[[], object]]] = []
         self.early: set[int] = set()
         # What a cell has set for signals, and what stood there before.
@@ -102,19 +105,23 @@ class LoopMethods:
 
     # ---- while a statement of a plain cell runs
 
-    def __enter__(self) -> None:
+    def begin(self) -> None:
+        """Set what plain cells call, until `end`."""
         with self._lock:
             self._uses += 1
             if self._uses == 1:
+                loop = self._loop
                 for name, method in self._methods.items():
-                    setattr(self._loop, name, method)
+                    setattr(loop, name, method)
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
+        """Take it off, unless another thread's statement runs."""
         with self._lock:
             self._uses -= 1
             if not self._uses:
+                loop = self._loop
                 for name in self._methods:
-                    delattr(self._loop, name)
+                    delattr(loop, name)
 
     def _for_plain_cells(self) -> dict[str, Callable[..., Any]]:
         """What any thread may call."""
@@ -131,7 +138,7 @@ class LoopMethods:
 
     def _door(self, own: Callable[..., Any]) -> Callable[..., Any]:
         """A method that any thread may call."""
-        ident, call = self._thread.ident, self._borrow.call
+        ident, call = self.thread.ident, self._borrow.call
 
         @wraps(own)
         def method(*args: Any, **kwargs: Any) -> Any:
@@ -145,7 +152,7 @@ class LoopMethods:
     def _creating(self, own: Callable[..., Any]) -> Callable[..., Any]:
         """``create_task``; Python 3.14 lists a task with the thread that made it."""
         if sys.version_info >= (3, 14):
-            ident = self._thread.ident
+            ident = self.thread.ident
 
             def create_task(coro: Any, **options: Any) -> Any:
                 if get_ident() == ident:
@@ -159,7 +166,7 @@ class LoopMethods:
 
     def _check_thread(self) -> None:
         """What asyncio's debug mode asks in each call."""
-        if get_ident() not in (self._thread.ident, loans.inside):
+        if get_ident() not in (self.thread.ident, loans.inside):
             raise RuntimeError(
                 "Non-thread-safe operation invoked on an event loop other than the current one"
             )  # asyncio's words
@@ -168,7 +175,7 @@ class LoopMethods:
 
     def run_until_complete(self, future: Any) -> Any:
         """``loop.run_until_complete``: waits for it, in any thread but the reactor's."""
-        if self._thread.here():
+        if self.thread.here():
             return self._own["run_until_complete"](future)
         new = not asyncio.isfuture(future)
         future = asyncio.ensure_future(future, loop=self._loop)
@@ -179,14 +186,14 @@ class LoopMethods:
 
     def run_forever(self) -> None:
         """``loop.run_forever``: waits for the cell's ``loop.stop()``."""
-        if self._thread.here():
+        if self.thread.here():
             self._own["run_forever"]()
         else:
             self._wait(None)
 
     def _wait(self, future: Future[Any] | None) -> Any:
         work = _numbers.current().work
-        cell = AwaitingCell(self._thread, BlockingHome(), lambda _: self._ended(work, future), None)
+        cell = AwaitingCell(self.thread, BlockingHome(), lambda _: self._ended(work, future), None)
         give_back()
         return run_blocking(cell.run())
 

@@ -33,11 +33,9 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from twisted_ipython._reactor_thread import ReactorThread
-
-__all__ = ["RunningLoop", "loop_of_thread", "outside", "put_back"]
+__all__ = ["loop_of_thread", "outside", "put_back", "switch"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -72,48 +70,32 @@ def loop_of_thread() -> AbstractEventLoop | None:
     return _here.loop if _here.switched else asyncio._get_running_loop()
 
 
-class RunningLoop:
+def switch(loop: AbstractEventLoop, hooks: tuple[Any, Any]) -> bool:
     """
-    Within ``with RunningLoop(thread):`` asyncio finds the reactor's loop.
-
-    Inside of another one it changes nothing.
+    Have asyncio find a loop until `put_back`.
 
     Args:
-        thread: the reactor thread, which has a loop.
+        loop: the reactor's.
+        hooks: its hooks for asynchronous generators.
+
+    Returns:
+        whether that changed anything, so that it is to be put back.
     """
-
-    def __init__(self, thread: ReactorThread) -> None:
-        self._thread = thread
-        self._entered = False
-
-    def __enter__(self) -> Self:
-        if not _here.switched:
-            self._entered = True
-            assert self._thread.loop is not None
-            _switch(self._thread.loop, self._thread.hooks)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._entered:
-            put_back()
-
-
-def _switch(loop: AbstractEventLoop, hooks: tuple[Any, Any]) -> None:
-    """Have asyncio find a loop."""
     running = asyncio._get_running_loop()
-    if running is loop:
-        return
+    if _here.switched or running is loop:
+        return False
     _here.loop = running
     if running is None:
         _here.set_loop, _here.given = _loop_set(), loop
         _here.switched = True
         asyncio.set_event_loop(loop)
-        return
+        return True
     _here.hooks = sys.get_asyncgen_hooks()
     _here.task = _leave_task(running)
     _here.switched = True
     asyncio._set_running_loop(loop)
     sys.set_asyncgen_hooks(*hooks)
+    return True
 
 
 def put_back() -> None:

@@ -6,6 +6,7 @@ Any thread.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -17,6 +18,7 @@ from twisted_ipython._stack import is_users
 
 __all__ = [
     "STUB",
+    "at_line",
     "chain",
     "explain",
     "in_one_line",
@@ -128,6 +130,20 @@ def explain(error: BaseException) -> None:
                 one.add_note(line)
                 if line is NO_LOOP_HERE:  # how a library came to ask for one says nothing
                     users_frames_only(one)
+
+
+def at_line(error: _E, filename: str, line: int) -> _E:
+    """Give an exception the traceback that it has when a line of a file raises it."""
+    [node] = ast.parse("raise error").body
+    ast.increment_lineno(node, line - 1)
+    code = compile(ast.Module([node], []), filename, "exec")
+    try:
+        exec(code, {"error": error})
+    except BaseException:
+        traceback = error.__traceback__
+        assert traceback is not None
+        return error.with_traceback(traceback.tb_next)
+    raise AssertionError
 
 
 def of_cell(error: SyntaxError) -> SyntaxError:
