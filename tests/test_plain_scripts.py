@@ -610,6 +610,52 @@ def test_klein_again_and_again(kernel: Kernel) -> None:
         assert kernel.ok("print('plainly')").printed() == "plainly\n"
 
 
+ROUTER = """
+import json
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+
+class Router(WebSocketServerProtocol):
+    def onConnect(self, request):
+        return "wamp.2.json"
+    def onMessage(self, payload, isBinary):
+        hello, goodbye = 1, 6
+        kind = json.loads(payload)[0]
+        if kind == hello:
+            self.sendMessage(json.dumps([2, 1, {"roles": {"broker": {}}}]).encode())
+        elif kind == goodbye:
+            self.sendMessage(json.dumps([6, {}, "wamp.close.goodbye_and_out"]).encode())
+
+factory = WebSocketServerFactory(protocols=["wamp.2.json"])
+factory.protocol = Router
+router = reactor.listenTCP(0, factory, interface="127.0.0.1")
+"""
+
+SESSION = """
+from autobahn.twisted.wamp import ApplicationRunner, ApplicationSession
+
+class Session(ApplicationSession):
+    def onJoin(self, details):
+        print("joined", details.realm)
+        self.leave()
+    def onDisconnect(self):
+        reactor.stop()
+
+runner = ApplicationRunner(f"ws://127.0.0.1:{router.getHost().port}/ws", "realm")
+runner.run(Session, log_level="error")
+print("over")
+"""
+
+
+def test_autobahns_runner_again_and_again(kernel: Kernel) -> None:
+    """A session with a router that an earlier cell has started; a failure is raised as ever."""
+    kernel.ok(ROUTER)
+    for _ in range(3):
+        assert kernel.run(SESSION).printed() == "joined realm\nover\n"
+    kernel.ok("await router.stopListening()")
+    ran = fail(kernel, SESSION.replace("{router.getHost().port}", "9"))
+    assert ran.error == "ConnectionRefusedError"
+
+
 # ---- two recipes
 
 
