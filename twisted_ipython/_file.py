@@ -13,6 +13,7 @@ from typing import Any
 from twisted_ipython._borrow import end_entry
 from twisted_ipython._plain import Statement
 from twisted_ipython._plain_cell import Exited, PlainCell
+from twisted_ipython._traceback import tidy
 
 __all__ = ["run_file"]
 
@@ -41,5 +42,8 @@ def run_file(own: Callable[..., object], fname: Any, *where: Any, **options: Any
                 raise
             if exited.error is not None:
                 raise exited.error from None
+        except KeyboardInterrupt as error:
+            tidy(error)  # started with a file, IPython leaves it to Python to show this
+            raise
         finally:
             end_entry()
