@@ -145,13 +145,13 @@ class AutoAwait:
         if text is None or _MAY_AWAIT.search(text):  # most cells do not, and need not be read
             thread, made = self._prepared(nodelist, cell_name, interactivity, compiler)
         if thread is None or not made.codes:
-            before = self._variables.begin()
+            context = self._variables.begin()  # `_origin` looks for one of this name
             try:
                 return await own(nodelist, cell_name, interactivity, compiler, result)
             finally:
                 put_back()  # a Ctrl-C may have come between
                 end_cell(_numbers.current().work)
-                self._variables.end(before, copy_context())
+                self._variables.end(context, copy_context())
         stand_in = StandIn(compiler)
         nodes = [stand_in.node, *made.rest]
         interactivity = "last" if made.shows else "none"
