@@ -152,14 +152,14 @@ class AutoAwait:
             thread, made = self._prepared(nodelist, cell_name, interactivity, compiler)
         if thread is None or not made.codes:
             with of_nodes(nodelist, cell_name) as plain:
-                before = self._variables.begin()
+                context = self._variables.begin()  # `_origin` looks for one of this name
                 try:
                     raised = await own(nodelist, cell_name, interactivity, compiler, result)
                     plain.raised = bool(raised)
                 finally:
                     put_back()  # a Ctrl-C may have come between
                     end_cell(_numbers.current().work)
-                    self._variables.end(before, copy_context())
+                    self._variables.end(context, copy_context())
             return raised and not plain.exited
         stand_in = StandIn(compiler)
         nodes = [stand_in.node, *made.rest]

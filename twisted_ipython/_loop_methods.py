@@ -41,6 +41,7 @@ from twisted_ipython._home import BlockingHome, run_blocking
 from twisted_ipython._instance import override
 from twisted_ipython._loans import loans
 from twisted_ipython._reactor_thread import ReactorThread
+from twisted_ipython._scripts import is_cell
 
 __all__ = ["LoopMethods"]
 
@@ -239,13 +240,10 @@ class LoopMethods:
         )
         if mine:
             self._loop.call_soon_threadsafe(mine[-1])
-        elif self.is_plain(work):
+        elif is_cell(work):
             self.early.add(work)
         else:
             self._ignore("stop")
-
-    # Whether a number is that of a plain cell that runs now.
-    is_plain: Callable[[int], bool] = staticmethod(lambda _: False)
 
     def _ignore(self, name: str) -> None:
         print(NOBODY_RUNS.format(name=name))

@@ -38,6 +38,7 @@ from twisted.python.failure import Failure
 
 from twisted_ipython import _numbers
 from twisted_ipython._display import failure_line, one_line
+from twisted_ipython._handled import exception_of
 from twisted_ipython._interrupt import Break
 
 __all__ = [
@@ -74,8 +75,8 @@ def mark_shown(error: BaseException) -> None:
     with suppress(AttributeError):  # a slotted class
         error.__dict__["_twisted_ipython_shown"] = True
     inner = getattr(error, "subFailure", None)  # gatherResults: the Deferreds fail with this one
-    if isinstance(inner, Failure) and inner.value is not None:
-        mark_shown(inner.value)
+    if isinstance(inner, Failure):
+        mark_shown(exception_of(inner))
 
 
 def mark_unseen(error: BaseException) -> None:

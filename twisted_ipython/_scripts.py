@@ -33,6 +33,7 @@ __all__ = [
     "end_cell",
     "enter",
     "explain_logged",
+    "is_cell",
     "is_free",
     "leave",
     "note",
@@ -92,6 +93,11 @@ def begin_cell(reactor: Any, numbers: _numbers.Numbers, make: Callable[[], Scrip
 def enter(script: Script) -> None:
     """A script is there.  Any thread."""
     _alive[script.numbers.work] = script
+
+
+def is_cell(work: int) -> bool:
+    """Whether a number is that of a plain cell or a file that runs now.  Any thread."""
+    return work in _cells
 
 
 def is_free(numbers: _numbers.Numbers) -> bool:

@@ -36,6 +36,7 @@ from twisted_ipython import _numbers
 from twisted_ipython._display import as_html, as_text, own_text, with_html, with_text
 from twisted_ipython._eventual import CANCELLATIONS
 from twisted_ipython._failures import is_pending, kind_of
+from twisted_ipython._handled import exception_of
 from twisted_ipython._reactor import start
 from twisted_ipython._spots import Bundle, Spot, bundle_of, finish
 
@@ -83,7 +84,7 @@ class Firing:
         if not isinstance(result, Failure):
             self.state = "done"
             return
-        self.error = result.value
+        self.error = exception_of(result)
         self.state = "cancelled" if isinstance(self.error, CANCELLATIONS) else "failed"
 
     def bundle(self, own: Bundle | None = None) -> Bundle:

@@ -7,6 +7,7 @@ Any thread.
 from __future__ import annotations
 
 import ast
+import linecache
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -216,12 +217,17 @@ def _from_users(traceback: TracebackType) -> TracebackType:
 
 
 def _is_plumbing(link: TracebackType) -> bool:
-    """Whether it is a frame of ours, of crochet's or of Twisted's Deferreds."""
+    """Whether it is a frame of ours, of crochet's or of Twisted's Deferreds, or nobody's line."""
     name = link.tb_frame.f_globals.get("__name__", "")
-    if not isinstance(name, str) or link.tb_frame.f_code.co_filename == STUB:
+    file = link.tb_frame.f_code.co_filename
+    if not isinstance(name, str) or file == STUB:
+        return True
+    if name == "__main__" and _OF_MAGIC in linecache.getline(file, link.tb_lineno):
         return True
     return name in _PLUMBING_MODULES or name.partition(".")[0] in _PLUMBING
 
 
+# What a magic that awaits becomes in a cell.
+_OF_MAGIC: Final = "(await get_ipython().run_"
 # The file name of the one statement that stands for an awaiting cell in IPython.
 STUB: Final = "<twisted_ipython>"
