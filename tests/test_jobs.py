@@ -154,15 +154,17 @@ def test_contexts_carry_numbers_only(session: Session) -> None:
         ours = {v.name: value for v, value in context.items() if v.name.startswith("twisted_")}
         job = session.job("x")
         assert ours["twisted_ipython_numbers"] == (job.numbers.work, job.cell)
-        assert all(type(one) is int for value in ours.values() for one in [*flat(value)])
+        assert all(type(one) is int for value in ours.values() for one in flat(value))
     assert _numbers.current() == _numbers.NOBODY
     assert _numbers.numbers_in(copy_context()) == _numbers.NOBODY
     assert _numbers.numbers_in(None) == _numbers.NOBODY
 
 
-def flat(value: Any) -> Any:
-    """The values in a tuple, or the value."""
-    return value if isinstance(value, tuple) else (value,)
+def flat(value: Any) -> list[Any]:
+    """The values in a tuple and in the tuples in it, or the value."""
+    if not isinstance(value, tuple):
+        return [value]
+    return [one for member in value for one in flat(member)]
 
 
 # ---- where a job waits
