@@ -393,7 +393,7 @@ def test_an_interrupt_ends_what_react_waits_for(kernel: Kernel) -> None:
             cell(
                 """
                 async def main(reactor):
-                    print("waits")
+                    reactor.callWhenRunning(print, "waits")
                     try:
                         await Deferred()
                     finally:
@@ -727,3 +727,26 @@ def test_unload_while_it_waits() -> None:
         assert ran.printed() == "shuts down\nover\n"
         kernel.ok("%load_ext twisted_ipython\n%autoawait twisted")
         kernel.ok("reactor.callLater(0, reactor.stop)\nreactor.run()")
+
+
+@pytest.mark.parametrize("waits", ["None", "Deferred()"])
+def test_shutdown_while_it_waits(tmp_path: Path, waits: str) -> None:
+    """A kernel that is asked to shut down stops the script, whose triggers run, and ends."""
+    file = tmp_path / "shut"
+    with Kernel() as kernel:
+        kernel.ok(SETUP)
+        kernel.submit(
+            cell(
+                f"""
+                def shuts():
+                    open({str(file)!r}, "w").close()
+                    return {waits}
+                reactor.addSystemEventTrigger("before", "shutdown", shuts)
+                reactor.callWhenRunning(print, "waits")
+                reactor.run()
+                """
+            )
+        ).wait_for("waits")
+        kernel.ask_shutdown()
+        assert kernel.ended_within(5)
+    assert file.exists()

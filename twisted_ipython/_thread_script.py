@@ -18,6 +18,8 @@ from contextvars import copy_context
 from time import monotonic
 from typing import Final
 
+from IPython.core.getipython import get_ipython
+
 from twisted_ipython import _numbers, _script_log, _scripts
 from twisted_ipython._borrow import runs_cells
 from twisted_ipython._borrowed_sigint import give_back
@@ -186,12 +188,17 @@ class _Wait(Waited):
         self._reactor.call(self.context.run, self._begin)
 
     def look(self) -> float:
-        """See `_home.Waits`: whether the reactor answers, and goes on."""
+        """See `_home.Waits`: whether the reactor answers and goes on, and so does the kernel."""
         self._pulse.look()
         if not self._reactor.reactor.running:
             self._error = RuntimeError(STOPPED)
             self._end_wait()
-        elif self._interrupted is not None and monotonic() - self._interrupted > _GRACE:
+        elif self._interrupted is None:
+            if _is_left():
+                self.interrupt()
+        elif monotonic() - self._interrupted > _GRACE:
+            if _is_left():
+                self.interrupt()
             self._give_up_if_stuck()
         return LOOK
 
@@ -210,6 +217,11 @@ class _Wait(Waited):
             self._error.add_note(place)
             self.given_up = True
             self._end_wait()
+
+
+def _is_left() -> bool:
+    """Whether a kernel was asked to shut down: it says so on its shell, and waits for the cell."""
+    return bool(getattr(get_ipython(), "exit_now", False))
 
 
 def _wait_in_thread() -> None:
