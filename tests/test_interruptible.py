@@ -105,8 +105,8 @@ async def test_other_errors() -> None:
         await deferred
 
     door = Interruptible(work())
-    door.interrupt(Oops(), instead=True)
     result = ensureDeferred(_await(door))
+    door.interrupt(Oops(), instead=True)
     deferred.errback(ValueError("its own"))
     with pytest.raises(ValueError, match="its own"):
         await result
