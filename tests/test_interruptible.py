@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted_ipython._interruptible import Interruptible
 
 
-class Oops(KeyboardInterrupt):
+class Oops(BaseException):
     """What is thrown in instead."""
 
 
@@ -28,7 +28,7 @@ async def cancelled(coro: Coroutine[Any, Any, Any], instead: BaseException | Non
     task = asyncio.create_task(main())
     await asyncio.sleep(0.01)
     if instead is not None:
-        door.interrupt(instead)
+        door.interrupt(instead, instead=True)
     task.cancel()
     return await task
 
@@ -105,8 +105,8 @@ async def test_other_errors() -> None:
         await deferred
 
     door = Interruptible(work())
-    door.interrupt(Oops())
     result = ensureDeferred(_await(door))
+    door.interrupt(Oops(), instead=True)
     deferred.errback(ValueError("its own"))
     with pytest.raises(ValueError, match="its own"):
         await result
@@ -117,7 +117,7 @@ async def test_driven_by_twisted() -> None:
     """The cancellation of a Deferred that Twisted's driver awaits is replaced too."""
     door = Interruptible(on_deferred())
     result = ensureDeferred(_await(door))
-    door.interrupt(Oops())
+    door.interrupt(Oops(), instead=True)
     result.cancel()
     with pytest.raises(Oops):
         await result

@@ -137,7 +137,7 @@ class AwaitingCell(Waited):
             try:
                 self._door = Interruptible(self._code(self))
                 value = await self._door
-                self._door.raise_swallowed()
+                self._raise_swallowed()
                 self._outcome = value, None
             except BaseException as error:
                 self._reactor.explain(error)
@@ -191,8 +191,16 @@ class AwaitingCell(Waited):
         """
         if self.given_up:
             raise CancelledError
-        if self._door is not None:
-            self._door.raise_swallowed()
+        self._raise_swallowed()
+
+    def _raise_swallowed(self) -> None:
+        """Raise why the cell was to end, if it has gone on."""
+        door = self._door
+        if door is None:
+            return
+        if self._reason is not None and not door.told:  # it came while the reactor was stuck
+            door.interrupt(self._reason)
+        door.raise_swallowed()
 
     def run_statement(self, coro: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
         """Note the coroutine of a statement, whose frame is the cell's own, and return it."""
@@ -209,7 +217,7 @@ class AwaitingCell(Waited):
     def _end_because(self, reason: BaseException) -> None:
         self._reason = reason
         if self._door is not None:
-            self._door.interrupt(reason)
+            self._door.interrupt(reason, instead=isinstance(reason, KeyboardInterrupt))
         if self._cancel is not None:
             self._cancel()
 

@@ -48,6 +48,7 @@ class Interruptible(Generator[Any, Any, _T]):
     Attributes:
         own: the coroutine whose frame may handle an interrupt: `coro`, or the statement of
             a cell that it runs.
+        told: whether it was interrupted.
     """
 
     def __init__(self, coro: Coroutine[Any, Any, _T]) -> None:
@@ -63,21 +64,23 @@ class Interruptible(Generator[Any, Any, _T]):
         self._thrown: list[BaseException] = []
         self._awaited: object = None
         self._file, self._line = "", 0
+        self.told = False
 
-    def interrupt(self, reason: BaseException) -> None:
+    def interrupt(self, reason: BaseException, *, instead: bool = False) -> None:
         """
         Have the coroutine end with an exception, before it is cancelled.
 
         Args:
-            reason: one that is no CancelledError is thrown in place of the next one, if it
-                is a KeyboardInterrupt.
+            reason: the exception.
+            instead: whether to throw it in place of the next CancelledError.
         """
+        self.told = True
         frame = _frame(self.own)
         self._reason = reason
         self._awaited = _awaited(self.own)
         if frame is not None:
             self._file, self._line = frame.f_code.co_filename, frame.f_lineno
-        if isinstance(reason, KeyboardInterrupt):
+        if instead:
             self._instead = reason
         self._send = self._send_and_look
 
@@ -96,7 +99,7 @@ class Interruptible(Generator[Any, Any, _T]):
         reason = self.swallowed
         if reason is not None:
             self.forget()
-            raise at_line(reason, self._file, self._line)
+            raise at_line(reason, self._file, self._line) if self._file else reason
 
     def forget(self) -> None:
         """It need not end any more: the exception has reached its own frame."""
