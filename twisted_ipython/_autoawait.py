@@ -31,7 +31,7 @@ from twisted_ipython._borrowed_sigint import sigint
 from twisted_ipython._errands import run_later_calls, show_at_home
 from twisted_ipython._home import home, is_blocking
 from twisted_ipython._language import Statements, is_async, prepare, read, split
-from twisted_ipython._plain import end_cell, statement
+from twisted_ipython._plain import begin_cell, end_cell, statement
 from twisted_ipython._reactor import start
 from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._report import mark_shown
@@ -213,11 +213,13 @@ class AutoAwait:
     def _in_plain_cell(self) -> Iterator[None]:
         """Within, a cell runs that does not await."""
         before = self._variables.begin()
+        work = _numbers.current().work  # a nested cell takes it off
+        begin_cell(work)
         try:
             yield
         finally:
             put_back()  # a Ctrl-C may have come between
-            end_cell(_numbers.current().work)
+            end_cell(work)
             self._variables.end(before, copy_context())
 
     def _active(self) -> bool:

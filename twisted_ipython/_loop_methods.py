@@ -80,7 +80,9 @@ class LoopMethods:
         self._methods: dict[str, Callable[..., Any]] = {}
         # Who waits, by the number of its work; and whose stop came before it waited.
         self._waits: list[tuple[int, Callable[[], object]]] = []
-        self.early: set[int] = set()
+        self._early: set[int] = set()
+        # The numbers of the plain cells that run now.
+        self._plain: set[int] = set()
         # What a cell has set for signals, and what stood there before.
         self._signals: dict[int, Any] = {}
 
@@ -200,8 +202,8 @@ class LoopMethods:
 
         entry = work, end
         self._waits.append(entry)
-        if work in self.early:
-            self.early.discard(work)
+        if work in self._early:
+            self._early.discard(work)
             stopped.set_result(None)
         ends = [stopped] if future is None else [future, stopped]
         try:
@@ -232,21 +234,24 @@ class LoopMethods:
         )
         if mine:
             self._loop.call_soon_threadsafe(mine[-1])
-        elif self.is_plain(work):
-            self.early.add(work)
+        elif work in self._plain:
+            self._early.add(work)
         else:
             self._ignore("stop")
-
-    # Whether a number is that of a plain cell that runs now.
-    is_plain: Callable[[int], bool] = staticmethod(lambda _: False)
 
     def _ignore(self, name: str) -> None:
         print(NOBODY_RUNS.format(name=name))
 
+    def begin_cell(self, work: int) -> None:
+        """A plain cell begins, which may stop the loop before it waits."""
+        if work:
+            self._plain.add(work)
+
     def end_cell(self, work: int) -> None:
         """A plain cell has ended: say that its stop ended nothing, and undo its signals."""
-        if work in self.early:
-            self.early.discard(work)
+        self._plain.discard(work)
+        if work in self._early:
+            self._early.discard(work)
             self._ignore("stop")
         for number in list(self._signals):
             self._remove_signal_handler(number)

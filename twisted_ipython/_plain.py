@@ -22,7 +22,7 @@ from twisted_ipython._loop_methods import LoopMethods
 from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._running_loop import RunningLoop, outside
 
-__all__ = ["attach", "attach_to_kernel", "detach", "end_cell", "statement", "switch"]
+__all__ = ["attach", "attach_to_kernel", "begin_cell", "detach", "end_cell", "statement", "switch"]
 
 # What a kernel calls for messages of comms, by their types.
 _COMMS: Final = ("comm_open", "comm_msg", "comm_close")
@@ -81,6 +81,12 @@ def switch(*, on: bool) -> None:
 def statement() -> ExitStack:
     """What a statement of a plain cell runs within."""
     return _attached[-1].statement() if _attached else ExitStack()
+
+
+def begin_cell(work: int) -> None:
+    """The plain cell with that number begins."""
+    if _attached and _attached[-1].methods is not None:
+        _attached[-1].methods.begin_cell(work)
 
 
 def end_cell(work: int) -> None:
