@@ -35,7 +35,7 @@ from twisted_ipython._plain import begin_cell, end_cell, statement
 from twisted_ipython._reactor import start
 from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._report import mark_shown
-from twisted_ipython._running_loop import put_back
+from twisted_ipython._running_loop import is_switched, put_back
 from twisted_ipython._sigint import pass_on
 from twisted_ipython._stack import labels_of
 from twisted_ipython._stub import RESULT, RUN, StandIn, current, running
@@ -215,10 +215,12 @@ class AutoAwait:
         before = self._variables.begin()
         work = _numbers.current().work  # a nested cell takes it off
         begin_cell(work)
+        nested = is_switched()
         try:
             yield
         finally:
-            put_back()  # a Ctrl-C may have come between
+            if not nested:
+                put_back()  # a Ctrl-C may have come between
             end_cell(work)
             self._variables.end(before, copy_context())
 

@@ -83,15 +83,14 @@ class LoopMethods:
         self._early: set[int] = set()
         # The numbers of the plain cells that run now.
         self._plain: set[int] = set()
-        # What a cell has set for signals, and what stood there before.
-        self._signals: dict[int, Any] = {}
+        # What stood there before a cell set something for a signal, and the cell's number.
+        self._signals: dict[int, tuple[Any, int]] = {}
 
     def attach(self) -> Callable[[], None]:
         """Set what holds in every cell; returns what takes it off.  Any thread."""
         loop = self._loop
         self._methods = self._for_plain_cells()
-        self._own = {name: getattr(loop, name) for name in ("run_until_complete", "run_forever")}
-        self._stop = loop.stop
+        self._run_forever, self._stop = loop.run_forever, loop.stop
         methods = {
             "run_until_complete": self.run_until_complete,
             "run_forever": self.run_forever,
@@ -150,9 +149,10 @@ class LoopMethods:
             ident = self._thread.ident
 
             def create_task(coro: Any, **options: Any) -> Any:
-                if get_ident() == ident:
+                if get_ident() == ident or loans.current is None:
                     return own(coro, **options)
-                options["context"] = options.get("context") or copy_context()
+                if options.get("context") is None:
+                    options["context"] = copy_context()
                 return loans.in_reactor(partial(own, coro, **options))
 
             return create_task
@@ -171,7 +171,8 @@ class LoopMethods:
     def run_until_complete(self, future: Any) -> Any:
         """``loop.run_until_complete``: waits for it, in any thread but the reactor's."""
         if self._thread.here():
-            return self._own["run_until_complete"](future)
+            # The class's own of now: nest_asyncio replaces it.
+            return type(self._loop).run_until_complete(self._loop, future)
         new = not asyncio.isfuture(future)
         future = asyncio.ensure_future(future, loop=self._loop)
         if new:
@@ -182,7 +183,7 @@ class LoopMethods:
     def run_forever(self) -> None:
         """``loop.run_forever``: waits for the cell's ``loop.stop()``."""
         if self._thread.here():
-            self._own["run_forever"]()
+            self._run_forever()
         else:
             self._wait(None)
 
@@ -253,8 +254,9 @@ class LoopMethods:
         if work in self._early:
             self._early.discard(work)
             self._ignore("stop")
-        for number in list(self._signals):
-            self._remove_signal_handler(number)
+        for number, (_, owner) in list(self._signals.items()):
+            if owner == work:
+                self._remove_signal_handler(number)
 
     # ---- signals
 
@@ -266,23 +268,26 @@ class LoopMethods:
             RuntimeError: in another thread.
         """
         soon = partial(self._loop.call_soon_threadsafe, copy_context().run, callback, *args)
+        self._borrow.hold()
 
         def take(number: int, frame: FrameType | None) -> None:
             soon()
-            if number == signal.SIGINT:
-                signal.default_int_handler(number, frame)
+            if number == signal.SIGINT:  # it ends the cell all the same
+                stood = self._signals[number][0]
+                handler = stood if callable(stood) else signal.default_int_handler
+                handler(number, frame)
 
         try:
             before = signal.signal(sig, take)
         except ValueError as error:  # as asyncio says it
             raise RuntimeError(str(error)) from None
-        self._signals.setdefault(sig, before)
+        self._signals.setdefault(sig, (before, _numbers.current().work))
 
     def _remove_signal_handler(self, sig: int) -> bool:
         """``loop.remove_signal_handler``."""
         if sig not in self._signals:
             return False
-        signal.signal(sig, self._signals.pop(sig))
+        signal.signal(sig, self._signals.pop(sig)[0])
         return True
 
 

@@ -37,7 +37,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from twisted_ipython._reactor_thread import ReactorThread
 
-__all__ = ["RunningLoop", "loop_of_thread", "outside", "put_back"]
+__all__ = ["RunningLoop", "is_switched", "loop_of_thread", "outside", "put_back"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -48,20 +48,20 @@ class _Here(threading.local):
     This thread.
 
     Attributes:
-        loop: the loop that runs in it, noted once.
-        switched: whether the reactor's is in its place.
+        loop: the loop that runs in it, if one does; never the reactor's.
+        given: the reactor's, once that was in its place.
+        switched: whether it is.
         task: the task of its loop that runs, while that is switched.
         hooks: those for asynchronous generators, likewise.
         set_loop: the loop that `asyncio.get_event_loop` gave, where none runs.
-        given: the loop that it gives instead.
     """
 
     loop: AbstractEventLoop | None = None
+    given: AbstractEventLoop | None = None
     switched = False
     task: asyncio.Task[Any] | None = None
     hooks: tuple[Any, Any] = (None, None)
     set_loop: AbstractEventLoop | None = None
-    given: AbstractEventLoop | None = None
 
 
 _here = _Here()
@@ -103,33 +103,40 @@ def _switch(loop: AbstractEventLoop, hooks: tuple[Any, Any]) -> None:
     running = asyncio._get_running_loop()
     if running is loop:
         return
-    _here.loop = running
+    _here.loop, _here.given = running, loop
     if running is None:
-        _here.set_loop, _here.given = _loop_set(), loop
+        _here.set_loop = _loop_set()
         _here.switched = True
         asyncio.set_event_loop(loop)
         return
-    _here.hooks = sys.get_asyncgen_hooks()
-    _here.task = _leave_task(running)
+    _here.hooks, _here.task = sys.get_asyncgen_hooks(), _current_task(running)
+    # Whatever comes between from here on, `put_back` sees to it.
     _here.switched = True
+    _leave_task(running, _here.task)
     asyncio._set_running_loop(loop)
     sys.set_asyncgen_hooks(*hooks)
 
 
 def put_back() -> None:
     """Have asyncio find the loop of this thread again; a second time changes nothing."""
+    own = _here.loop
+    # Whoever nests loops (nest_asyncio) sets the reactor's again when this has been called.
+    if own is not None and asyncio._get_running_loop() is _here.given:
+        asyncio._set_running_loop(own)
     if not _here.switched:
         return
-    own = _here.loop
-    if own is None:
-        if _loop_set() in (None, _here.given):  # asyncio.run() leaves none; the user's stays
-            _set_loop(_here.set_loop)
-        _here.switched = False
-        return
-    sys.set_asyncgen_hooks(*_here.hooks)
-    asyncio._set_running_loop(own)
-    _enter_task(own, _here.task)
+    if own is not None:
+        sys.set_asyncgen_hooks(*_here.hooks)
+        _enter_task(own, _here.task)
+    elif _loop_set() in (None, _here.given):  # asyncio.run() leaves none; the user's stays
+        _set_loop(_here.set_loop)
+    _here.task = None
     _here.switched = False
+
+
+def is_switched() -> bool:
+    """Whether this thread is inside of a statement of a plain cell's.  Any thread."""
+    return _here.switched
 
 
 def outside(function: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -153,12 +160,12 @@ def outside(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
 if sys.version_info >= (3, 14):
 
-    def _leave_task(loop: AbstractEventLoop) -> asyncio.Task[Any] | None:
-        """Have no task run in this thread, where Python notes it; gives the one that did."""
-        task = asyncio.current_task(loop)
+    _current_task = asyncio.current_task
+
+    def _leave_task(loop: AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
+        """Have no task run in this thread, where Python notes it."""
         if task is not None:
             asyncio.tasks._leave_task(loop, task)
-        return task
 
     def _enter_task(loop: AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
         """Have the task run again that did."""
@@ -175,9 +182,12 @@ if sys.version_info >= (3, 14):
 
 else:
 
-    def _leave_task(_: AbstractEventLoop) -> asyncio.Task[Any] | None:
+    def _current_task(_: AbstractEventLoop) -> asyncio.Task[Any] | None:
         """Python notes the task by the loop."""
         return None
+
+    def _leave_task(_: AbstractEventLoop, __: asyncio.Task[Any] | None) -> None:
+        """Python notes the task by the loop."""
 
     def _enter_task(_: AbstractEventLoop, __: asyncio.Task[Any] | None) -> None:
         """Python notes the task by the loop."""
