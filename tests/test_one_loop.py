@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import count, takewhile
+from pathlib import Path
 from time import monotonic
 from types import FrameType
 from typing import Any
@@ -521,3 +522,96 @@ def _interrupt_at(number: int, switch: Any) -> bool:
     finally:
         sys.settrace(None)
     return False
+
+
+def test_tasks(kernel: Kernel) -> None:
+    """R9: no task runs in a plain cell, and all tasks are listed in both threads."""
+    kernel.ok("await asyncio.sleep(0); here = asyncio.create_task(asyncio.sleep(60))")
+    cell = "there = asyncio.create_task(asyncio.sleep(60)); reactor.callLater(0, int)\n"
+    kernel.ok(f"{cell}current, listed = asyncio.current_task(), asyncio.all_tasks()")
+    assert kernel.value("current, {here, there} <= listed == asyncio.all_tasks(loop)") == "(None, True)"
+    assert kernel.value("{here, there} <= asyncio.all_tasks() if await waits() else 0") == "True"
+    assert kernel.value("here.cancel(), there.cancel()") == "(True, True)"
+    assert kernel.value("await asyncio.wait([here, there]) and asyncio.all_tasks() & listed") == (
+        "set()"
+    )
+
+
+if sys.version_info >= (3, 12):
+
+    def test_eager_tasks(kernel: Kernel) -> None:
+        """R9: eager tasks of plain cells take their first step at once, beside others, and go on."""
+        kernel.ok(
+            "steps = []\n"
+            "async def eager(number):\n"
+            "    steps.append(asyncio.current_task() in asyncio.all_tasks())\n"
+            "    await asyncio.sleep(0.01); await later(None, 0.01); return number\n"
+            "async def spins():\n"
+            "    while True: await asyncio.sleep(0)\n"
+            "busy = [asyncio.create_task(spins()) for _ in range(3)]\n"
+            "loop.set_task_factory(asyncio.eager_task_factory)"
+        )
+        kernel.ok("x = [asyncio.create_task(eager(n)) for n in range(20)]; begun = len(steps)")
+        assert kernel.value("await asyncio.gather(*x) == [*range(20)]") == "True"
+        kernel.ok("loop.set_task_factory(None); [one.cancel() for one in busy]")
+        assert kernel.value("begun, {*steps}") == "(20, {True})"
+
+
+def test_shutdown(tmp_path: Path) -> None:
+    """R9: tasks of plain cells are cancelled when the kernel shuts down, and clean up."""
+    said = tmp_path / "said"
+    with Kernel() as own:
+        own.ok(
+            "import asyncio, pathlib\n"
+            "async def work():\n"
+            "    print('began')\n"
+            "    try: await asyncio.sleep(60)\n"
+            f"    finally: pathlib.Path({str(said)!r}).write_text('cleaned up')"
+        )
+        own.ok("x = asyncio.create_task(work())").wait_for("began")
+        own.ask_shutdown()
+        assert own.ended_within(5)
+    assert said.read_text() == "cleaned up"
+
+
+GENERATOR = """
+ends = []
+async def numbers():
+    try: yield 1; yield 2
+    finally: ends.append(asyncio.get_running_loop() is loop)
+"""
+
+
+def test_asynchronous_generator(kernel: Kernel) -> None:
+    """R10: a generator that a plain cell begins and drops is closed on the reactor's loop."""
+    kernel.ok(GENERATOR + "one = numbers()\ntry: one.asend(None).send(None)\nexcept StopIteration: 0")
+    kernel.ok("del one")
+    kernel.ok("while not ends: await asyncio.sleep(0.01)")
+    assert kernel.value("ends") == "[True]"
+
+
+def test_signal_handler(kernel: Kernel) -> None:
+    """R16: a signal handler of a cell is called, and undone with the cell; Ctrl-C ends it."""
+    kernel.ok("heard = []; before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGUSR1)]")
+    kernel.ok(
+        "loop.add_signal_handler(signal.SIGUSR1, heard.append, 'usr1')\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "while not heard: time.sleep(0.01)"
+    )
+    cell = began(kernel, "loop.add_signal_handler(signal.SIGINT, heard.append, 1)\ntime.sleep(60)")
+    interrupted(kernel, cell)
+    kernel.ok("while len(heard) < 2: await asyncio.sleep(0.01)")
+    now = "[signal.getsignal(n) for n in (signal.SIGINT, signal.SIGUSR1)]"
+    assert kernel.value(f"heard, {now} == before, signal.set_wakeup_fd(-1)") == (
+        "(['usr1', 1], True, -1)"
+    )
+    interrupted(kernel, began(kernel, "time.sleep(60)"))
+    interrupted(kernel, began(kernel, "await asyncio.sleep(60)"))
+
+
+def test_nested_cell(kernel: Kernel) -> None:
+    """A cell that runs another one has the reactor's loop before and after it."""
+    nested = "get_ipython().run_cell({!r}); asyncio.get_running_loop() is loop"
+    assert kernel.value(nested.format("y = asyncio.get_running_loop()")) == "True"
+    assert kernel.value(nested.format("await asyncio.sleep(0)")) == "True"
+    assert kernel.value("y is loop") == "True"

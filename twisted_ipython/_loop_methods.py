@@ -27,6 +27,7 @@ import sys
 import threading
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable
+from contextlib import ExitStack
 from contextvars import copy_context
 from functools import partial, wraps
 from threading import get_ident
@@ -41,6 +42,7 @@ from twisted_ipython._home import BlockingHome, run_blocking
 from twisted_ipython._instance import override
 from twisted_ipython._loans import loans
 from twisted_ipython._reactor_thread import ReactorThread
+from twisted_ipython._running_loop import list_all_tasks
 
 __all__ = ["LoopMethods"]
 
@@ -99,7 +101,10 @@ class LoopMethods:
             "shutdown_asyncgens": _nothing,
             "shutdown_default_executor": _nothing,
         }
-        return override(loop, methods)
+        undo = ExitStack()
+        undo.callback(override(loop, methods))
+        undo.callback(list_all_tasks())
+        return undo.close
 
     # ---- while a statement of a plain cell runs
 

@@ -11,7 +11,8 @@ own loop, which stands still until the cell has ended.
 What we do.  Around each statement of a plain cell, and around the callbacks of
 comm messages, asyncio's note of this thread's running loop is switched to the
 reactor's loop, and put back.  What goes with it is switched too: the hooks for
-asynchronous generators, and on Python 3.14 the note of the running task.  At a
+asynchronous generators, and on Python 3.14 the note of the running task and
+what `asyncio.all_tasks` goes through.  At a
 terminal no loop runs in the thread of the cells: there the reactor's loop is
 only the one that `asyncio.get_event_loop` gives, so that ``asyncio.run`` works.
 
@@ -26,18 +27,28 @@ The thread in which IPython runs cells, unless a docstring says otherwise.
 
 from __future__ import annotations
 
+import _asyncio
 import asyncio
+import gc
 import sys
 import threading
+import weakref
 from asyncio import AbstractEventLoop
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import wraps
 from typing import Any, ParamSpec, Self, TypeVar
 
 from twisted_ipython._reactor_thread import ReactorThread
 
-__all__ = ["RunningLoop", "is_switched", "loop_of_thread", "outside", "put_back"]
+__all__ = [
+    "RunningLoop",
+    "is_switched",
+    "list_all_tasks",
+    "loop_of_thread",
+    "outside",
+    "put_back",
+]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -180,7 +191,43 @@ if sys.version_info >= (3, 14):
 
     _set_loop = asyncio.set_event_loop
 
+    class _References(set[Any]):
+        """
+        asyncio's references to tasks of other kinds than its own.
+
+        For the reactor's loop in a plain cell `asyncio.all_tasks` gives those, and of
+        asyncio's own tasks only what this thread has made, as if the loop ran here.
+        """
+
+        def copy(self) -> set[Any]:
+            """Those, and in a plain cell those to the tasks of all threads."""
+            found = set(super().__iter__())
+            loop = asyncio._get_running_loop()
+            if _here.switched and _here.loop is not None and loop is _here.given:
+                found.update(map(weakref.ref, outside(asyncio.all_tasks)(loop)))
+            return found
+
+        def __iter__(self) -> Iterator[Any]:
+            return iter(self.copy())
+
+    def list_all_tasks() -> Callable[[], None]:
+        """Have `asyncio.all_tasks` be complete in plain cells; returns what undoes it."""
+        # asyncio's C code keeps it to itself.
+        known = [one for one in gc.get_referents(_asyncio) if isinstance(one, weakref.WeakSet)]
+        for one in known:
+            one.data = _References(one.data)
+
+        def undo() -> None:
+            for one in known:
+                one.data = set(one.data)
+
+        return undo
+
 else:
+
+    def list_all_tasks() -> Callable[[], None]:
+        """Python lists the tasks of all threads."""
+        return lambda: None
 
     def _current_task(_: AbstractEventLoop) -> asyncio.Task[Any] | None:
         """Python notes the task by the loop."""
