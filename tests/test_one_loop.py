@@ -15,7 +15,7 @@ from typing import Any
 
 import ipykernel
 import pytest
-from kernels import Execution, Kernel, fail
+from kernels import Cells, Execution, Kernel, fail, subshell
 from terminals import Terminal
 
 from twisted_ipython import _running_loop
@@ -44,23 +44,13 @@ def note():
     hooks = sys.get_asyncgen_hooks()
     found.append(running is of_kernel and hooks.firstiter.__self__ is running is hooks[1].__self__)
 """
+
+
 @pytest.fixture(autouse=True)
 def works(kernel: Kernel) -> Iterator[None]:
     """Each test must leave the shared kernel working."""
     yield
     assert kernel.value("await asyncio.gather(waits(1, 0), later('works', 0))") == "[1, 'works']"
-
-
-def subshell(kernel: Kernel) -> str:
-    """Make a subshell."""
-    client = kernel.client
-    request = client.session.msg("create_subshell_request")
-    client.control_channel.send(request)
-    while True:
-        reply = client.control_channel.get_msg(timeout=10)
-        if reply["parent_header"].get("msg_id") == request["header"]["msg_id"]:
-            number: str = reply["content"]["subshell_id"]
-            return number
 
 
 @pytest.fixture(scope="module")
@@ -69,44 +59,10 @@ def shells(kernel: Kernel) -> dict[str, str | None]:
     return {"main": None, "subshell": subshell(kernel) if SUBSHELLS else None}
 
 
-class In:
-    """
-    Cells of one shell of a kernel.
-
-    Args:
-        kernel: the kernel.
-        number: that of a subshell, or None.
-    """
-
-    def __init__(self, kernel: Kernel, number: str | None) -> None:
-        self._kernel = kernel
-        self._number = number
-
-    def ok(self, code: str) -> Execution:
-        """Run a cell that must succeed and write nothing to stderr."""
-        if self._number is None:
-            return self._kernel.ok(code)
-        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False}
-        message = self._kernel.client.session.msg("execute_request", content)
-        message["header"]["subshell_id"] = self._number
-        self._kernel.client.shell_channel.send(message)
-        execution = Execution(self._kernel, message["header"]["msg_id"])
-        self._kernel._executions[execution.number] = execution
-        execution.wait()
-        assert execution.reply is not None
-        assert execution.reply["status"] == "ok", execution.traceback
-        assert execution.printed("stderr") == ""
-        return execution
-
-    def value(self, code: str) -> str | None:
-        """The text of a cell's result."""
-        return self.ok(code).value
-
-
 @pytest.fixture(params=WHERE)
-def cells(request: pytest.FixtureRequest, kernel: Kernel, shells: dict[str, str | None]) -> In:
+def cells(request: pytest.FixtureRequest, kernel: Kernel, shells: dict[str, str | None]) -> Cells:
     """Cells of the main shell, and of a subshell."""
-    return In(kernel, shells[request.param])
+    return Cells(kernel, shells[request.param])
 
 
 def began(kernel: Kernel, code: str) -> Execution:
@@ -127,7 +83,7 @@ def interrupted(kernel: Kernel, execution: Execution) -> Execution:
 # ---- A.1: one loop
 
 
-def test_running_loop(cells: In) -> None:
+def test_running_loop(cells: Cells) -> None:
     """In a plain cell of any shell all ways to ask for the loop give the reactor's."""
     ways = "asyncio.get_running_loop(), asyncio.get_event_loop(), asyncio.Future().get_loop()"
     assert cells.value(f"[one is loop for one in ({ways})]") == "[True, True, True]"
@@ -152,14 +108,14 @@ def test_running_loop(cells: In) -> None:
         ("x = defer.succeed(7).asFuture(asyncio.get_running_loop())", "await x"),
     ],
 )
-def test_made_in_a_plain_cell(cells: In, plain: str, later: str) -> None:
+def test_made_in_a_plain_cell(cells: Cells, plain: str, later: str) -> None:
     """What a plain cell makes is used in a cell that awaits."""
     cells.ok(plain)
     assert cells.value(later) == "7"
 
 
 @pytest.mark.parametrize("kind", ["Lock", "Semaphore", "BoundedSemaphore", "Condition"])
-def test_locks(cells: In, kind: str) -> None:
+def test_locks(cells: Cells, kind: str) -> None:
     """Tasks of cells of either kind contend for a lock that a plain cell made."""
     cells.ok(
         f"lock = asyncio.{kind}()\n"
@@ -171,7 +127,7 @@ def test_locks(cells: In, kind: str) -> None:
     assert cells.value("await asyncio.gather(first, one(3), second)") == "[1, 3, 2]"
 
 
-def test_made_in_an_awaiting_cell(cells: In) -> None:
+def test_made_in_an_awaiting_cell(cells: Cells) -> None:
     """What a cell that awaits makes is used in a plain cell."""
     cells.ok("await asyncio.sleep(0); q = asyncio.Queue(); x = asyncio.create_task(q.get())")
     cells.ok("q.put_nowait(7); late = asyncio.create_task(waits(8, 60))")
@@ -216,15 +172,18 @@ def test_comm(kernel: Kernel) -> None:
         "        made.append(asyncio.create_task(waits(asyncio.get_running_loop() is loop)))\n"
         "        get_ipython().kernel.io_loop.add_callback(note); comm.send({})\n"
         "        if message['content']['data'].get('fails'): raise KeyError('of the callback')\n"
+        "        if message['content']['data'].get('stays'): time.sleep(60)\n"
         "get_ipython().kernel.comm_manager.register_target('tested', opened)\n"
     )
     kernel.comm("comm_open", comm_id="c", target_name="tested")
-    for data in ({"fails": True}, {}):
+    for data in ({"fails": True}, {"stays": True}, {}):
         kernel.comms.clear()
         kernel.comm("comm_msg", comm_id="c", data=data)
         kernel.pump(lambda: bool(kernel.comms), 5)
-    assert kernel.value("await asyncio.gather(*made)") == "[7, True, True]"
-    assert kernel.value("found") == "[True, True]"
+        if "stays" in data:
+            kernel.interrupt()
+    assert kernel.value("await asyncio.gather(*made)") == "[7, True, True, True]"
+    assert kernel.value("found") == "[True, True, True]"
 
 
 @pytest.mark.parametrize("toolkit", [False, True], ids=["simple prompt", "prompt_toolkit"])
@@ -343,7 +302,7 @@ def test_methods(kernel: Kernel, calls: str, debug: bool) -> None:
         ("on_loop()", "True"),
     ],
 )
-def test_run_until_complete(cells: In, waited: str, value: str) -> None:
+def test_run_until_complete(cells: Cells, waited: str, value: str) -> None:
     """``loop.run_until_complete`` in a plain cell waits and gives the value, again and again."""
     for _ in range(2):
         found = cells.value(f"asyncio.get_event_loop().run_until_complete({waited})")
@@ -391,7 +350,7 @@ def test_interrupt(kernel: Kernel, waits: str) -> None:
         "loop.call_soon(loop.stop); time.sleep(0.2)",
     ],
 )
-def test_run_forever(cells: In, stops: str) -> None:
+def test_run_forever(cells: Cells, stops: str) -> None:
     """``loop.run_forever()`` waits until the cell's stop, also one that came before; twice."""
     for _ in range(2):
         cell = cells.ok(f"{stops}\nasyncio.get_event_loop().run_forever(); print('stopped')")
@@ -430,7 +389,7 @@ def test_asyncio_run(kernel: Kernel) -> None:
 # ---- A.4, A.5
 
 
-def test_context_variables(cells: In) -> None:
+def test_context_variables(cells: Cells) -> None:
     """A context variable that a cell of either kind sets is set in the next, and can be reset."""
     cells.ok("v = contextvars.ContextVar('v', default=0); w = contextvars.ContextVar('w')")
     cells.ok("await asyncio.sleep(0); v.set(1)")
@@ -529,7 +488,10 @@ def test_tasks(kernel: Kernel) -> None:
     kernel.ok("await asyncio.sleep(0); here = asyncio.create_task(asyncio.sleep(60))")
     cell = "there = asyncio.create_task(asyncio.sleep(60)); reactor.callLater(0, int)\n"
     kernel.ok(f"{cell}current, listed = asyncio.current_task(), asyncio.all_tasks()")
-    assert kernel.value("current, {here, there} <= listed == asyncio.all_tasks(loop)") == "(None, True)"
+    assert (
+        kernel.value("current, {here, there} <= listed == asyncio.all_tasks(loop)")
+        == "(None, True)"
+    )
     assert kernel.value("{here, there} <= asyncio.all_tasks() if await waits() else 0") == "True"
     assert kernel.value("here.cancel(), there.cancel()") == "(True, True)"
     assert kernel.value("await asyncio.wait([here, there]) and asyncio.all_tasks() & listed") == (
@@ -540,7 +502,7 @@ def test_tasks(kernel: Kernel) -> None:
 if sys.version_info >= (3, 12):
 
     def test_eager_tasks(kernel: Kernel) -> None:
-        """R9: eager tasks of plain cells take their first step at once, beside others, and go on."""
+        """R9: eager tasks of plain cells take their first step at once, and go on."""
         kernel.ok(
             "steps = []\n"
             "async def eager(number):\n"
@@ -584,7 +546,9 @@ async def numbers():
 
 def test_asynchronous_generator(kernel: Kernel) -> None:
     """R10: a generator that a plain cell begins and drops is closed on the reactor's loop."""
-    kernel.ok(GENERATOR + "one = numbers()\ntry: one.asend(None).send(None)\nexcept StopIteration: 0")
+    kernel.ok(
+        GENERATOR + "one = numbers()\ntry: one.asend(None).send(None)\nexcept StopIteration: 0"
+    )
     kernel.ok("del one")
     kernel.ok("while not ends: await asyncio.sleep(0.01)")
     assert kernel.value("ends") == "[True]"

@@ -24,7 +24,6 @@ the processor's cache.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import traceback
 import weakref

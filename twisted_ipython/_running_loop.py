@@ -170,7 +170,6 @@ def outside(function: Callable[_P, _T]) -> Callable[_P, _T]:
 # ---- what differs between the versions of Python
 
 if sys.version_info >= (3, 14):
-
     _current_task = asyncio.current_task
 
     def _leave_task(loop: AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
@@ -213,7 +212,9 @@ if sys.version_info >= (3, 14):
     def list_all_tasks() -> Callable[[], None]:
         """Have `asyncio.all_tasks` be complete in plain cells; returns what undoes it."""
         # asyncio's C code keeps it to itself.
-        known = [one for one in gc.get_referents(_asyncio) if isinstance(one, weakref.WeakSet)]
+        known: list[Any] = [
+            one for one in gc.get_referents(_asyncio) if isinstance(one, weakref.WeakSet)
+        ]
         for one in known:
             one.data = _References(one.data)
 
