@@ -161,6 +161,15 @@ def test_put_back_after_interrupt(kernel: Kernel, noted: Callable[[], int]) -> N
     assert noted() >= 2
 
 
+def test_left_in_place(kernel: Kernel) -> None:
+    """R7: a switch that nobody has put back is put back when ipykernel has ended the message."""
+    kernel.ok(
+        "def leave(*_): asyncio._set_running_loop(loop); events.unregister('post_run_cell', leave)\n"
+        "events = get_ipython().events; events.register('post_run_cell', leave)"
+    )
+    assert kernel.value("await asyncio.sleep(0, 7)") == "7"
+
+
 def test_comm(kernel: Kernel) -> None:
     """A comm's callbacks find the reactor's loop, and what they make is awaited in a cell."""
     kernel.ok(
@@ -575,7 +584,7 @@ def test_signal_handler(kernel: Kernel) -> None:
 
 def test_nested_cell(kernel: Kernel) -> None:
     """A cell that runs another one has the reactor's loop before and after it."""
-    nested = "get_ipython().run_cell({!r}); asyncio.get_running_loop() is loop"
-    assert kernel.value(nested.format("y = asyncio.get_running_loop()")) == "True"
-    assert kernel.value(nested.format("await asyncio.sleep(0)")) == "True"
+    nested = "get_ipython().run_cell({!r}), asyncio.get_running_loop() is loop"
+    assert str(kernel.value(nested.format("y = asyncio.get_running_loop()"))).endswith("True)")
+    assert str(kernel.value(nested.format("await asyncio.sleep(0)"))).endswith("True)")
     assert kernel.value("y is loop") == "True"

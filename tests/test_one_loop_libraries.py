@@ -208,7 +208,9 @@ def test_gui_loop(kernel: Kernel) -> None:
         "@register_integration('fake')\n"
         "def fake(kernel):\n"
         "    of_kernel = asyncio.get_running_loop() is kernel.io_loop.asyncio_loop\n"
-        "    entered.append((here(), of_kernel)); time.sleep(0.005)"
+        "    entered.append((here(), of_kernel)); time.sleep(0.005)\n"
+        "asked = []; own = shell.kernel.enter_eventloop\n"
+        "shell.kernel.enter_eventloop = lambda: (asked.append(here()), own())"
     )
     kernel.ok("%gui fake")
     kernel.ok("while len(entered) < 3: await asyncio.sleep(0.01)")
@@ -216,7 +218,8 @@ def test_gui_loop(kernel: Kernel) -> None:
     kernel.ok("shell.kernel.eventloop = fake")
     kernel.ok("while len(entered) < 3: await asyncio.sleep(0.01)")
     kernel.ok("shell.enable_gui(None)")
-    assert kernel.value("seen | {*entered}") == "{('MainThread', True)}"
+    assert kernel.value("seen | {*entered}, {*asked}") == "({('MainThread', True)}, {'MainThread'})"
+    kernel.ok("del shell.kernel.enter_eventloop")
 
 
 # ---- nest_asyncio
