@@ -164,7 +164,8 @@ def test_put_back_after_interrupt(kernel: Kernel, noted: Callable[[], int]) -> N
 def test_left_in_place(kernel: Kernel) -> None:
     """R7: a switch that nobody has put back is put back when ipykernel has ended the message."""
     kernel.ok(
-        "def leave(*_): asyncio._set_running_loop(loop); events.unregister('post_run_cell', leave)\n"
+        "def leave(*_):\n"
+        "    asyncio._set_running_loop(loop); events.unregister('post_run_cell', leave)\n"
         "events = get_ipython().events; events.register('post_run_cell', leave)"
     )
     assert kernel.value("await asyncio.sleep(0, 7)") == "7"
