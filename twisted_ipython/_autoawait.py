@@ -39,7 +39,7 @@ from twisted_ipython._plain_cell import note_failure, of_nodes, run_statement, s
 from twisted_ipython._reactor import start
 from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._report import mark_shown
-from twisted_ipython._running_loop import put_back
+from twisted_ipython._running_loop import is_switched, put_back
 from twisted_ipython._sigint import pass_on
 from twisted_ipython._stack import labels_of
 from twisted_ipython._stub import RESULT, RUN, StandIn, current, running
@@ -153,11 +153,13 @@ class AutoAwait:
         if thread is None or not made.codes:
             with of_nodes(nodelist, cell_name) as plain:
                 context = self._variables.begin()  # `_origin` looks for one of this name
+                nested = is_switched()
                 try:
                     raised = await own(nodelist, cell_name, interactivity, compiler, result)
                     plain.raised = bool(raised)
                 finally:
-                    put_back()  # a Ctrl-C may have come between
+                    if not nested:
+                        put_back()  # a Ctrl-C may have come between
                     end_cell(_numbers.current().work)
                     self._variables.end(context, copy_context())
             return raised and not plain.exited

@@ -39,7 +39,7 @@ from twisted_ipython._magics import TwistedMagics, give_body
 from twisted_ipython._notices import Notices
 from twisted_ipython._report import reports
 from twisted_ipython._runner import runner
-from twisted_ipython._running_loop import loop_of_thread
+from twisted_ipython._running_loop import loop_of_thread, put_back
 from twisted_ipython._settings import Settings
 from twisted_ipython._shown import ShownDeferreds, coroutine_text
 from twisted_ipython._sigint import watch
@@ -261,6 +261,7 @@ def _then_watch(hook: Callable[[], None]) -> Callable[[], None]:
 
     def post_handler_hook() -> None:
         hook()
+        put_back()  # no Ctrl-C can come between here
         watch()
 
     return post_handler_hook

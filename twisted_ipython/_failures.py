@@ -24,11 +24,10 @@ the processor's cache.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import traceback
 import weakref
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, Future, Task
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from functools import partial
@@ -66,14 +65,14 @@ ASYNCIO: Final = "Failure{of_cell}: {message}"
 
 def _is_unhandled(held: Any) -> bool:
     """Whether it has failed and nobody has looked, by what it says of it when collected."""
-    if isinstance(held, asyncio.Future):
+    if isinstance(held, Future):
         return bool(held._log_traceback)  # Python 3.11 to 3.14
     return held.called and not held.paused and _failure(held) is not None
 
 
 def is_pending(held: Any) -> bool:
     """Whether a Deferred or a future has not come to the end of its work.  Any thread."""
-    if isinstance(held, asyncio.Future):
+    if isinstance(held, Future):
         return not held.done()
     return not held.called or held.paused or isinstance(held.result, Deferred)
 
@@ -85,7 +84,7 @@ def _failure(deferred: Deferred[Any]) -> Failure | None:
 
 def _take(held: Any) -> BaseException:
     """Note that its failure has been looked at; gives the exception."""
-    if isinstance(held, asyncio.Future):
+    if isinstance(held, Future):
         error = held.exception()
         assert error is not None
         return error
@@ -167,7 +166,7 @@ class Watch:
 
     def _is_new(self, held: Any) -> bool:
         """Whether it is to be watched, and is not."""
-        if isinstance(held, asyncio.Future) and held.get_loop() is not self._loop:
+        if isinstance(held, Future) and held.get_loop() is not self._loop:
             return False
         if not (is_pending(held) or _is_unhandled(held)):
             return False
@@ -221,8 +220,8 @@ def kind_of(kind: type) -> str | None:
     bases = kind.__mro__
     if Deferred in bases:
         return None if FutureAwait in bases else "Deferred"
-    if asyncio.Future in bases:
-        return "task" if asyncio.Task in bases else "future"
+    if Future in bases:
+        return "task" if Task in bases else "future"
     return None
 
 
@@ -280,7 +279,7 @@ def _context_of(told: dict[str, Any]) -> Context:
     """The context of what failed; that in which asyncio tells it, if that is not known."""
     thing = told.get("task") or told.get("future") or told.get("handle")
     context = None
-    if isinstance(thing, asyncio.Task):
+    if isinstance(thing, Task):
         tells = getattr(thing, "get_context", None)  # since Python 3.12
         context = None if tells is None else tells()
         thing = thing.get_coro()  # that of a task of ours has it

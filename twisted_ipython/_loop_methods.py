@@ -27,6 +27,7 @@ import sys
 import threading
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable
+from contextlib import ExitStack
 from contextvars import copy_context
 from functools import partial, wraps
 from threading import get_ident
@@ -41,6 +42,7 @@ from twisted_ipython._home import BlockingHome, run_blocking
 from twisted_ipython._instance import override
 from twisted_ipython._loans import loans
 from twisted_ipython._reactor_thread import ReactorThread
+from twisted_ipython._running_loop import list_all_tasks
 from twisted_ipython._scripts import is_cell
 
 __all__ = ["LoopMethods"]
@@ -69,9 +71,6 @@ class LoopMethods:
     Args:
         thread: the reactor thread, which has a loop.
         borrow: how other threads call its methods.
-
-    Attributes:
-        early: whose stop came before it waited, by the numbers of their work.
     """
 
     def __init__(self, thread: ReactorThread, borrow: Borrow) -> None:
@@ -82,18 +81,17 @@ class LoopMethods:
         self._lock = threading.Lock()
         self._uses = 0
         self._methods: dict[str, Callable[..., Any]] = {}
-        # Who waits, by the number of its work.
+        # Who waits, by the number of its work; and whose stop came before it waited.
         self._waits: list[tuple[int, Callable[[], object]]] = []
-        self.early: set[int] = set()
-        # What a cell has set for signals, and what stood there before.
-        self._signals: dict[int, Any] = {}
+        self._early: set[int] = set()
+        # What stood there before a cell set something for a signal, and the cell's number.
+        self._signals: dict[int, tuple[Any, int]] = {}
 
     def attach(self) -> Callable[[], None]:
         """Set what holds in every cell; returns what takes it off.  Any thread."""
         loop = self._loop
         self._methods = self._for_plain_cells()
-        self._own = {name: getattr(loop, name) for name in ("run_until_complete", "run_forever")}
-        self._stop = loop.stop
+        self._run_forever, self._stop = loop.run_forever, loop.stop
         methods = {
             "run_until_complete": self.run_until_complete,
             "run_forever": self.run_forever,
@@ -102,7 +100,10 @@ class LoopMethods:
             "shutdown_asyncgens": _nothing,
             "shutdown_default_executor": _nothing,
         }
-        return override(loop, methods)
+        undo = ExitStack()
+        undo.callback(override(loop, methods))
+        undo.callback(list_all_tasks())
+        return undo.close
 
     # ---- while a statement of a plain cell runs
 
@@ -156,9 +157,10 @@ class LoopMethods:
             ident = self.thread.ident
 
             def create_task(coro: Any, **options: Any) -> Any:
-                if get_ident() == ident:
+                if get_ident() == ident or loans.current is None:
                     return own(coro, **options)
-                options["context"] = options.get("context") or copy_context()
+                if options.get("context") is None:
+                    options["context"] = copy_context()
                 return loans.in_reactor(partial(own, coro, **options))
 
             return create_task
@@ -177,7 +179,8 @@ class LoopMethods:
     def run_until_complete(self, future: Any) -> Any:
         """``loop.run_until_complete``: waits for it, in any thread but the reactor's."""
         if self.thread.here():
-            return self._own["run_until_complete"](future)
+            # The class's own of now: nest_asyncio replaces it.
+            return type(self._loop).run_until_complete(self._loop, future)
         new = not asyncio.isfuture(future)
         future = asyncio.ensure_future(future, loop=self._loop)
         if new:
@@ -188,7 +191,7 @@ class LoopMethods:
     def run_forever(self) -> None:
         """``loop.run_forever``: waits for the cell's ``loop.stop()``."""
         if self.thread.here():
-            self._own["run_forever"]()
+            self._run_forever()
         else:
             self._wait(None)
 
@@ -208,8 +211,8 @@ class LoopMethods:
 
         entry = work, end
         self._waits.append(entry)
-        if work in self.early:
-            self.early.discard(work)
+        if work in self._early:
+            self._early.discard(work)
             stopped.set_result(None)
         ends = [stopped] if future is None else [future, stopped]
         try:
@@ -241,7 +244,7 @@ class LoopMethods:
         if mine:
             self._loop.call_soon_threadsafe(mine[-1])
         elif is_cell(work):
-            self.early.add(work)
+            self._early.add(work)
         else:
             self._ignore("stop")
 
@@ -250,11 +253,12 @@ class LoopMethods:
 
     def end_cell(self, work: int) -> None:
         """A plain cell has ended: say that its stop ended nothing, and undo its signals."""
-        if work in self.early:
-            self.early.discard(work)
+        if work in self._early:
+            self._early.discard(work)
             self._ignore("stop")
-        for number in list(self._signals):
-            self._remove_signal_handler(number)
+        for number, (_, owner) in list(self._signals.items()):
+            if owner == work:
+                self._remove_signal_handler(number)
 
     # ---- signals
 
@@ -266,23 +270,26 @@ class LoopMethods:
             RuntimeError: in another thread.
         """
         soon = partial(self._loop.call_soon_threadsafe, copy_context().run, callback, *args)
+        self._borrow.hold()
 
         def take(number: int, frame: FrameType | None) -> None:
             soon()
-            if number == signal.SIGINT:
-                signal.default_int_handler(number, frame)
+            if number == signal.SIGINT:  # it ends the cell all the same
+                stood = self._signals[number][0]
+                handler = stood if callable(stood) else signal.default_int_handler
+                handler(number, frame)
 
         try:
             before = signal.signal(sig, take)
         except ValueError as error:  # as asyncio says it
             raise RuntimeError(str(error)) from None
-        self._signals.setdefault(sig, before)
+        self._signals.setdefault(sig, (before, _numbers.current().work))
 
     def _remove_signal_handler(self, sig: int) -> bool:
         """``loop.remove_signal_handler``."""
         if sig not in self._signals:
             return False
-        signal.signal(sig, self._signals.pop(sig))
+        signal.signal(sig, self._signals.pop(sig)[0])
         return True
 
 
