@@ -450,12 +450,11 @@ def test_interrupt_at_every_line() -> None:
 
     async def cell(given: Any, number: int) -> bool:
         found = asyncio.get_running_loop(), asyncio.current_task(), sys.get_asyncgen_hooks()
-        thread: Any = type("", (), {"loop": given, "hooks": (id, None)})
-        raised = _interrupt_at(number, _running_loop.RunningLoop(thread))
+        raised = _interrupt_at(number, _Switched(given))
         _running_loop.put_back()
         now = asyncio.get_running_loop(), asyncio.current_task(), sys.get_asyncgen_hooks()
         assert now == found
-        with _running_loop.RunningLoop(thread):
+        with _Switched(given):
             assert asyncio.get_running_loop() is given
             assert _running_loop.loop_of_thread() is found[0]
         await asyncio.sleep(0)
@@ -466,6 +465,19 @@ def test_interrupt_at_every_line() -> None:
             lambda number: pool.submit(asyncio.run, cell(given, number)).result(10), count()
         )
         assert len(list(numbers)) > 20
+
+
+class _Switched:
+    """The switch to a loop, as a statement of a plain cell's makes it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def __enter__(self) -> None:
+        _running_loop.switch(self._loop, (id, None))
+
+    def __exit__(self, *_: object) -> None:
+        _running_loop.put_back()
 
 
 def _interrupt_at(number: int, switch: Any) -> bool:

@@ -9,7 +9,7 @@ statement, so that a wrapper there takes effect in the cell that loads the
 extension.
 
 Everything here runs in the thread in which IPython runs the cell, except
-`AutoAwait._evaluate` and `_evaluate_shown`.
+`AutoAwait._evaluate`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from twisted_ipython import _numbers
 from twisted_ipython._awaiting import AwaitingCell
 from twisted_ipython._borrowed_sigint import sigint
-from twisted_ipython._errands import run_later_calls, show_at_home
+from twisted_ipython._errands import run_later_calls
 from twisted_ipython._file import run_file
 from twisted_ipython._home import home, is_blocking
 from twisted_ipython._installed import stay
@@ -42,7 +42,7 @@ from twisted_ipython._report import mark_shown
 from twisted_ipython._running_loop import is_switched, put_back
 from twisted_ipython._sigint import pass_on
 from twisted_ipython._stack import labels_of
-from twisted_ipython._stub import RESULT, RUN, StandIn, current, running
+from twisted_ipython._stub import RESULT, RUN, StandIn, current, evaluate_shown, running
 from twisted_ipython._traceback import explain, is_of_cell, tidy
 from twisted_ipython._turns import BRIEF, turns_of
 from twisted_ipython._variables import Variables
@@ -205,7 +205,7 @@ class AutoAwait:
             if shares and not failed:
                 sigint.end_statement()
             return failed
-        token = self._send(elsewhere(), lambda _: _evaluate_shown(self.shell, code_obj))
+        token = self._send(elsewhere(), lambda _: evaluate_shown(self.shell, code_obj))
         try:
             return await self._run_code(RUN["single"], result, async_=True)
         finally:
@@ -277,29 +277,6 @@ class AutoAwait:
                 value = await cell.run_statement(value)
             stay()
         return value if made.shows else None
-
-
-async def _evaluate_shown(shell: InteractiveShell, code: CodeType) -> Any:
-    """Run a statement that displays values, but return the last one; in the reactor thread."""
-    thread = start()
-    shown: list[object] = []
-    before = sys.displayhook
-
-    def displayhook(value: object) -> None:
-        if thread.here():
-            shown.append(value)
-        else:
-            before(value)
-
-    sys.displayhook = displayhook
-    try:
-        await eval(code, shell.user_global_ns, shell.user_ns)
-    finally:
-        if sys.displayhook is displayhook:
-            sys.displayhook = before
-    for value in shown[:-1]:
-        await show_at_home(value)
-    return shown[-1] if shown else None
 
 
 def elsewhere() -> ReactorThread:
