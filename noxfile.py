@@ -23,6 +23,19 @@ IPYKERNELS = ["6.29.0", "7.0.0"]
 # from it.
 FLOOR_COMPANIONS = [f"ipykernel=={IPYKERNELS[0]}"]
 
+# What differs between the versions of Python: tasks and loops, frames and code, signals and threads.
+ON_PYTHON = [
+    *("test_bridge*.py", "test_tasks.py", "test_one_loop*.py", "test_borrow*.py", "test_loans.py"),
+    *(
+        "test_cell.py",
+        "test_language.py",
+        "test_traceback.py",
+        "test_interrupt*.py",
+        "test_stop.py",
+    ),
+    *("test_kernel.py", "test_terminal.py", "test_exit.py", "test_plain_scripts.py"),
+]
+
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "uv|venv"
 # A Python that this machine lacks is named in the report, and is no failure.
@@ -91,6 +104,14 @@ def tests(session: nox.Session) -> None:
     """Run the tests."""
     install(session, "tests")
     session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def between(session: nox.Session) -> None:
+    """Run the tests of what depends on the Python, for those between the oldest and the newest."""
+    install(session, "tests")
+    files = sorted(str(file) for name in ON_PYTHON for file in Path("tests").glob(name))
+    session.run("python", "-m", "pytest", *files, *session.posargs)
 
 
 @nox.session(python=OLDEST)
