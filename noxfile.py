@@ -23,17 +23,12 @@ IPYKERNELS = ["6.29.0", "7.0.0"]
 # from it.
 FLOOR_COMPANIONS = [f"ipykernel=={IPYKERNELS[0]}"]
 
-# What differs between the versions of Python: tasks and loops, frames and code, signals and threads.
+# What differs between the versions of Python: tasks and loops, frames and code, signals, threads.
 ON_PYTHON = [
     *("test_bridge*.py", "test_tasks.py", "test_one_loop*.py", "test_borrow*.py", "test_loans.py"),
-    *(
-        "test_cell.py",
-        "test_language.py",
-        "test_traceback.py",
-        "test_interrupt*.py",
-        "test_stop.py",
-    ),
-    *("test_kernel.py", "test_terminal.py", "test_exit.py", "test_plain_scripts.py"),
+    *("test_cell.py", "test_language.py", "test_traceback.py", "test_interrupt*.py"),
+    *("test_stop.py", "test_kernel.py", "test_terminal.py", "test_exit.py"),
+    "test_plain_scripts.py",
 ]
 
 nox.needs_version = ">=2024.10.9"
