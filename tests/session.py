@@ -16,6 +16,7 @@ from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from traitlets.config import Config
 
 from twisted_ipython._jobs import Job, jobs
+from twisted_ipython._loans import loans
 from twisted_ipython._reactor import start
 
 __all__ = ["SECONDS", "Ran", "Session", "eventually", "in_reactor_thread", "session_of"]
@@ -105,7 +106,8 @@ class Session:
 
 
 def eventually(holds: Callable[[], object], seconds: float = SECONDS) -> None:
-    """Wait until a condition holds."""
+    """Wait until a condition holds; as at the end of a cell, the reactor goes on."""
+    loans.give_back()
     deadline = monotonic() + seconds
     while not holds():
         assert monotonic() < deadline, "it did not come to hold"

@@ -1,7 +1,7 @@
 """
 The long repetitions: what has to hold every time, done again and again.
 
-    python tests/stress.py --seed 1            everything, in full: about ten minutes
+    python tests/stress.py --seed 1            everything, in full: a quarter of an hour
     python tests/stress.py --seed 1 --short    a little of each: seconds
     python tests/stress.py exits interrupts    these stages only
 
@@ -47,6 +47,7 @@ STAGES = {
     "interrupts": Stage(
         "stress_interrupt.py", ("--throws=0", "--interrupts=200"), ("--throws=0", "--interrupts=10")
     ),
+    "borrow": Stage("stress_borrow.py", ("--rounds=1000",), ("--rounds=30",)),
     "output": Stage("stress_output.py", ("--rounds=100",), ("--rounds=3",)),
     "exits": Stage("stress_exit.py", ("--repeat=50",), ("--repeat=1",)),
 }

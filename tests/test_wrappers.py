@@ -91,7 +91,7 @@ def connected(reactor: Any, port: Any) -> Any:
 
 
 def test_written_to_and_closed(reactor: Any, port: Any) -> None:
-    """What this thread writes, while the answers come, goes through the reactor thread."""
+    """What this thread writes, while the answers come, goes out in order."""
     hears = connected(reactor, port)
     transport = hears.transport
     assert isinstance(transport, TLSMemoryBIOProtocol)

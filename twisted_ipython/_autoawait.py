@@ -217,6 +217,7 @@ class AutoAwait:
 
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`InteractiveShell.showtraceback`, with the user's frames only."""
+        sigint.delivered()
         error = sys.exc_info()[1] if exc_tuple is None else exc_tuple[1]
         if isinstance(error, SystemExit):
             show_exit(error, self.showtraceback)

@@ -12,7 +12,10 @@ What we do.  A thread that runs cells waits as for an awaiting cell: it runs
 what the reactor thread sends it meanwhile (``input()``, `in_main_thread`), and
 Ctrl-C ends the wait and breaks what holds the reactor.  Other threads only
 wait.  A request is taken once: by the reactor thread, which lends the reactor,
-or by the one who waits no longer, and then nothing is lent.
+or by the one who waits no longer, and then nothing is lent.  While a thread runs
+what it was sent, which may wait for the reactor too, its request is put off.
+A finalizer or a handler of a signal that comes while its thread waits has its
+call posted, and gets None.
 
 A cell keeps the reactor until it ends, waits for the reactor, or is found to do
 something else (`_returning`).  Other threads keep it for one call.
@@ -24,9 +27,10 @@ waits for waits until Ctrl-C: after 5 s a line says where both are.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from threading import get_ident
 from time import monotonic
 from typing import Any, Final
@@ -38,7 +42,7 @@ from twisted_ipython._loans import Loan, loans
 from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._returning import watch
 from twisted_ipython._running_loop import loop_of_thread
-from twisted_ipython._stack import Label, Place, of_thread
+from twisted_ipython._stack import Label, Place, is_debugged, of_thread
 from twisted_ipython._traceback import tidy
 from twisted_ipython._waited import LOOK, Typed, Waited
 
@@ -51,7 +55,6 @@ IN_DEBUGGER: Final = (
 )
 # Seconds that a reactor which stands in a debugger gets.
 _DEBUGGED: Final = 1.0
-_DEBUGGERS: Final = ("_pydevd", "pydevd", "debugpy", "bdb", "pdb")
 
 
 class Borrow:
@@ -65,6 +68,7 @@ class Borrow:
     def __init__(self, thread: ReactorThread) -> None:
         self._thread = thread
         loans.when_kept = sigint.when_raised = watch
+        watch.begin()
 
     def call(self, own: Callable[..., Any], args: Any, kwargs: Any, *, keep: bool = False) -> Any:
         """
@@ -82,11 +86,15 @@ class Borrow:
             KeyboardInterrupt: Ctrl-C, when the method has returned.
             BaseException: what the method raises.
         """
-        loan = loans.enter() or self._borrow(keep=keep)
+        if _entry.waits or loans.may_not_wait():
+            return self._thread.call(partial(own, *args, **kwargs))
         try:
-            return own(*args, **kwargs)
+            loan = loans.enter() or self._borrow(keep=keep)
+            try:
+                return own(*args, **kwargs)
+            finally:
+                loans.leave(loan)
         finally:
-            loans.leave(loan)
             if sigint.pending:
                 sigint.raise_pending()
 
@@ -101,15 +109,26 @@ class Borrow:
             raise RuntimeError(FORKED)
         if _is_stopping(self._thread):
             raise RuntimeError(STOPPED)
+        loan = self._ask(keep=keep)
+        while loan.ended:  # this thread ran something meanwhile
+            loan = self._ask(keep=keep)
+        return loan
+
+    def _ask(self, *, keep: bool) -> Loan:
+        """Wait for the reactor once."""
         home = BlockingHome()
-        if not runs_cells():
-            request = _Request(self._thread, home, kept=keep)
-            request.wait_plainly()
-            return request.result()
-        _begin_entry()
-        request = _Request(self._thread, home, kept=True)
-        run_blocking(request.wait())
-        loan = request.result()
+        _entry.waits = True
+        try:
+            if runs_cells():
+                _begin_entry()
+                request = _Request(self._thread, home, kept=True)
+                run_blocking(request.wait())
+            else:
+                request = _Request(self._thread, home, kept=keep)
+                request.wait_plainly()
+            loan = request.result()
+        finally:
+            _entry.waits = False
         if home.interrupted:
             loans.leave(loan)
             raise KeyboardInterrupt
@@ -132,9 +151,16 @@ def runs_cells() -> bool:
 
 
 class _Entry(threading.local):
-    """Whether this thread will be told that what it runs now has ended."""
+    """
+    This thread.
+
+    Attributes:
+        begun: whether it will be told that what it runs now has ended.
+        waits: whether it waits for the reactor, and runs nothing that it was sent.
+    """
 
     begun = False
+    waits = False
 
 
 _entry = _Entry()
@@ -147,7 +173,13 @@ def _begin_entry() -> None:
     if _entry.begun or is_blocking() or loop is None:
         return  # the runner says when a cell has ended
     _entry.begun = True
-    loop.call_soon(end_entry)
+    loop.call_soon(_end_message)
+
+
+def _end_message() -> None:
+    """`end_entry`, called by a loop, which an interrupt that comes too late must not end."""
+    with suppress(KeyboardInterrupt):
+        end_entry()
 
 
 def end_entry() -> None:
@@ -192,9 +224,27 @@ class _Request(Waited):
         tidy(self._error)
         raise self._error
 
+    def put_off(self) -> None:
+        """See `_home.Waits`."""
+        self._is_put_off = self._take()
+        if not self._is_put_off:
+            loans.end(self._loan)
+        _entry.waits = False
+
+    def go_on(self) -> None:
+        """See `_home.Waits`."""
+        _entry.waits = True
+        if not self._is_put_off:
+            return
+        self._todo.append(self._loan)
+        if self._error is None:
+            self.begin()
+        else:
+            self._withdraw(self._error)
+
     # ---- whoever takes it
 
-    _withdrawn = False
+    _withdrawn = _is_put_off = False
 
     def _take(self) -> bool:
         """Whether the caller is the first who asks."""
@@ -226,7 +276,7 @@ class _Request(Waited):
         self._pulse.look()
         if _is_stopping(self._reactor) or not threading.main_thread().is_alive():
             self._withdraw(RuntimeError(STOPPED))
-        elif monotonic() - self._began > _DEBUGGED and _is_debugged(self._reactor.ident):
+        elif monotonic() - self._began > _DEBUGGED and is_debugged(self._reactor.ident):
             self._withdraw(RuntimeError(IN_DEBUGGER))
         return LOOK
 
@@ -248,16 +298,3 @@ def _of_both(label: Label) -> Label:
         return SO_WAITS.format(reactor=label(reactor), caller=label(mine))
 
     return both
-
-
-def _is_debugged(ident: int) -> bool:
-    """Whether a thread stands in a debugger."""
-    frame = sys._current_frames().get(ident)
-    for _ in range(10):
-        if frame is None:
-            break
-        name = str(frame.f_globals.get("__name__", ""))
-        if name.partition(".")[0].startswith(_DEBUGGERS):
-            return True
-        frame = frame.f_back
-    return False

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import wraps
+from functools import partial, wraps
 from threading import get_ident
 from typing import Any, Final
 
@@ -90,6 +90,7 @@ class _Carried:
         methods = {name: self._carrying(own) for name, own in owns.items() if not _looks(own)}
         for name in _INSTALLING:
             methods[name] = self._following(methods[name])
+        methods["iterate"] = self._iterating(reactor.iterate)
         methods["addReader"] = self._carrying(self._finding_all(owns["addReader"]))
         methods["addWriter"] = self._carrying(self._finding(owns["addWriter"]))
         undo = ExitStack()
@@ -147,6 +148,18 @@ class _Carried:
         if loans.are_needed():
             return self._given.give(self._borrow.call(own, args, kwargs))
         return own(*args, **kwargs)
+
+    def _iterating(self, own: _Method) -> _Method:
+        """``reactor.iterate``, which gives the reactor its turns where a cell has it."""
+
+        @wraps(own)
+        def iterate(delay: float = 0) -> Any:
+            if self._thread.here() or not loans.are_needed() or _trial.is_cleaning():
+                return own(delay)
+            turns = partial(task.deferLater, self._thread.reactor, delay, lambda: None)
+            return self._thread.run(turns).wait()
+
+        return iterate
 
     def _finding(self, own: _Method) -> _Method:
         """A method that has the reactor watch an object, whose methods any thread may call then."""

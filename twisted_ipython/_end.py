@@ -29,7 +29,7 @@ _LAST_TURNS: Final = 1e-5
 def end(reached: ReactorThread) -> None:
     """Keep the process until the reactor has stopped, `_GRACE` seconds at most."""
     threading.main_thread().join()
-    loans.void()
+    loans.end_of_gone()
     thread = reactor_thread()
     if thread is None:
         return

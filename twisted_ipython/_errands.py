@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from twisted_ipython import _numbers
+from twisted_ipython._borrowed_sigint import give_back
 from twisted_ipython._reactor import start
 from twisted_ipython._traceback import STUB
 
@@ -80,7 +81,10 @@ def _send(call: Callable[[Callable[[], None]], object], function: Callable[[], _
 
     def run() -> None:
         try:
-            value: Any = context.run(function)
+            try:
+                value: Any = context.run(function)
+            finally:
+                give_back()
         except BaseException:
             value = Failure()
         reactor.call(fire, value)

@@ -49,6 +49,12 @@ class Waits(Protocol):
     def look(self) -> float:
         """Look after the work; gives the seconds until the next look.  The home's thread."""
 
+    def put_off(self) -> None:
+        """The home's thread, which blocks, runs what it was sent, until `go_on`."""
+
+    def go_on(self) -> None:
+        """See `put_off`."""
+
 
 class Home(Protocol):
     """Where a cell was typed."""
@@ -179,7 +185,11 @@ class BlockingHome:
                     patience = cell.look()
                     continue
                 if function is not None:
-                    interrupts.run(function)
+                    cell.put_off()
+                    try:
+                        interrupts.run(function)
+                    finally:
+                        cell.go_on()
         self.interrupted = interrupts.pending
 
 

@@ -24,9 +24,11 @@ from twisted.internet.tcp import Connection
 from twisted.python.reflect import qual, safe_repr
 
 from twisted_ipython import _numbers, _stack, _works
+from twisted_ipython._borrowed_sigint import give_back
 from twisted_ipython._display import Report, Table, duration
 from twisted_ipython._eventual import NotInTime
 from twisted_ipython._jobs import Job, jobs
+from twisted_ipython._loans import loans
 from twisted_ipython._reactor_thread import ReactorThread
 
 __all__ = ["ask", "jobs_table", "living", "overview", "stack_table", "tasks", "threads_table"]
@@ -36,8 +38,6 @@ _T = TypeVar("_T")
 _HERE: Final = str(Path(__file__).parent)
 # Seconds that a reactor gets to answer.
 _BOUND: Final = 0.5
-
-"""How to write a place in the code."""
 
 
 def ask(thread: ReactorThread, question: Callable[[], _T]) -> _T:
@@ -91,7 +91,7 @@ def overview(thread: ReactorThread, label: _stack.Label) -> Report:
         found = living(Connection, asyncio.Server, asyncio.Transport, BaseSubprocessTransport)
         tables = ask(thread, lambda: _tables(thread, label, found))
     except NotInTime:
-        state = f"stuck: no answer within {duration(_BOUND)}"
+        state = loans.borrower() or f"stuck: no answer within {duration(_BOUND)}"
         return Report(_about(thread, state), jobs_table(label), stack_table(thread, label))
     return Report(_about(thread, f"answers in {duration(latency)}"), *tables)
 
@@ -287,10 +287,12 @@ def _pool_table(reactor: Any) -> Table:
 
 def stack_table(thread: ReactorThread, label: _stack.Label) -> Table:
     """Where the reactor thread is right now, the user's frames first.  Any thread."""
-    places = _stack.of_thread(thread.ident)
+    give_back()
+    borrowed = loans.borrower()
+    places = _stack.of_thread(loans.holder(thread.ident))
     rows: Iterable[_stack.Place] = sorted(places, key=lambda place: not place.users)
     return Table(
-        "The reactor thread is at",
+        f"The reactor: {borrowed}, which is at" if borrowed else "The reactor thread is at",
         ("place", "function", "line"),
         [(label(place), place.function, place.text) for place in rows],
     )

@@ -204,7 +204,7 @@ class Pulse:
     def stuck_at(self) -> str | None:
         """Where the reactor is stuck, in a sentence; None if it turns.  Any other thread."""
         asked = self._asked
-        if asked is None or monotonic() - asked < _PATIENCE:
+        if asked is None or monotonic() - asked < _PATIENCE or loans.current is not None:
             return None
         return STUCK.format(place=self._place())
 

@@ -10,7 +10,9 @@ same lists and heaps, and what one of them does is lost.
 What we do.  A loan is in one state under one lock: lent, in use or ended.  A
 call enters the loan, and leaves it.  A loan ends only while nobody is inside,
 which is looked at under the same lock.  The reactor's thread waits in one call
-of a queue meanwhile, so that it runs nothing of its own accord.
+of a queue meanwhile, so that it runs nothing of its own accord.  A finalizer or
+a handler of a signal that comes in the middle of it must not wait
+(`may_not_wait`).
 
 What can still go wrong.  A thread that never leaves a borrowed call keeps the
 reactor, as code in the reactor's thread would that never returns.
@@ -33,6 +35,7 @@ __all__ = ["Loan", "Loans", "loans"]
 
 _T = TypeVar("_T")
 
+BORROWED: Final = "a cell in {thread} has borrowed it"
 # Seconds for which one loan may last while it is in use again and again.
 _LONGEST: Final = 2.0
 
@@ -70,15 +73,18 @@ class Loans:
         inside: the thread that is in a borrowed call now, or None.
         current: the loan that has not ended, or None.
         on: whether other threads are to borrow the reactor; else they call it as it is.
+        watcher: the thread that looks at loans, which can wait for none.
+        when_kept: is called for each loan that is kept.
     """
 
     def __init__(self) -> None:
         self.on = False
         self.inside: int | None = None
         self.current: Loan | None = None
-        self._lock = threading.Lock()
-        # Is told of each loan that is kept.
+        self.watcher: int | None = None
         self.when_kept: Callable[[], object] = int
+        # One that knows its owner, for what comes in the middle.
+        self._lock = threading.RLock()
 
     # ---- the reactor's thread
 
@@ -100,18 +106,24 @@ class Loans:
             self.inside = loan.ident
             threadable.ioThread = loan.ident  # type: ignore[assignment]  # an int
         tell()
+        if loan.kept:
+            self.when_kept()
         while (function := loan.inbox.get()) is not None:
             function()
 
     # ---- the thread that borrowed it
 
+    def may_not_wait(self) -> bool:
+        """Whether this thread can wait for no loan: it is in the middle of one, or ends them."""
+        return get_ident() == self.watcher or bool(
+            self._lock._is_owned()  # type: ignore[attr-defined]  # Python 3.11 to 3.15
+        )
+
     def enter(self) -> Loan | None:
         """Begin a call with the loan of this thread; None if it has none."""
-        loan = self.current
-        if loan is None or loan.ident != get_ident():
-            return None
         with self._lock:
-            if loan.ended:
+            loan = self.current
+            if loan is None or loan.ident != get_ident():
                 return None
             if monotonic() - loan.since < _LONGEST:
                 self.inside = loan.ident
@@ -122,18 +134,18 @@ class Loans:
     def leave(self, loan: Loan) -> None:
         """End a call that was begun."""
         with self._lock:
+            if loan.ended:
+                return
             loan.calls += 1
             self.inside = None
             if not loan.kept:
                 self._end(loan)
-        if loan.kept and loan.calls == 1:
-            self.when_kept()
 
     def give_back(self) -> None:
         """End the loan of this thread, unless it is in a call."""
         loan = self.current
         if loan is not None and loan.ident == get_ident():
-            self.end_unless(lambda _: self.inside is not None)
+            self.end_unless(lambda one: one is not loan or self.inside is not None)
 
     def end_unless(self, stays: Callable[[Loan], bool]) -> None:
         """End the current loan unless that is to stay, which is asked under the lock."""
@@ -142,9 +154,18 @@ class Loans:
             if loan is not None and not stays(loan):
                 self._end(loan)
 
+    def end(self, loan: Loan) -> None:
+        """End a loan, in a call or not."""
+        self.end_unless(lambda one: one is not loan)
+
+    def end_of_gone(self) -> None:
+        """End the current loan if its thread has ended."""
+        alive = {one.ident for one in threading.enumerate() if one.is_alive()}
+        self.end_unless(lambda loan: loan.ident in alive)
+
     def void(self) -> None:
-        """End the current loan whoever has it: its thread is gone, or this is a forked process."""
-        self._lock = threading.Lock()
+        """End the current loan whoever has it: this is a forked process.  In its only thread."""
+        self._lock = threading.RLock()
         self.end_unless(lambda _: False)
 
     def _end(self, loan: Loan) -> None:
@@ -180,6 +201,14 @@ class Loans:
         """The thread that has the reactor, whose own thread is ``ident``."""
         loan = self.current
         return ident if loan is None else loan.ident
+
+    def borrower(self) -> str | None:
+        """Who has borrowed the reactor, in words; None if nobody has."""
+        loan = self.current
+        if loan is None:
+            return None
+        names = [one.name for one in threading.enumerate() if one.ident == loan.ident]
+        return BORROWED.format(thread=names[0] if names else loan.ident)
 
     def are_needed(self) -> bool:
         """Whether this thread, which is not the reactor's, has to borrow it for a call."""

@@ -9,9 +9,10 @@ The thread in which IPython runs cells, unless a docstring says otherwise.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Final
 
 from twisted_ipython import _carry
@@ -36,10 +37,27 @@ class _Plain:
         borrow = Borrow(thread)
         with ExitStack() as undo:
             undo.callback(_carry.attach(thread, borrow))
+            undo.callback(_leave_out_loans(thread.loop))
             self.methods = None if thread.loop is None else LoopMethods(thread, borrow)
             if self.methods is not None:
                 undo.callback(self.methods.attach())
             self.close = undo.pop_all().close
+
+
+def _leave_out_loans(loop: Any) -> Callable[[], None]:
+    """Have asyncio's debug mode report no loan as a slow callback; returns what undoes it."""
+    logger = logging.getLogger("asyncio")
+
+    def is_other(record: logging.LogRecord) -> bool:
+        """Whether a record does not say that a callback, which is a loan, was slow."""
+        if not str(record.msg).startswith("Executing "):  # asyncio's words
+            return True
+        # Python 3.11 to 3.15, in debug mode.
+        handle = getattr(loop, "_current_handle", None)
+        return loans.lend not in (getattr(handle, "_args", None) or ())[:1]
+
+    logger.addFilter(is_other)
+    return partial(logger.removeFilter, is_other)
 
 
 _attached: list[_Plain] = []

@@ -42,6 +42,7 @@ from typing import Final
 from twisted.python import threadable
 
 from twisted_ipython import _interrupt
+from twisted_ipython._borrowed_sigint import sigint
 from twisted_ipython._crochet import FORKED, STOPPED, reactor_thread, set_up
 from twisted_ipython._end import end
 from twisted_ipython._loans import loans
@@ -107,6 +108,7 @@ def _start() -> ReactorThread:
 def _after_fork(thread: ReactorThread) -> None:
     """A fork that the reactor thread made must not go on as a second reactor.  In the fork."""
     loans.void()
+    sigint.void()
     if thread.here():
         thread.reactor.callLater(0, _end_fork)
 

@@ -55,7 +55,13 @@ _ENTRIES: Final = {
     "comm.base_comm",
     "twisted_ipython._errands",
     "twisted_ipython._running_loop",
+    # What calls the functions of pool threads.
+    "twisted.python.context",
+    "twisted.python.threadpool",
+    "concurrent.futures.thread",
 }
+# Where a call of the reactor is made for another thread, and waited for.
+_BORROW: Final = "twisted_ipython._borrow"
 # By a module's name: whether it is such a library.
 _known: Final[dict[str, bool]] = {"__main__": False}
 
@@ -77,10 +83,14 @@ def is_library(frame: FrameType) -> bool:
 def _imports(names: dict[str, Any]) -> bool:
     """Whether a module has something of Twisted's or asyncio's."""
     for value in list(names.values()):
-        if isinstance(value, ModuleType):
-            name = value.__name__
-        elif isinstance(value, (type, FunctionType)):
-            name = value.__module__ or ""
+        # Neither isinstance(), which asks proxies, nor what lazy modules see.
+        kind = type(value)
+        if issubclass(kind, ModuleType):
+            name = ModuleType.__getattribute__(value, "__dict__").get("__name__")
+        elif issubclass(kind, FunctionType):
+            name = value.__module__
+        elif issubclass(kind, type):
+            name = type.__dict__["__module__"].__get__(value)
         else:
             continue
         if str(name).partition(".")[0] in _BUILT_ON:
@@ -95,14 +105,23 @@ def _frames_of_entry(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
+def _is_in_call(frame: FrameType | None) -> bool:
+    """Whether a thread that is at a frame is in a borrowed call, or waits for one."""
+    while frame is not None:
+        if frame.f_globals.get("__name__") == _BORROW:
+            return True
+        frame = frame.f_back
+    return False
+
+
 class _Watch:
     """Looks at whoever has the reactor."""
 
     def __init__(self) -> None:
         # Filled from a handler of signals too, which this queue bears.
         self._wakes: SimpleQueue[None] = SimpleQueue()
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        # What there is to say once nothing waits for this thread.
+        self._lines: list[str] = []
         # Where the thread stood at the last look, and since when; with how many calls made.
         self._stood: list[tuple[int, int]] = []
         self._since = self._called = 0.0
@@ -110,28 +129,32 @@ class _Watch:
 
     def __call__(self) -> None:
         """Begin to look: a loan is kept, or an interrupt was raised.  Any thread."""
-        if self._thread is None:
-            with self._lock:
-                if self._thread is None:
-                    self._thread = threading.Thread(
-                        target=self._run, name="twisted_ipython loans", daemon=True
-                    )
-                    self._thread.start()
         self._wakes.put(None)
+
+    def begin(self) -> None:
+        """Start the thread, once.  Any thread."""
+        if loans.watcher is None:
+            thread = threading.Thread(target=self._run, name="twisted_ipython loans", daemon=True)
+            thread.start()
+            loans.watcher = thread.ident
 
     def _run(self) -> None:
         while True:
             self._wakes.get()
-            while loans.current is not None or sigint.is_raised():
+            while loans.current is not None or sigint.needs_look():
                 sleep(_LOOK)
                 sigint.look()
                 loans.end_unless(self._stays)
+                while self._lines:
+                    print(self._lines.pop(), file=sys.stderr)
 
     def _stays(self, loan: Loan) -> bool:
         """Whether a loan goes on; nobody can enter it meanwhile."""
-        if loans.inside is not None or not loan.kept:
+        if not loan.kept:
             return True
         frame = sys._current_frames().get(loan.ident)
+        if loans.inside is not None:
+            return _is_in_call(frame)  # or somebody's exception came between
         frames = list(_frames_of_entry(frame))
         if frame is None or not any(map(is_library, frames)):
             return False
@@ -144,8 +167,9 @@ class _Watch:
             self._stood, self._since = stands, now
         if now - self._called > _AT_MOST:
             place = next((one for one in of_frame(frame) if one.users), of_frame(frame)[0])
-            line = TOOK_BACK.format(place=f"{place.file}, line {place.line}", seconds=_AT_MOST)
-            print(line, file=sys.stderr)
+            self._lines.append(
+                TOOK_BACK.format(place=f"{place.file}, line {place.line}", seconds=_AT_MOST)
+            )
             return False
         return now - max(self._since, self._called) < _STILL
 

@@ -22,6 +22,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, Final, Self, TypeVar
 
+from twisted_ipython._borrowed_sigint import sigint
 from twisted_ipython._interrupt import set_exception
 
 __all__ = ["Breakable", "Interrupts", "pass_on", "taken", "watch"]
@@ -235,14 +236,14 @@ class _Sigint:
         for one in self.waiting.copy():
             one.interrupt()
 
-    def interrupted(self, number: int, frame: FrameType | None) -> None:
+    def interrupted(self, frame: FrameType | None) -> None:
         """SIGINT came while the main thread waits.  In the main thread."""
         broken = self._running[-1] if self._running else None
         for one in self.waiting.copy():
             if one is not broken:
                 one.interrupt()
         if broken is not None:
-            signal.default_int_handler(number, frame)
+            sigint.take(frame)
 
 
 _sigint: Final = _Sigint()
@@ -258,6 +259,6 @@ def taken(error: _E) -> _E:
 pass_on: Final = _sigint.pass_on
 
 
-def _interrupted(number: int, frame: FrameType | None) -> None:
+def _interrupted(_: int, frame: FrameType | None) -> None:
     # A function: for a method, `signal.signal` takes 8 us more on Python 3.11.
-    _sigint.interrupted(number, frame)
+    _sigint.interrupted(frame)

@@ -12,13 +12,14 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 __all__ = [
     "Label",
     "Place",
     "frames_of_coroutine",
     "in_files",
+    "is_debugged",
     "is_users",
     "is_users_code",
     "labels_of",
@@ -27,6 +28,8 @@ __all__ = [
     "of_thread",
     "waits_at",
 ]
+
+_DEBUGGERS: Final = ("_pydevd", "pydevd", "debugpy", "bdb", "pdb")
 
 
 @cache
@@ -146,3 +149,16 @@ def frames_of_coroutine(coro: Any) -> Iterator[FrameType]:
         )
         if coro is None:
             return
+
+
+def is_debugged(ident: int) -> bool:
+    """Whether a thread stands in a debugger."""
+    frame = sys._current_frames().get(ident)
+    for _ in range(10):
+        if frame is None:
+            break
+        name = str(frame.f_globals.get("__name__", ""))
+        if name.partition(".")[0].startswith(_DEBUGGERS):
+            return True
+        frame = frame.f_back
+    return False

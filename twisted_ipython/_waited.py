@@ -11,6 +11,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextvars import copy_context
+from threading import get_ident
 from typing import Any, Final, NamedTuple, TypeVar
 
 from twisted_ipython import _numbers
@@ -18,6 +19,7 @@ from twisted_ipython._borrowed_sigint import give_back
 from twisted_ipython._errands import call_in_main_thread, cells, later_calls
 from twisted_ipython._home import Home
 from twisted_ipython._interrupt import Pulse
+from twisted_ipython._loans import loans
 from twisted_ipython._reactor_thread import ReactorThread, when_stopped
 from twisted_ipython._sigint import watch
 from twisted_ipython._stack import Label, in_files
@@ -25,6 +27,11 @@ from twisted_ipython._stack import Label, in_files
 __all__ = ["LOOK", "Typed", "Waited"]
 
 _T = TypeVar("_T")
+
+WAITS_FOR_ITSELF: Final = (
+    "The reactor called this code, for a cell that does not await, and stands still until it"
+    " returns: what waits for the reactor here would wait for ever"
+)
 
 # Seconds between two looks at the work.  A SIGINT that comes just as the main thread
 # begins to block is only handled at the next one.
@@ -86,9 +93,11 @@ class Waited(ABC):
         Whatever else ends the wait also cancels the code.
 
         Raises:
-            RuntimeError: the reactor was stopped before.
+            RuntimeError: the reactor was stopped before, or waits for the caller.
         """
         give_back()
+        if loans.inside == get_ident():
+            raise RuntimeError(WAITS_FOR_ITSELF)
         cells[self.numbers] = self
         self._watch()
         try:
@@ -161,6 +170,12 @@ class Waited(ABC):
 
     @abstractmethod
     def interrupt(self) -> None:
+        """See `_home.Waits`."""
+
+    def put_off(self) -> None:  # noqa: B027  # most work does not mind
+        """See `_home.Waits`."""
+
+    def go_on(self) -> None:  # noqa: B027
         """See `_home.Waits`."""
 
 
