@@ -154,7 +154,7 @@ class _Carried:
 
         @wraps(own)
         def iterate(delay: float = 0) -> Any:
-            if self._thread.here() or not loans.are_needed() or _trial.is_cleaning():
+            if self._thread.here() or not loans.are_needed() or _trial.is_trials():
                 return own(delay)
             turns = partial(task.deferLater, self._thread.reactor, delay, lambda: None)
             return self._thread.run(turns).wait()

@@ -28,6 +28,7 @@ from twisted_ipython import _numbers, _scripts
 from twisted_ipython._callers import would_run
 from twisted_ipython._installed import stay
 from twisted_ipython._reactor import started
+from twisted_ipython._report import reports
 from twisted_ipython._session import exit_of
 from twisted_ipython._thread_script import ThreadScript
 from twisted_ipython._traceback import in_one_line
@@ -89,7 +90,8 @@ class PlainCell:
             self._end(script is not None, failed=self.raised or error is not None)
         finally:
             _cells.pop(self._numbers.work, None)
-            _numbers.carry(self._before)
+            # Where its code took the extension off, nothing else will do so.
+            _numbers.carry(self._before if reports.active else _numbers.NOBODY)
 
     def _make(self) -> ThreadScript:
         """It is a script, or may be one.  Any thread."""
