@@ -14,7 +14,7 @@ import nox
 
 HERE = Path(__file__).parent
 PYPROJECT = tomllib.loads((HERE / "pyproject.toml").read_text())
-PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 
 # The oldest ipykernel that is supported, and the first of the line that keeps the cell that output
 # belongs to in a ContextVar. The latest is what all other sessions get.
@@ -22,6 +22,14 @@ IPYKERNELS = ["6.29.0", "7.0.0"]
 # What the floors are tested with besides the dependencies' own floors. The rest of Jupyter follows
 # from it.
 FLOOR_COMPANIONS = [f"ipykernel=={IPYKERNELS[0]}"]
+
+# What differs between the versions of Python: tasks and loops, frames and code, signals, threads.
+ON_PYTHON = [
+    *("test_bridge*.py", "test_tasks.py", "test_one_loop*.py", "test_borrow*.py", "test_loans.py"),
+    *("test_cell.py", "test_language.py", "test_traceback.py", "test_interrupt*.py"),
+    *("test_stop.py", "test_kernel.py", "test_terminal.py", "test_exit.py"),
+    "test_plain_scripts.py",
+]
 
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "uv|venv"
@@ -39,12 +47,16 @@ def runs(python: str | Path) -> bool:
 
 
 def find(version: str) -> bool:
-    """Tell whether `pythonX.Y` starts, after a look among what pyenv installed."""
+    """Tell whether `pythonX.Y` starts, after a look among those of pyenv and `.ci/pythons`."""
     name = f"python{version}"
     if shutil.which(name) and runs(name):
         return True
-    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    for candidate in sorted(root.glob(f"versions/{version}*/bin/{name}"), reverse=True):
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    for candidate in (
+        *sorted(pyenv.glob(f"versions/{version}*/bin/{name}"), reverse=True),
+        cache / "pythons-from-debian" / version / "usr/bin" / name,
+    ):
         if runs(candidate):
             os.environ["PATH"] = f"{candidate.parent}{os.pathsep}{os.environ['PATH']}"
             return True
@@ -87,6 +99,14 @@ def tests(session: nox.Session) -> None:
     """Run the tests."""
     install(session, "tests")
     session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def between(session: nox.Session) -> None:
+    """Run the tests of what depends on the Python, for those between the oldest and the newest."""
+    install(session, "tests")
+    files = sorted(str(file) for name in ON_PYTHON for file in Path("tests").glob(name))
+    session.run("python", "-m", "pytest", *files, *session.posargs)
 
 
 @nox.session(python=OLDEST)

@@ -174,6 +174,14 @@ def timers(subjects: Subjects) -> list[Comparison]:
     return _compared("callLater", "bare Twisted", sides, limits, processes=3, turns=10)
 
 
+def borrow(subjects: Subjects) -> list[Comparison]:
+    """1,000 calls of the reactor by a plain cell and by a pool thread, against a hop for each."""
+    ours, bare = subjects.ours.serving, subjects.bare.serving
+    limits = {"plain cell": 0.2, "another thread": 1.25}
+    sides = [partial(ours, "borrow", "plainly"), partial(bare, "borrow", "hop")]
+    return _compared("callLater", "a hop each", sides, limits, processes=3, turns=5)
+
+
 def tasks(subjects: Subjects) -> list[Comparison]:
     """20,000 tasks that await a Deferred each, against as many coroutines of Twisted's."""
     name = "tasks at once"
@@ -224,6 +232,7 @@ MEASURES: Final[dict[str, Callable[[Subjects], list[Comparison]]]] = {
     "awaits": awaits,
     "timers": timers,
     "tasks": tasks,
+    "borrow": borrow,
     "progress": progress,
     "load": load,
     "magic": magic,

@@ -17,7 +17,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
-__all__ = ["Execution", "Kernel", "fail"]
+__all__ = ["Cells", "Execution", "Kernel", "fail", "subshell"]
 
 SECONDS = 30
 # Within so many seconds what is displayed in place must have changed.
@@ -294,3 +294,50 @@ class Kernel:
 def fail(kernel: Kernel, code: str) -> Execution:
     """Run a cell that may fail; ipykernel 6 would abort the next one if it came soon."""
     return kernel.run(code, stop_on_error=False)
+
+
+def subshell(kernel: Kernel) -> str:
+    """Make a subshell, which ipykernel has from 7 on; gives its number."""
+    client = kernel.client
+    request = client.session.msg("create_subshell_request")
+    client.control_channel.send(request)
+    while True:
+        reply = client.control_channel.get_msg(timeout=SECONDS)
+        if reply["parent_header"].get("msg_id") == request["header"]["msg_id"]:
+            number: str = reply["content"]["subshell_id"]
+            return number
+
+
+class Cells:
+    """
+    Cells of one shell of a kernel.
+
+    Args:
+        kernel: the kernel.
+        number: that of a subshell, or None.
+    """
+
+    def __init__(self, kernel: Kernel, number: str | None) -> None:
+        self._kernel = kernel
+        self._number = number
+
+    def ok(self, code: str) -> Execution:
+        """Run a cell that must succeed and write nothing to stderr."""
+        kernel = self._kernel
+        if self._number is None:
+            return kernel.ok(code)
+        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False}
+        message = kernel.client.session.msg("execute_request", content)
+        message["header"]["subshell_id"] = self._number
+        kernel.client.shell_channel.send(message)
+        execution = Execution(kernel, message["header"]["msg_id"])
+        kernel._executions[execution.number] = execution
+        execution.wait()
+        assert execution.reply is not None
+        assert execution.reply["status"] == "ok", execution.traceback
+        assert execution.printed("stderr") == ""
+        return execution
+
+    def value(self, code: str) -> str | None:
+        """The text of a cell's result."""
+        return self.ok(code).value

@@ -171,7 +171,7 @@ def test_a_value_that_displays_itself(kernel: Kernel) -> None:
 
 def test_a_card_holds_no_result(kernel: Kernel) -> None:
     """A displayed job's value goes with the last name of its result."""
-    kernel.ok(JOB.format(name="job", value="Rich()"))
+    kernel.ok(JOB.format(name="job", value="Rich()") + ";")
     [spot] = kernel.ok("display(job)").spots()
     kernel.ok("open_gates(); ref = weakref.ref(job.wait(5))")
     kernel.shows(spot, "Rich at")

@@ -200,9 +200,12 @@ def test_failure_of_a_later_callback(notebook: Notebook) -> None:
 
 
 def test_coroutine_that_needs_asyncio_in_a_plain_cell(notebook: Notebook) -> None:
-    """What fails since it began outside of the reactor thread says what to do."""
-    notebook.ok("async def sleeps(): await asyncio.sleep(1)")
-    cell = notebook.fails("d = defer.ensureDeferred(sleeps())", "d, a Deferred of cell")
+    """A coroutine that Twisted drives may sleep as asyncio does; what needs a task says so."""
+    notebook.ok("async def sleeps(): await asyncio.sleep(0.01); return 'slept'")
+    notebook.ok("d = defer.ensureDeferred(sleeps())")
+    assert notebook.value("await d") == "'slept'"
+    notebook.ok("async def limited():\n    async with asyncio.timeout(1): pass")
+    cell = notebook.fails("d = defer.ensureDeferred(limited())", "d, a Deferred of cell")
     assert cell.traceback.endswith(OTHER_DRIVER)
     notebook.ok("d = None")
 
@@ -271,7 +274,8 @@ def test_failure_on_the_kernels_loop(notebook: Notebook, work: str) -> None:
 def test_failure_of_the_kernels_own(notebook: Notebook) -> None:
     """A task of a library's, in which no code of the user's fails, stays asyncio's to report."""
     own = "asyncio.wait_for(asyncio.sleep(1), 0)"
-    cell = notebook.ok(f"asyncio.get_running_loop().create_task({own});")
+    loop = "get_ipython().kernel.io_loop.asyncio_loop"
+    cell = notebook.ok(f"own = {loop}.create_task({own}); del own")
     notebook.ok(f"{HERE}await asyncio.sleep({SOON})")
     assert errors(cell) == []
 

@@ -15,7 +15,7 @@ from twisted.internet.task import LoopingCall
 
 from twisted_ipython import _loops, _numbers
 from twisted_ipython._background import start_job
-from twisted_ipython._cell import Kind
+from twisted_ipython._cell import CellFunction, Kind
 from twisted_ipython._eventual import EventualResult
 from twisted_ipython._jobs import Job, jobs, pending_lines
 from twisted_ipython._reactor import start
@@ -27,7 +27,9 @@ class Value:
 
 def do(function: Any, kind: Kind = Kind.PLAIN, name: str | None = None) -> EventualResult:
     """Start a job as the magic does, without a shell."""
-    return start_job(start(), Job(name, 1, "code"), function, kind, copy_context())
+    return start_job(
+        start(), Job(name, 1, "code"), function, CellFunction(kind, ()), copy_context()
+    )
 
 
 # ---- the table
@@ -111,13 +113,13 @@ LEAVE = {
 def test_what_a_cell_left_keeps_no_result_alive(session: Session, left: str, end: str) -> None:
     """Once the name is gone so is the value, though a context of the cell lives on."""
     session.ok("from twisted.internet.protocol import DatagramProtocol, Factory")
-    check_freed(session, f"%%run_in_reactor x\n{LEAVE[left]}\n{end}return Value()")
+    check_freed(session, f"%%run_in_reactor x\n{LEAVE[left]}\n{end}return Value();")
 
 
 def test_what_a_cell_in_a_thread_left_keeps_no_result_alive(session: Session) -> None:
     """The same with `--thread`, for a call that the cell sent to the reactor."""
     leave = "reactor.callFromThread(reactor.callLater, 60, int)"
-    check_freed(session, f"%%run_in_reactor -t x\n{leave}\nreturn Value()")
+    check_freed(session, f"%%run_in_reactor -t x\n{leave}\nreturn Value();")
 
 
 def check_freed(session: Session, cell: str) -> None:
@@ -152,15 +154,17 @@ def test_contexts_carry_numbers_only(session: Session) -> None:
         ours = {v.name: value for v, value in context.items() if v.name.startswith("twisted_")}
         job = session.job("x")
         assert ours["twisted_ipython_numbers"] == (job.numbers.work, job.cell)
-        assert all(type(one) is int for value in ours.values() for one in [*flat(value)])
+        assert all(type(one) is int for value in ours.values() for one in flat(value))
     assert _numbers.current() == _numbers.NOBODY
     assert _numbers.numbers_in(copy_context()) == _numbers.NOBODY
     assert _numbers.numbers_in(None) == _numbers.NOBODY
 
 
-def flat(value: Any) -> Any:
-    """The values in a tuple, or the value."""
-    return value if isinstance(value, tuple) else (value,)
+def flat(value: Any) -> list[Any]:
+    """The values in a tuple and in the tuples in it, or the value."""
+    if not isinstance(value, tuple):
+        return [value]
+    return [one for member in value for one in flat(member)]
 
 
 # ---- where a job waits

@@ -98,13 +98,14 @@ def test_exit_request_of_cell() -> None:
 
 
 def test_kernels_own_tasks_run(kernel: Kernel) -> None:
-    """Tasks of the kernel's loop run while a cell awaits."""
+    """Tasks of the kernel's own loop run while a cell awaits."""
     kernel.ok(
         "async def tick():\n"
         "    while ticking:\n"
         "        ticks.append(here())\n"
         "        await asyncio.sleep(0.01)\n"
-        "ticks, ticking = [], True\nticker = asyncio.create_task(tick())"
+        "ticks, ticking = [], True\n"
+        "ticker = get_ipython().kernel.io_loop.asyncio_loop.create_task(tick())"
     )
     ticked = kernel.value("ticks.clear()\nawait later(None, 0.5)\nticking = False\nticks")
     assert ticked is not None
@@ -112,7 +113,7 @@ def test_kernels_own_tasks_run(kernel: Kernel) -> None:
 
 
 def test_task_of_plain_cell_is_awaited(kernel: Kernel) -> None:
-    """A task that a plain cell created lives on the kernel's loop, and can be awaited."""
+    """A task that a plain cell created lives on the reactor's loop, and can be awaited."""
     kernel.ok(
         "async def work(value):\n"
         "    await asyncio.sleep(0.05)\n"
@@ -121,8 +122,8 @@ def test_task_of_plain_cell_is_awaited(kernel: Kernel) -> None:
         "fine, failing, endless = (asyncio.create_task(c) for c in"
         " (work(5), work(None), asyncio.sleep(60)))"
     )
-    assert kernel.value("await fine") == "(5, 'MainThread')"
-    assert kernel.value("await fine") == "(5, 'MainThread')"
+    assert kernel.value("await fine") == "(5, 'CrochetReactor')"
+    assert kernel.value("await fine") == "(5, 'CrochetReactor')"
     assert kernel.run("await failing").error == "KeyError"
     assert kernel.run("async with asyncio.timeout(0.05): await endless").error == "TimeoutError"
     assert kernel.value("await later()\nendless.cancelled()") == "True"

@@ -289,11 +289,19 @@ def test_a_result_without_a_name_is_the_cells_own(session: Session) -> None:
     assert session.ok("Out[2]") is result
     session.ok("6")
     assert session.ok("_") == 6
-    session.ok("%%run_in_reactor x\n7")
-    assert session.ok("_, __") == (6, 6)
-    assert "_" not in session.names or session.names["_"] == (6, 6)
-    session.ok("%%run_in_reactor\n8;")
-    assert isinstance(session.ok("_"), EventualResult)
+
+
+@pytest.mark.parametrize("line", ["x", "", "x --replace"])
+def test_a_result_is_shown_unless_the_cell_ends_in_a_semicolon(session: Session, line: str) -> None:
+    """A cell with a name shows its EventualResult too; a quiet one leaves `_` alone."""
+    session.ok("6")
+    shown = session.ok(f"%%run_in_reactor {line}\n7")
+    assert isinstance(shown, EventualResult)
+    assert session.names.get("x", shown) is shown
+    assert session.ok("_") is shown
+    session.ok("8")
+    assert session.ok(f"%%run_in_reactor {line}\n9; # quiet") is None
+    assert session.ok("_") == 8
 
 
 def test_wait_may_leave_the_timeout_out(session: Session) -> None:

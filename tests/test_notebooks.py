@@ -41,6 +41,8 @@ def test_tour_in_terminal(kernel_name: str) -> None:
         assert cell.source.splitlines()[0] in run.stdout
         for output in comparable(cell):
             text = output.get("text") or output["data"]["text/plain"]
+            if text.startswith("<EventualResult"):
+                continue  # it may have been pending when the cell was shown
             assert text.strip() in without_varying(run.stdout)
 
 

@@ -317,7 +317,6 @@ def test_an_ended_connection_is_forgotten(kernel: Kernel) -> None:
     kernel.ok("""
 import contextvars, gc, weakref
 held = contextvars.ContextVar("held")
-held.set([])
 class Known(protocol.Protocol):
     def connectionMade(self):
         held.get().append(self)
@@ -326,11 +325,14 @@ class Known(protocol.Protocol):
         lost.callback(weakref.ref(self.transport))
 lost = Deferred()
 factory = protocol.Factory.forProtocol(Known)
-with socket.create_server((LOCAL, 0)) as server:
+async def connects(server):
+    held.set([])  # in the context of a task: what a cell itself sets stays
     # Not by `connectTCP`: asyncio keeps the context of its time limit, 30 s, although cancelled.
-    with socket.create_connection(server.getsockname()) as known:
-        reactor.adoptStreamConnection(known.fileno(), socket.AF_INET, factory)
-    known = await lost
+    with socket.create_connection(server.getsockname()) as one:
+        reactor.adoptStreamConnection(one.fileno(), socket.AF_INET, factory)
+    return await lost
+with socket.create_server((LOCAL, 0)) as server:
+    known = await asyncio.create_task(connects(server))
 del lost
 """)
     kernel.ok("await task.deferLater(reactor, 0); gc.collect()")

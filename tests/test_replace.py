@@ -280,11 +280,11 @@ def test_a_cell_that_does_not_compile_stops_nothing(session: Session) -> None:
 
 def test_a_chain_of_failing_cells_keeps_no_old_result(session: Session) -> None:
     """The failure of a cell that replaced another does not hold what it replaced."""
-    session.ok("%%run_in_reactor --replace x\n1/0")
+    session.ok("%%run_in_reactor --replace x\n1/0;")
     session.names["x"].original_failure()
     first = weakref.ref(session.names["x"])
     for _ in range(2):
-        session.ok("%%run_in_reactor --replace x\n1/0")
+        session.ok("%%run_in_reactor --replace x\n1/0;")
         eventually(lambda: session.names["x"].state == "failed")
         session.names["x"].original_failure()
     eventually(lambda: gc.collect() >= 0 and first() is None)

@@ -243,7 +243,7 @@ def test_a_pooled_connection_keeps_no_result_alive(kernel: Kernel) -> None:
         "%%run_in_reactor x\n"
         "number = (await port).getHost().port\n"
         "await treq.content(await treq.get(f'http://127.0.0.1:{number}/', pool=pool))\n"
-        "return Big(1_000_000)"
+        "return Big(1_000_000);"
     )
     kernel.ok("big = weakref.ref(x.wait(5))")
     kernel.ok("del x")

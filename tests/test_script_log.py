@@ -9,7 +9,7 @@ from kernels import Kernel, fail
 from script_cells import kernel_of_scripts, last_line, script, unchanged
 
 from twisted_ipython._hints import ADD_GLOBAL, USE_FETCH
-from twisted_ipython._running import PUT_MAGIC
+from twisted_ipython._running import IN_CALLBACK
 from twisted_ipython._traceback import ONE_REACTOR
 
 
@@ -172,13 +172,13 @@ def test_two_crawls_at_once(kernel: Kernel) -> None:
         assert kernel.value("state() == before") == "True", kernel.value("state(), before")
 
 
-def test_a_crawl_without_the_magic(kernel: Kernel) -> None:
-    """`start` fails at once, in plain and awaiting cells; with the magic the same cell works."""
+def test_a_crawl_in_an_awaiting_cell(kernel: Kernel) -> None:
+    """`start` fails at once and leaves nothing, after a cell that has ended and in one."""
     kernel.ok(PROCESS)
-    for first in ("", "await deferLater(reactor, 0)\n"):
+    for first in ("await deferLater(reactor, 0)\n",):
         for code in (CRAWL, CRAWL.replace("CrawlerProcess", "AsyncCrawlerProcess")):
             ran = fail(kernel, first + code)
-            assert last_line(ran) == f"ReactorAlreadyRunning: {PUT_MAGIC}"
+            assert last_line(ran) == f"ReactorAlreadyRunning: {IN_CALLBACK}"
             assert "site-packages" not in ran.traceback
             later = kernel.run("await deferLater(reactor, 0.1)")
             assert ran.printed() + later.printed() == ""

@@ -10,8 +10,9 @@ from kernels import Kernel, fail
 from script_cells import SETUP, kernel_of_scripts, last_line, script, unchanged
 from shells import Shell, run_python
 
-from twisted_ipython._running import IN_CALLBACK, PUT_MAGIC
-from twisted_ipython._scripts import EXITED, NEVER_RAN, NOBODY_WAITS, NOT_YET, SEVERAL_WAIT
+from twisted_ipython._running import IN_CALLBACK
+from twisted_ipython._scripts import NOBODY_WAITS, NOT_YET, SEVERAL_WAIT
+from twisted_ipython._session import EXITED, NEVER_RAN
 
 
 @pytest.fixture(scope="module")
@@ -343,16 +344,16 @@ def test_react_that_fails(kernel: Kernel) -> None:
 
 
 @pytest.mark.parametrize(
-    "first", ["", "await deferLater(reactor, 0)\n", "%%run_in_reactor -w\nyield\n"]
+    "first", ["await deferLater(reactor, 0)\n", "%%run_in_reactor -w\nyield\n"]
 )
-def test_without_the_magic(kernel: Kernel, first: str) -> None:
-    """Plain and awaiting cells, and generators, fail at once and say what to do; `main` ends."""
+def test_where_the_reactor_runs_the_cell(kernel: Kernel, first: str) -> None:
+    """Awaiting cells and generators fail at once and say what to do; `main` ends."""
     react = """async def main(reactor):
     await deferLater(reactor, 0.05, print, 'never')
 task.react(main)"""
     for code in ("reactor.run()", react):
         ran = fail(kernel, first + code)
-        assert last_line(ran) == f"ReactorAlreadyRunning: {PUT_MAGIC}"
+        assert last_line(ran) == f"ReactorAlreadyRunning: {IN_CALLBACK}"
         assert "site-packages" not in ran.traceback
     kernel.ok("await deferLater(reactor, 0.06)")
     assert ran.printed() == ""

@@ -43,7 +43,11 @@ BAD = [
     ("timeout", "", "timeout cannot be ''; it takes seconds, more than 0, or INFINITY"),
     ("autoawait", "maybe", "autoawait cannot be 'maybe'; it takes True or False"),
     ("share_reactor", "maybe", "share_reactor cannot be 'maybe'; it takes True or False"),
-    ("patience", "1", "there is no setting 'patience'; there are: autoawait, share_reactor, timeout"),
+    (
+        "patience",
+        "1",
+        "there is no setting 'patience'; there are: autoawait, share_reactor, timeout",
+    ),
 ]
 
 

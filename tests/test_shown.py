@@ -162,6 +162,47 @@ def test_a_broken_representation_is_no_failure_of_the_deferred(kernel: Kernel) -
     assert kernel.value("await d") == "__main__.Broken"
 
 
+TASKS = """
+gate = asyncio.Event()
+
+async def divides(number):
+    await gate.wait()
+    return 84 / number
+"""
+
+
+def test_task(kernel: Kernel) -> None:
+    """A task of a plain or an awaiting cell is pending, then its value or failure, in place."""
+    kernel.ok(TASKS)
+    cells = [
+        kernel.ok("asyncio.create_task(divides(2))"),
+        kernel.ok("t = asyncio.create_task(divides(2))\nawait asyncio.sleep(0)\nt"),
+        kernel.ok("fails = asyncio.ensure_future(divides(0))\nfails"),
+    ]
+    good, awaited, bad = map(spot_of, cells)
+    assert "<task of cell" in kernel.shows(good, "pending since")["text/plain"]
+    kernel.ok("gate.set()")
+    kernel.shows(good, "42.0")
+    kernel.shows(awaited, "42.0")
+    kernel.shows(bad, "failed after")
+    kernel.pump(lambda: cells[2].error is not None, SOON)
+    assert cells[2].traceback.count("ZeroDivisionError: division by zero") == 1
+    assert kernel.run("await fails", stop_on_error=False).error == "ZeroDivisionError"
+    assert kernel.value("t.done(), await t") == "(True, 42.0)"
+    assert kernel.value("t") == "42.0"
+
+
+def test_future(kernel: Kernel) -> None:
+    """A future shows its value or that it was cancelled; one of another loop, what it is."""
+    spot = spot_of(kernel.ok("f = asyncio.Future()\nf"))
+    kernel.ok("f.cancel();")
+    kernel.shows(spot, "<future of cell")
+    kernel.shows(spot, "cancelled after")
+    other = kernel.value("other = asyncio.new_event_loop()\nother.create_future()")
+    assert str(other).startswith("<Future pending")
+    kernel.ok("other.close()")
+
+
 def test_only_what_is_shown(kernel: Kernel) -> None:
     """A Deferred in a list, a silenced one, and a future's mark are left alone."""
     assert "<Deferred at " in str(kernel.value("d = Deferred()\n[d]"))

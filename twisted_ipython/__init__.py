@@ -28,6 +28,9 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _progress        many awaitables at once, with a bar                   reactor thread
     _bars            how much is done, drawn by tqdm or in lines           reactor thread
     _spots           what is displayed, and replaced in place              any
+    _file            a file that IPython runs, as a plain cell             home thread
+    _plain_cell      a plain cell or file, which may be a script           home thread
+    _thread_script   a script in a thread that waits for it                home thread
     _plain           what a plain cell shares, set while it runs           any
     _loop_methods    the loop's methods, called in a plain cell            any
     _carry           the reactor's methods, called in any thread           any
@@ -52,14 +55,18 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _crochet         crochet runs the reactor, and notes results           any
     _eventual        crochet's EventualResult, awaitable                   any
     _running         reactor.run() and reactor.stop() for scripts          any
+    _session         what the session does for its scripts                 reactor thread
+    _greenlet_script a script of the background, in the reactor's thread   reactor thread
     _scripts         the scripts, and whose a call of the reactor is       any
-    _script          a plain cell, which may wait in reactor.run()         reactor thread
+    _script          a script of any kind: its stages, its triggers        reactor thread
     _script_log      what a script adds to the logs is its own             any
+    _own_log         what one script has added to the logs                 any
     _loggers         levels and handlers of loggers are put back           any
+    _installed       the reactor that runs stays the one that is installed any
     _kept            what a script changes is put back                     reactor thread
     _hints           lines for what a cell meets that is no script         any
     _phases          the startup and shutdown calls of a script            reactor thread
-    _callers         library functions that run the reactor                any
+    _callers         code and library functions that run the reactor       any
     _leftovers       what a script leaves is closed and cancelled          reactor thread
     _failures        failures that a name holds, and asyncio's reports     reactor thread
     _names           the names that are worth a look after a cell (pure)   any
@@ -67,7 +74,7 @@ The map.  A cell flows from top to bottom; a module imports only modules below i
     _origin          the context that a failure's traceback tells          any
     _report          a failure that is nobody's, shown in its cell         any
     _errors          an exception, shown on a shell as that of a cell      any
-    _interruptible   another exception in place of CancelledError          reactor thread
+    _interruptible   a coroutine ends when it is told to                   reactor thread
     _interrupt       breaks code that holds the reactor thread             home thread
     _works           what pool threads work on, and for which cell         any
     _pool            threads that do not keep the process                  any

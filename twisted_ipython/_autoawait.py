@@ -9,15 +9,16 @@ statement, so that a wrapper there takes effect in the cell that loads the
 extension.
 
 Everything here runs in the thread in which IPython runs the cell, except
-`AutoAwait._evaluate` and `_evaluate_shown`.
+`AutoAwait._evaluate`.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from contextvars import Token, copy_context
 from types import CodeType
 from typing import Any, Final
@@ -28,17 +29,20 @@ from IPython.core.interactiveshell import InteractiveShell
 from twisted_ipython import _numbers
 from twisted_ipython._awaiting import AwaitingCell
 from twisted_ipython._borrowed_sigint import sigint
-from twisted_ipython._errands import run_later_calls, show_at_home
+from twisted_ipython._errands import run_later_calls
+from twisted_ipython._file import run_file
 from twisted_ipython._home import home, is_blocking
+from twisted_ipython._installed import stay
 from twisted_ipython._language import Statements, is_async, prepare, read, split
-from twisted_ipython._plain import end_cell, statement
+from twisted_ipython._plain import Statement, end_cell
+from twisted_ipython._plain_cell import note_failure, of_nodes, run_statement, show_exit
 from twisted_ipython._reactor import start
 from twisted_ipython._reactor_thread import ReactorThread
 from twisted_ipython._report import mark_shown
-from twisted_ipython._running_loop import put_back
+from twisted_ipython._running_loop import is_switched, put_back
 from twisted_ipython._sigint import pass_on
 from twisted_ipython._stack import labels_of
-from twisted_ipython._stub import RESULT, RUN, StandIn, current, running
+from twisted_ipython._stub import RESULT, RUN, StandIn, current, evaluate_shown, running
 from twisted_ipython._traceback import explain, is_of_cell, tidy
 from twisted_ipython._turns import BRIEF, turns_of
 from twisted_ipython._variables import Variables
@@ -52,6 +56,8 @@ IN_REACTOR_THREAD: Final = (
     " await in_main_thread(get_ipython().run_cell, code)"
 )
 
+# What a cell that awaits has in its text.
+_MAY_AWAIT: Final = re.compile("await|async")
 _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
@@ -81,6 +87,7 @@ class AutoAwait:
         self._trio_runner: Any = None
         self._run_ast_nodes: Callable[..., Coroutine[Any, Any, bool | None]] = shell.run_ast_nodes
         self._run_code: Callable[..., Coroutine[Any, Any, bool]] = shell.run_code
+        self._safe_execfile = shell.safe_execfile
         self._showtraceback = shell.showtraceback
 
     # ---- on the shell, and off it
@@ -90,6 +97,7 @@ class AutoAwait:
         return {
             "run_ast_nodes": self.run_ast_nodes,
             "run_code": self.run_code,
+            "safe_execfile": self.safe_execfile,
             "showtraceback": self.showtraceback,
         }
 
@@ -138,10 +146,23 @@ class AutoAwait:
     ) -> bool | None:
         """`InteractiveShell.run_ast_nodes`, with the statements of an awaiting cell sent off."""
         own = self._run_ast_nodes
-        thread, made = self._prepared(nodelist, cell_name, interactivity, compiler)
+        text = getattr(getattr(result, "info", None), "transformed_cell", None)  # IPython 9.6
+        thread, made = None, Statements()
+        if text is None or _MAY_AWAIT.search(text):  # most cells do not, and need not be read
+            thread, made = self._prepared(nodelist, cell_name, interactivity, compiler)
         if thread is None or not made.codes:
-            with self._in_plain_cell():
-                return await own(nodelist, cell_name, interactivity, compiler, result)
+            with of_nodes(nodelist, cell_name) as plain:
+                context = self._variables.begin()  # `_origin` looks for one of this name
+                nested = is_switched()
+                try:
+                    raised = await own(nodelist, cell_name, interactivity, compiler, result)
+                    plain.raised = bool(raised)
+                finally:
+                    if not nested:
+                        put_back()  # a Ctrl-C may have come between
+                    end_cell(_numbers.current().work)
+                    self._variables.end(context, copy_context())
+            return raised and not plain.exited
         stand_in = StandIn(compiler)
         nodes = [stand_in.node, *made.rest]
         interactivity = "last" if made.shows else "none"
@@ -177,28 +198,34 @@ class AutoAwait:
         if code_obj is RESULT["single"] or code_obj is RESULT["exec"]:
             await running().wait_quietly()
             async_ = False
-        if not async_ and self._active():
-            with statement():  # nothing is awaited inside
-                failed = await self._run_code(code_obj, result, async_=False)
-            if not failed:
+        if not async_ or not self._active():
+            shares = self._active()  # then nothing is awaited inside
+            with Statement() if shares else nullcontext():
+                failed = await run_statement(self._run_code, code_obj, result, async_=async_)
+            if shares and not failed:
                 sigint.end_statement()
             return failed
-        if not async_ or not self._active():
-            return await self._run_code(code_obj, result, async_=async_)
-        token = self._send(elsewhere(), lambda _: _evaluate_shown(self.shell, code_obj))
+        token = self._send(elsewhere(), lambda _: evaluate_shown(self.shell, code_obj))
         try:
             return await self._run_code(RUN["single"], result, async_=True)
         finally:
             self._forget(token)
 
+    def safe_execfile(self, fname: Any, *where: Any, **options: Any) -> None:
+        """`InteractiveShell.safe_execfile`: ``%run``, and the file that IPython is started with."""
+        run_file(self._safe_execfile, fname, *where, **options)
+
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`InteractiveShell.showtraceback`, with the user's frames only."""
         sigint.delivered()
         error = sys.exc_info()[1] if exc_tuple is None else exc_tuple[1]
+        if isinstance(error, SystemExit):
+            show_exit(error, self.showtraceback)
         if isinstance(error, BaseException):
+            note_failure()
             mark_shown(error)
             if isinstance(error, KeyboardInterrupt) and current.get(None) is None:
-                pass_on()
+                pass_on(error)
             explain(error)
             tidy(error)
             if exc_tuple is not None:
@@ -209,17 +236,6 @@ class AutoAwait:
             return self._showtraceback(exc_tuple, *args, **kwargs)
 
     # ---- how it is done
-
-    @contextmanager
-    def _in_plain_cell(self) -> Iterator[None]:
-        """Within, a cell runs that does not await."""
-        before = self._variables.begin()
-        try:
-            yield
-        finally:
-            put_back()  # a Ctrl-C may have come between
-            end_cell(_numbers.current().work)
-            self._variables.end(before, copy_context())
 
     def _active(self) -> bool:
         """Whether awaits go to the reactor thread: switched on, or our runner runs this cell."""
@@ -259,31 +275,9 @@ class AutoAwait:
             except StopIteration as error:
                 return cell.fail(error)
             if is_async(code):
-                value = await value
+                value = await cell.run_statement(value)
+            stay()
         return value if made.shows else None
-
-
-async def _evaluate_shown(shell: InteractiveShell, code: CodeType) -> Any:
-    """Run a statement that displays values, but return the last one; in the reactor thread."""
-    thread = start()
-    shown: list[object] = []
-    before = sys.displayhook
-
-    def displayhook(value: object) -> None:
-        if thread.here():
-            shown.append(value)
-        else:
-            before(value)
-
-    sys.displayhook = displayhook
-    try:
-        await eval(code, shell.user_global_ns, shell.user_ns)
-    finally:
-        if sys.displayhook is displayhook:
-            sys.displayhook = before
-    for value in shown[:-1]:
-        await show_at_home(value)
-    return shown[-1] if shown else None
 
 
 def elsewhere() -> ReactorThread:

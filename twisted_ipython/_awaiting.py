@@ -39,6 +39,11 @@ GIVEN_UP: Final = (
     " on as job {number} (see %reactor jobs)."
 )
 
+GOES_ON: Final = (
+    "What the cell awaits has not ended yet. A second Ctrl-C gives up on it: it then goes on as a"
+    " job (see %reactor jobs)."
+)
+
 # Cells that the reactor stopped under: asyncio would complain of their tasks when
 # they are collected.
 _stranded: list[AwaitingCell] = []
@@ -73,6 +78,8 @@ class AwaitingCell(Waited):
         self._timeout = timeout
         self._deadline = None if timeout is None else monotonic() + timeout
         self._reason: BaseException | None = None
+        # When a first Ctrl-C came, until it was said that nothing has ended.
+        self._ends_since: float | None = None
         self._door: Interruptible[Any] | None = None
         self._failed: BaseException | None = None
         self._outcome: tuple[Any, BaseException | None] = None, None
@@ -129,7 +136,9 @@ class AwaitingCell(Waited):
         try:
             try:
                 self._door = Interruptible(self._code(self))
-                self._outcome = await self._door, None
+                value = await self._door
+                self._raise_swallowed()
+                self._outcome = value, None
             except BaseException as error:
                 self._reactor.explain(error)
                 self._outcome = None, self._because(error) if _is_cancellation(error) else error
@@ -178,9 +187,26 @@ class AwaitingCell(Waited):
 
         Raises:
             asyncio.CancelledError: the cell was given up, so no statement follows.
+            BaseException: the cell was to end, and what it awaited has swallowed that.
         """
         if self.given_up:
             raise CancelledError
+        self._raise_swallowed()
+
+    def _raise_swallowed(self) -> None:
+        """Raise why the cell was to end, if it has gone on."""
+        door = self._door
+        if door is None:
+            return
+        if self._reason is not None and not door.told:  # it came while the reactor was stuck
+            door.interrupt(self._reason)
+        door.raise_swallowed()
+
+    def run_statement(self, coro: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+        """Note the coroutine of a statement, whose frame is the cell's own, and return it."""
+        if self._door is not None:
+            self._door.own = coro
+        return coro
 
     def _because(self, cancelled: BaseException) -> BaseException:
         """What ended the code, with the traceback of the cancellation that it caused."""
@@ -190,8 +216,8 @@ class AwaitingCell(Waited):
 
     def _end_because(self, reason: BaseException) -> None:
         self._reason = reason
-        if self._door is not None and isinstance(reason, KeyboardInterrupt):
-            self._door.instead = reason
+        if self._door is not None:
+            self._door.interrupt(reason, instead=isinstance(reason, KeyboardInterrupt))
         if self._cancel is not None:
             self._cancel()
 
@@ -208,6 +234,7 @@ class AwaitingCell(Waited):
     def look(self) -> float:
         """See `_home.Waits`: the time limit, and whether the reactor answers."""
         self._pulse.look()
+        self._say_that_it_goes_on()
         # A signal may reach another thread than the main one, which then sleeps on.
         self._watch()
         if self._deadline is None or self.given_up:
@@ -217,6 +244,13 @@ class AwaitingCell(Waited):
             self._strike()
             left = _GRACE
         return min(left, LOOK)
+
+    def _say_that_it_goes_on(self) -> None:
+        """Say once, a while after a first Ctrl-C, what a second one does."""
+        if self._ends_since is None or self._over or monotonic() - self._ends_since < _GRACE:
+            return
+        self._ends_since = None
+        print(GOES_ON, file=sys.stderr)
 
     def pardon(self, seconds: float) -> None:
         """The reactor could not answer, and the time limit not run, for so long.  In the home."""
@@ -237,6 +271,8 @@ class AwaitingCell(Waited):
     def _end(self, reason: BaseException) -> None:
         if self._reason is None:
             self._reason = reason
+            if isinstance(reason, KeyboardInterrupt):
+                self._ends_since = monotonic()
             # What a canceller prints belongs to the cell.
             self._reactor.call(self.context.copy().run, self._end_because, reason)
             self._pulse.free()

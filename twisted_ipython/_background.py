@@ -18,17 +18,18 @@ from IPython.core.interactiveshell import InteractiveShell
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThreadPool
 
-from twisted_ipython import _numbers, _scripts
+from twisted_ipython import _numbers
 from twisted_ipython._cell import CellFunction, Kind, rewrite
 from twisted_ipython._eventual import EventualResult
 from twisted_ipython._jobs import Job, first_line, jobs
 from twisted_ipython._language import await_magics
 from twisted_ipython._reactor import start
 from twisted_ipython._reactor_thread import ReactorThread
+from twisted_ipython._session import new
 from twisted_ipython._source import ends_quietly, parse
 from twisted_ipython._traceback import of_cell
 
-__all__ = ["Background", "RunOptions", "start_job"]
+__all__ = ["Background", "RunOptions", "shown", "start_job"]
 
 RUN_USAGE: Final = "usage: %%run_in_reactor [NAME] [--wait] [--replace] [--thread] [--global]"
 NOT_A_NAME: Final = "{name!r} cannot be the name of a result; " + RUN_USAGE
@@ -101,14 +102,14 @@ class Background:
 
         def begin() -> EventualResult:
             job = Job(run.name, number, first_line(cell), in_thread=run.in_thread)
-            result = start_job(start(), job, bound, function.kind, context)
+            result = start_job(start(), job, bound, function, context)
             if run.name is not None:
                 names[run.name] = result
             return result
 
         return begin
 
-    async def finish(self, run: RunOptions, begin: Callable[[], EventualResult]) -> Any:
+    async def finish(self, run: RunOptions, cell: str, begin: Callable[[], EventualResult]) -> Any:
         """Stop what is replaced, begin, and wait if that is asked.  In the reactor thread."""
         names = self._shell.user_ns
         if run.replace and run.name is not None and run.name in names:
@@ -116,7 +117,7 @@ class Background:
 
             await stop(start(), run.name, names[run.name])
         result = begin()
-        return await result if run.wait else None
+        return await result if run.wait else shown(cell, result)
 
     def _compile(self, run: RunOptions, cell: str) -> CellFunction:
         """The cell as a function; a SyntaxError has the lines of the cell as typed."""
@@ -140,8 +141,17 @@ class Background:
         )
 
 
+def shown(cell: str, result: EventualResult) -> EventualResult | None:
+    """What a cell shows that does not wait: its result, unless it ends in ``;``.  Any thread."""
+    return None if ends_quietly(cell) else result
+
+
 def start_job(
-    thread: ReactorThread, job: Job, function: Callable[[], Any], kind: Kind, context: Context
+    thread: ReactorThread,
+    job: Job,
+    function: Callable[[], Any],
+    cell: CellFunction,
+    context: Context,
 ) -> EventualResult:
     """
     Run a cell's function in the reactor thread.
@@ -150,7 +160,7 @@ def start_job(
         thread: the reactor thread.
         job: the job that it is.
         function: the cell as a function.
-        kind: how to drive it.
+        cell: what it was compiled to.
         context: to run it in; it will carry the job's numbers.
 
     Returns:
@@ -167,11 +177,12 @@ def start_job(
             pool = reactor.getThreadPool()
             run = context.copy().run
             return context.run(lambda: deferToThreadPool(reactor, pool, run, function))
-        if kind is Kind.COROUTINE:
+        if cell.kind is Kind.COROUTINE:
             return thread.deferred(job.follow(function()), context)
-        if kind is Kind.GENERATOR:
+        if cell.kind is Kind.GENERATOR:
             return context.run(inlineCallbacks(lambda: job.follow(function())))
-        script = _scripts.new(thread.reactor, str(job), job.numbers, context, function)
+        name, codes = str(job), cell.codes
+        script = new(thread.reactor, name, job.numbers, context, function, codes)
         return job.follow(script).begin()
 
     result = thread.run(begin)

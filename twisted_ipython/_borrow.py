@@ -46,7 +46,7 @@ from twisted_ipython._stack import Label, Place, is_debugged, of_thread
 from twisted_ipython._traceback import tidy
 from twisted_ipython._waited import LOOK, Typed, Waited
 
-__all__ = ["Borrow", "end_entry"]
+__all__ = ["Borrow", "end_entry", "runs_cells"]
 
 SO_WAITS: Final = "{reactor}, and this thread waits for it at {caller}"
 IN_DEBUGGER: Final = (
@@ -95,7 +95,8 @@ class Borrow:
             finally:
                 loans.leave(loan)
         finally:
-            sigint.raise_pending()
+            if sigint.pending:
+                sigint.raise_pending()
 
     def hold(self) -> None:
         """Borrow the reactor for what the caller does next.  Any thread but the reactor's."""
@@ -118,7 +119,7 @@ class Borrow:
         home = BlockingHome()
         _entry.waits = True
         try:
-            if _runs_cells():
+            if runs_cells():
                 _begin_entry()
                 request = _Request(self._thread, home, kept=True)
                 run_blocking(request.wait())
@@ -140,7 +141,7 @@ def _is_stopping(thread: ReactorThread) -> bool:
     return bool(thread.reactor._stopped)
 
 
-def _runs_cells() -> bool:
+def runs_cells() -> bool:
     """Whether cells are typed in this thread: the main one, or one with a loop of its own."""
     main = threading.current_thread() is threading.main_thread()
     return main or loop_of_thread() is not None

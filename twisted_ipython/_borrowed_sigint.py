@@ -53,6 +53,7 @@ class _BorrowedSigint:
 
     Attributes:
         when_raised: is called when an interrupt was raised.
+        pending: whether one came during a call that goes on.
     """
 
     def __init__(self) -> None:
@@ -61,7 +62,7 @@ class _BorrowedSigint:
         # Who clears one of those below is the one who raises it.
         self._lock = threading.RLock()
         self._stands = False
-        self._pending = False
+        self.pending = False
         self._raised: BaseException | None = None
         # Whether one came in the middle of a finalizer.
         self._postponed = False
@@ -92,7 +93,7 @@ class _BorrowedSigint:
         self.end()
 
     def _forget(self) -> None:
-        self._pending = self._postponed = False
+        self.pending = self._postponed = False
         self._raised = None
 
     def take(self, frame: FrameType | None) -> None:
@@ -103,8 +104,8 @@ class _BorrowedSigint:
             KeyboardInterrupt: it may be raised there.
         """
         held = _held(frame)
-        if held == "" or (held and not self._pending):
-            self._pending = True
+        if held == "" or (held and not self.pending):
+            self.pending = True
         elif not self._postponed and _finalizes(frame):
             self._postponed = True
         else:
@@ -115,7 +116,7 @@ class _BorrowedSigint:
         self.when_raised()
 
     def _raise(self, error: KeyboardInterrupt) -> NoReturn:
-        self._pending = self._postponed = False
+        self.pending = self._postponed = False
         if self._stands:
             self._raised = error
             self.when_raised()
@@ -128,17 +129,17 @@ class _BorrowedSigint:
         Raises:
             KeyboardInterrupt: there was a Ctrl-C.
         """
-        if self._pending and threading.current_thread() is threading.main_thread():
+        if self.pending and threading.current_thread() is threading.main_thread():
             frame: FrameType | None = sys._getframe(1)
             while frame is not None and frame.f_globals.get("__name__") in _HOLD:
                 frame = frame.f_back
             with self._lock:
-                if _held(frame) is None and self._pending:
+                if _held(frame) is None and self.pending:
                     self._raise(KeyboardInterrupt())
 
     def needs_look(self) -> bool:
         """Whether it is to be looked after what became of an interrupt.  Any thread."""
-        return self._pending or self._postponed or self._raised is not None
+        return self.pending or self._postponed or self._raised is not None
 
     def look(self) -> None:
         """Interrupt again if nothing came of an interrupt.  In the thread that looks at loans."""
@@ -154,7 +155,7 @@ class _BorrowedSigint:
 
     def _is_due(self, now: FrameType | None) -> bool:
         """Whether the main thread, which is at that frame, is to be interrupted again."""
-        if self._pending:
+        if self.pending:
             return _held(now) is None
         if self._postponed:
             return not _finalizes(now)

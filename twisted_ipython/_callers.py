@@ -1,5 +1,5 @@
 """
-Library functions that run the reactor for a script, known by their frames.
+Code that runs the reactor: known by its names, and library functions that do by their frames.
 
 `react` and Scrapy's processes set things up before they call
 ``reactor.run()``.  Where that is going to be refused they are stopped at their
@@ -12,28 +12,56 @@ Any thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from types import FrameType
+import dis
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+from types import CodeType, FrameType
 from typing import Any, Final
-from weakref import WeakSet
 
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater, react
 from twisted.python.failure import Failure
 
-__all__ = [
-    "any_is_refused",
-    "begun_by",
-    "failure_of_react",
-    "is_of_refused",
-    "is_refused",
-    "note_refused",
-]
+__all__ = ["begun_by", "failure_of_react", "main_of_react", "would_run"]
 
 # Turns of the reactor within which a crawl that has begun runs.
 _TURNS: Final = 1000
 _stopping: Final[set[asyncio.Task[None]]] = set()
-_refused: Final[WeakSet[Any]] = WeakSet()
+# What a script names that leaves it to a library to run the reactor: each of these sets.
+_SIGNS: Final = (
+    {react.__name__},
+    {"CrawlerProcess", "start"},
+    {"AsyncCrawlerProcess", "start"},
+    {"scrapy.cmdline", "execute"},
+    {"scrapy", "cmdline", "execute"},
+    {"klein", "run"},
+    {"autobahn.twisted.wamp", "run"},
+)
+
+
+def would_run(*codes: CodeType) -> bool:
+    """
+    Whether code runs the reactor if it gets so far, by the names that it uses.
+
+    That is ``reactor.run``, and what the libraries call it that do the same.
+    Other code may be wrapped around it (a function of the user's own module):
+    that is not known here, so that what is no script is never taken for one.
+    """
+    names: set[str] = set()
+    for one in _all(codes):
+        names |= {*one.co_names, *one.co_varnames, *one.co_freevars}
+        named = (step.argval for step in dis.get_instructions(one))
+        if ("reactor", "run") in pairwise(named):
+            return True
+    return any(signs <= names for signs in _SIGNS)
+
+
+def _all(codes: Iterable[object]) -> Iterator[CodeType]:
+    """The code among some objects, and that of the functions and classes in it."""
+    for code in codes:
+        if isinstance(code, CodeType):
+            yield code
+            yield from _all(code.co_consts)
 
 
 def begun_by(caller: FrameType) -> Callable[[], object] | None:
@@ -46,21 +74,14 @@ def begun_by(caller: FrameType) -> Callable[[], object] | None:
     Returns:
         what cancels it, in the reactor thread; None if it is no such function.
     """
-    if caller.f_code is react.__code__:
-        finished = caller.f_locals["finished"]
-        return lambda: finished.addErrback(lambda _: None).cancel()
+    main = main_of_react(caller)
+    if main is not None:
+        return lambda: main.addErrback(lambda _: None).cancel()
     module = caller.f_globals.get("__name__")
     if module == "scrapy.crawler" and caller.f_code.co_name == "_setup_reactor":
         process: Any = caller.f_locals["self"]
         return lambda: _stop_process(process)
     return None
-
-
-def note_refused(caller: FrameType) -> None:
-    """Note that what `begun_by` knows is refused, if it is a process of Scrapy's."""
-    process = caller.f_locals.get("self")
-    if process is not None:
-        _refused.add(process)
 
 
 def _stop_process(process: Any) -> None:
@@ -94,19 +115,17 @@ def _is_running(crawler: Any) -> bool:
         return False
 
 
-def is_refused(caller: FrameType) -> bool:
-    """Whether a process of Scrapy's calls whose crawls were cancelled with what `begun_by` gave."""
-    return caller.f_code.co_name == "_stop_reactor" and caller.f_locals.get("self") in _refused
+def main_of_react(caller: FrameType) -> Deferred[Any] | None:
+    """
+    What `react` waits for.
 
+    Args:
+        caller: the frame that calls a method of the reactor.
 
-def any_is_refused() -> bool:
-    """Whether a process of Scrapy's exists that was refused."""
-    return bool(_refused)
-
-
-def is_of_refused(one: Any) -> bool:
-    """Whether it is a process of Scrapy's that was refused, or a crawler of such a one."""
-    return any(one is process or one in process.crawlers for process in list(_refused))
+    Returns:
+        None if that is not `react`.
+    """
+    return caller.f_locals["finished"] if caller.f_code is react.__code__ else None
 
 
 def failure_of_react(caller: FrameType) -> Failure | None:

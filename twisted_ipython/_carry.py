@@ -139,9 +139,9 @@ class _Carried:
 
     def call(self, own: _Method, *args: Any, **kwargs: Any) -> Any:
         """Call a method; any thread."""
-        if get_ident() == self._thread.ident:
+        if get_ident() == self._thread.ident or not loans.are_needed():
             return own(*args, **kwargs)
-        return self._elsewhere(own, args, kwargs)
+        return self._borrow.call(own, args, kwargs)
 
     def _elsewhere(self, own: _Method, args: Any, kwargs: Any) -> Any:
         """Call a method with the reactor borrowed.  Any other thread."""
@@ -154,7 +154,7 @@ class _Carried:
 
         @wraps(own)
         def iterate(delay: float = 0) -> Any:
-            if self._thread.here() or not loans.are_needed() or _trial.is_running():
+            if self._thread.here() or not loans.are_needed() or _trial.is_trials():
                 return own(delay)
             turns = partial(task.deferLater, self._thread.reactor, delay, lambda: None)
             return self._thread.run(turns).wait()

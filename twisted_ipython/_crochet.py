@@ -16,6 +16,7 @@ import crochet
 from crochet._eventloop import ThreadLogObserver
 
 from twisted_ipython._eventual import EventualResult, adopt
+from twisted_ipython._hints import FORKED
 from twisted_ipython._instance import override
 
 __all__ = [
@@ -31,10 +32,6 @@ __all__ = [
 STOPPED: Final = (
     "The reactor was stopped, and a reactor cannot be started again in the same process."
     " Restart the kernel (or this program) and load twisted_ipython again."
-)
-FORKED: Final = (
-    "This process was forked from the one whose reactor it would need: a fork has no reactor"
-    " thread. Await in the parent process, or start a fresh one (multiprocessing's `spawn`)."
 )
 
 

@@ -177,7 +177,7 @@ class EventualResult(_Result):
     def peek(self) -> Any:
         """The value, the exception of a failure, or None; this does not count as looking at it."""
         value = self._value
-        return value.value if isinstance(value, Failure) else value
+        return exception_of(value) if isinstance(value, Failure) else value
 
     def __del__(self, _ends: Callable[[], bool] = sys.is_finalizing) -> None:
         """Log a failure that nobody looked at; being cancelled is none, nor the reactor's end."""

@@ -6,6 +6,7 @@ Runs in the thread that runs the shell's cells.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import CoroutineType
@@ -38,7 +39,7 @@ from twisted_ipython._magics import TwistedMagics, give_body
 from twisted_ipython._notices import Notices
 from twisted_ipython._report import reports
 from twisted_ipython._runner import runner
-from twisted_ipython._running_loop import loop_of_thread
+from twisted_ipython._running_loop import loop_of_thread, put_back
 from twisted_ipython._settings import Settings
 from twisted_ipython._shown import ShownDeferreds, coroutine_text
 from twisted_ipython._sigint import watch
@@ -231,8 +232,10 @@ class _Extension:
             undo.callback(cards.close)
             undo.callback(use_printer(rich, EventualResult, cards.show))
             undo.callback(use_printer(plain, EventualResult, cards.bundle))
-            undo.callback(use_printer(rich, Deferred, shown.show))
-        undo.callback(use_printer(plain, Deferred, shown.bundle))
+            for kind in (Deferred, asyncio.Future):
+                undo.callback(use_printer(rich, kind, shown.show))
+        for kind in (Deferred, asyncio.Future):
+            undo.callback(use_printer(plain, kind, shown.bundle))
         if is_terminal(shell):
             undo.callback(notices.close)
             jobs.when_ended.append(notices.ended)
@@ -258,6 +261,7 @@ def _then_watch(hook: Callable[[], None]) -> Callable[[], None]:
 
     def post_handler_hook() -> None:
         hook()
+        put_back()  # no Ctrl-C can come between here
         watch()
 
     return post_handler_hook

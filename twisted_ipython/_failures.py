@@ -24,11 +24,10 @@ the processor's cache.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import traceback
 import weakref
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, Future, Task
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from functools import partial
@@ -47,7 +46,7 @@ from twisted_ipython._names import Names
 from twisted_ipython._report import Reports
 from twisted_ipython._stack import is_users
 
-__all__ = ["Watch", "attach"]
+__all__ = ["Watch", "attach", "is_pending", "kind_of"]
 
 # Seconds between two looks at what is watched.
 _LOOK: Final = 0.4
@@ -66,13 +65,14 @@ ASYNCIO: Final = "Failure{of_cell}: {message}"
 
 def _is_unhandled(held: Any) -> bool:
     """Whether it has failed and nobody has looked, by what it says of it when collected."""
-    if isinstance(held, asyncio.Future):
+    if isinstance(held, Future):
         return bool(held._log_traceback)  # Python 3.11 to 3.14
     return held.called and not held.paused and _failure(held) is not None
 
 
-def _is_pending(held: Any) -> bool:
-    if isinstance(held, asyncio.Future):
+def is_pending(held: Any) -> bool:
+    """Whether a Deferred or a future has not come to the end of its work.  Any thread."""
+    if isinstance(held, Future):
         return not held.done()
     return not held.called or held.paused or isinstance(held.result, Deferred)
 
@@ -84,7 +84,7 @@ def _failure(deferred: Deferred[Any]) -> Failure | None:
 
 def _take(held: Any) -> BaseException:
     """Note that its failure has been looked at; gives the exception."""
-    if isinstance(held, asyncio.Future):
+    if isinstance(held, Future):
         error = held.exception()
         assert error is not None
         return error
@@ -112,7 +112,7 @@ class _Named(NamedTuple):
 
 
 def _named(name: str, held: Any, context: Context) -> _Named:
-    return _Named(weakref.ref(held), name, _kind(type(held)) or "", context)
+    return _Named(weakref.ref(held), name, kind_of(type(held)) or "", context)
 
 
 class Watch:
@@ -159,16 +159,16 @@ class Watch:
     def _new(self, bound: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
         """What is to be watched of what names hold."""
         types = {type(held) for _, held in bound} - _DULL
-        kinds = {one for one in types if _kind(one) is not None}
+        kinds = {one for one in types if kind_of(one) is not None}
         if not kinds:
             return []
         return [one for one in bound if type(one[1]) in kinds and self._is_new(one[1])]
 
     def _is_new(self, held: Any) -> bool:
         """Whether it is to be watched, and is not."""
-        if isinstance(held, asyncio.Future) and held.get_loop() is not self._loop:
+        if isinstance(held, Future) and held.get_loop() is not self._loop:
             return False
-        if not (_is_pending(held) or _is_unhandled(held)):
+        if not (is_pending(held) or _is_unhandled(held)):
             return False
         watched = self._watched.get(id(held))
         return watched is None or watched.held() is not held
@@ -192,7 +192,7 @@ class Watch:
     def _look_once(self) -> None:
         for key, one in list(self._watched.items()):
             held = one.held()
-            if held is not None and _is_pending(held):
+            if held is not None and is_pending(held):
                 continue
             del self._watched[key]
             if held is not None and _is_unhandled(held):
@@ -214,14 +214,14 @@ class Watch:
             self._add([one])
 
 
-def _kind(kind: type) -> str | None:
+def kind_of(kind: type) -> str | None:
     """What instances are, in a word, if they are of what is watched."""
     # Not by `isinstance`: it asks proxies, and is slow for an abstract base class.
     bases = kind.__mro__
     if Deferred in bases:
         return None if FutureAwait in bases else "Deferred"
-    if asyncio.Future in bases:
-        return "task" if asyncio.Task in bases else "future"
+    if Future in bases:
+        return "task" if Task in bases else "future"
     return None
 
 
@@ -279,7 +279,7 @@ def _context_of(told: dict[str, Any]) -> Context:
     """The context of what failed; that in which asyncio tells it, if that is not known."""
     thing = told.get("task") or told.get("future") or told.get("handle")
     context = None
-    if isinstance(thing, asyncio.Task):
+    if isinstance(thing, Task):
         tells = getattr(thing, "get_context", None)  # since Python 3.12
         context = None if tells is None else tells()
         thing = thing.get_coro()  # that of a task of ours has it

@@ -6,12 +6,16 @@ Any thread.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, cast
 
 from twisted.internet.defer import DebugInfo, Deferred
 from twisted.python.failure import Failure
 
 __all__ = ["exception_of", "mark_handled"]
+
+
+# Where a failure keeps the exception that stands for its value.
+_KEPT: Final = "_twisted_ipython_exception"
 
 
 class _Shown(DebugInfo):
@@ -39,9 +43,32 @@ class _Shown(DebugInfo):
 
 
 def exception_of(failure: Failure) -> BaseException:
-    """The exception of a failure, with its own traceback."""
-    assert failure.value is not None
-    return failure.value.with_traceback(failure.tb)
+    """
+    The exception of a failure, with its own traceback; the same one each time.
+
+    The value of one that Perspective Broker copied is a text: that gives what an
+    await would raise, `twisted.spread.pb.RemoteError`.
+    """
+    value: object = failure.value
+    if isinstance(value, BaseException):
+        return value.with_traceback(failure.tb)
+    kept = failure.__dict__
+    if _KEPT not in kept:
+        thrown = _Thrown()
+        failure.throwExceptionIntoGenerator(cast(Any, thrown))
+        kept[_KEPT] = thrown.error
+    error: BaseException = kept[_KEPT]
+    return error
+
+
+class _Thrown:
+    """What a failure throws into a generator."""
+
+    error: BaseException
+
+    def throw(self, error: BaseException) -> None:
+        """See `Generator`."""
+        self.error = error
 
 
 def mark_handled(deferred: Deferred[Any], failure: Failure) -> None:

@@ -1,5 +1,5 @@
 """
-Lines for exceptions that a cell meets because it is not quite a script.
+Lines for what a cell meets because it is not quite a script of a process of its own.
 
 Any thread.
 """
@@ -17,8 +17,13 @@ from twisted.python.reflect import safe_str
 
 from twisted_ipython._traceback import chain
 
-__all__ = ["ShellHint", "explain_names", "names_of_cell"]
+__all__ = ["FORKED", "ShellHint", "explain_names", "names_of_cell"]
 
+FORKED: Final = (
+    "This process was forked from the one whose reactor it would need, and a fork has no reactor"
+    " thread: run the script in a cell, where it can run again and again, or have multiprocessing"
+    " `spawn` the process."
+)
 ADD_GLOBAL: Final = (
     "{name} is a local name of the cell, which code that looks for it in the namespace does not"
     " find: add `--global` to `%%run_in_reactor`, and the cell's names are those of a script."

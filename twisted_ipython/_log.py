@@ -13,8 +13,10 @@ unless Python's logging is set up to show it.  Any thread.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
+from traceback import walk_tb
 from types import FrameType, TracebackType
 from typing import Any, Final, cast
 
@@ -26,6 +28,7 @@ from twisted_ipython import _numbers
 from twisted_ipython._handled import exception_of
 from twisted_ipython._origin import context_of
 from twisted_ipython._report import Reports
+from twisted_ipython._stack import is_users
 
 __all__ = ["ScrapyLog", "attach", "is_shown_by_logging"]
 
@@ -34,6 +37,15 @@ _PRELUDE: Final = ("twisted.internet.defer", "Unhandled error in Deferred:")
 UNHANDLED: Final = "Unhandled error in a Deferred{of_cell}:"
 LOGGED: Final = "Failure{of_cell}: {text}"
 UNNAMED: Final = "Failure{of_cell}:"
+# What Twisted, and we in its place, say before a failure without saying whose it is.
+_SAYS_NOTHING: Final = re.compile("|while (handling timed call|calling from thread).*", re.DOTALL)
+# What calls the user's functions, by the module and the name of a frame that leads there.
+_CALLERS: Final = {
+    ("twisted_ipython._timers", "_run"): "a timer's {function}()",
+    ("twisted.internet.base", "runUntilCurrent"): "a timer's {function}()",
+    ("twisted.internet.task", "__call__"): "a LoopingCall's {function}()",
+    ("twisted_ipython._works", "_noted"): "the thread pool's {function}()",
+}
 # The loggers whose records this module sees.
 _TWISTED: Final = "twisted"
 _SCRAPY: Final = "scrapy"
@@ -130,6 +142,8 @@ class TwistedLog:
         else:
             is_new = "log_failure" in event
             text = formatEvent(event) if is_new else str(event.get("why") or "")
+            if _SAYS_NOTHING.fullmatch(text):
+                text = _whose(failure)
             head = LOGGED.replace("{text}", text) if text else UNNAMED
         self._reports.report(exception_of(failure), head, context)
 
@@ -162,6 +176,17 @@ class _Text:
 
     def __str__(self) -> str:
         return formatEvent(self._event)
+
+
+def _whose(failure: Failure) -> str:
+    """The user's function that failed, and what called it, in words; nothing if none is known."""
+    caller = "{function}()"
+    for frame, _ in walk_tb(failure.getTracebackObject()):
+        module = str(frame.f_globals.get("__name__", ""))
+        if is_users(frame):
+            return caller.format(function=frame.f_code.co_qualname)
+        caller = _CALLERS.get((module, frame.f_code.co_name), caller)
+    return ""
 
 
 _OF_LOG: Final = (

@@ -27,6 +27,7 @@ import sys
 import threading
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable
+from contextlib import ExitStack
 from contextvars import copy_context
 from functools import partial, wraps
 from threading import get_ident
@@ -41,6 +42,8 @@ from twisted_ipython._home import BlockingHome, run_blocking
 from twisted_ipython._instance import override
 from twisted_ipython._loans import loans
 from twisted_ipython._reactor_thread import ReactorThread
+from twisted_ipython._running_loop import list_all_tasks
+from twisted_ipython._scripts import is_cell
 
 __all__ = ["LoopMethods"]
 
@@ -72,7 +75,7 @@ class LoopMethods:
 
     def __init__(self, thread: ReactorThread, borrow: Borrow) -> None:
         assert thread.loop is not None
-        self._thread = thread
+        self.thread = thread
         self._borrow = borrow
         self._loop: AbstractEventLoop = thread.loop
         self._lock = threading.Lock()
@@ -80,16 +83,15 @@ class LoopMethods:
         self._methods: dict[str, Callable[..., Any]] = {}
         # Who waits, by the number of its work; and whose stop came before it waited.
         self._waits: list[tuple[int, Callable[[], object]]] = []
-        self.early: set[int] = set()
-        # What a cell has set for signals, and what stood there before.
-        self._signals: dict[int, Any] = {}
+        self._early: set[int] = set()
+        # What stood there before a cell set something for a signal, and the cell's number.
+        self._signals: dict[int, tuple[Any, int]] = {}
 
     def attach(self) -> Callable[[], None]:
         """Set what holds in every cell; returns what takes it off.  Any thread."""
         loop = self._loop
         self._methods = self._for_plain_cells()
-        self._own = {name: getattr(loop, name) for name in ("run_until_complete", "run_forever")}
-        self._stop = loop.stop
+        self._run_forever, self._stop = loop.run_forever, loop.stop
         methods = {
             "run_until_complete": self.run_until_complete,
             "run_forever": self.run_forever,
@@ -98,23 +100,30 @@ class LoopMethods:
             "shutdown_asyncgens": _nothing,
             "shutdown_default_executor": _nothing,
         }
-        return override(loop, methods)
+        undo = ExitStack()
+        undo.callback(override(loop, methods))
+        undo.callback(list_all_tasks())
+        return undo.close
 
     # ---- while a statement of a plain cell runs
 
-    def __enter__(self) -> None:
+    def begin(self) -> None:
+        """Set what plain cells call, until `end`."""
         with self._lock:
             self._uses += 1
             if self._uses == 1:
+                loop = self._loop
                 for name, method in self._methods.items():
-                    setattr(self._loop, name, method)
+                    setattr(loop, name, method)
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
+        """Take it off, unless another thread's statement runs."""
         with self._lock:
             self._uses -= 1
             if not self._uses:
+                loop = self._loop
                 for name in self._methods:
-                    delattr(self._loop, name)
+                    delattr(loop, name)
 
     def _for_plain_cells(self) -> dict[str, Callable[..., Any]]:
         """What any thread may call."""
@@ -131,7 +140,7 @@ class LoopMethods:
 
     def _door(self, own: Callable[..., Any]) -> Callable[..., Any]:
         """A method that any thread may call."""
-        ident, call = self._thread.ident, self._borrow.call
+        ident, call = self.thread.ident, self._borrow.call
 
         @wraps(own)
         def method(*args: Any, **kwargs: Any) -> Any:
@@ -145,12 +154,13 @@ class LoopMethods:
     def _creating(self, own: Callable[..., Any]) -> Callable[..., Any]:
         """``create_task``; Python 3.14 lists a task with the thread that made it."""
         if sys.version_info >= (3, 14):
-            ident = self._thread.ident
+            ident = self.thread.ident
 
             def create_task(coro: Any, **options: Any) -> Any:
-                if get_ident() == ident:
+                if get_ident() == ident or loans.current is None:
                     return own(coro, **options)
-                options["context"] = options.get("context") or copy_context()
+                if options.get("context") is None:
+                    options["context"] = copy_context()
                 return loans.in_reactor(partial(own, coro, **options))
 
             return create_task
@@ -159,7 +169,7 @@ class LoopMethods:
 
     def _check_thread(self) -> None:
         """What asyncio's debug mode asks in each call."""
-        if get_ident() not in (self._thread.ident, loans.inside):
+        if get_ident() not in (self.thread.ident, loans.inside):
             raise RuntimeError(
                 "Non-thread-safe operation invoked on an event loop other than the current one"
             )  # asyncio's words
@@ -168,8 +178,9 @@ class LoopMethods:
 
     def run_until_complete(self, future: Any) -> Any:
         """``loop.run_until_complete``: waits for it, in any thread but the reactor's."""
-        if self._thread.here():
-            return self._own["run_until_complete"](future)
+        if self.thread.here():
+            # The class's own of now: nest_asyncio replaces it.
+            return type(self._loop).run_until_complete(self._loop, future)
         new = not asyncio.isfuture(future)
         future = asyncio.ensure_future(future, loop=self._loop)
         if new:
@@ -179,14 +190,14 @@ class LoopMethods:
 
     def run_forever(self) -> None:
         """``loop.run_forever``: waits for the cell's ``loop.stop()``."""
-        if self._thread.here():
-            self._own["run_forever"]()
+        if self.thread.here():
+            self._run_forever()
         else:
             self._wait(None)
 
     def _wait(self, future: Future[Any] | None) -> Any:
         work = _numbers.current().work
-        cell = AwaitingCell(self._thread, BlockingHome(), lambda _: self._ended(work, future), None)
+        cell = AwaitingCell(self.thread, BlockingHome(), lambda _: self._ended(work, future), None)
         give_back()
         return run_blocking(cell.run())
 
@@ -200,8 +211,8 @@ class LoopMethods:
 
         entry = work, end
         self._waits.append(entry)
-        if work in self.early:
-            self.early.discard(work)
+        if work in self._early:
+            self._early.discard(work)
             stopped.set_result(None)
         ends = [stopped] if future is None else [future, stopped]
         try:
@@ -232,24 +243,22 @@ class LoopMethods:
         )
         if mine:
             self._loop.call_soon_threadsafe(mine[-1])
-        elif self.is_plain(work):
-            self.early.add(work)
+        elif is_cell(work):
+            self._early.add(work)
         else:
             self._ignore("stop")
-
-    # Whether a number is that of a plain cell that runs now.
-    is_plain: Callable[[int], bool] = staticmethod(lambda _: False)
 
     def _ignore(self, name: str) -> None:
         print(NOBODY_RUNS.format(name=name))
 
     def end_cell(self, work: int) -> None:
         """A plain cell has ended: say that its stop ended nothing, and undo its signals."""
-        if work in self.early:
-            self.early.discard(work)
+        if work in self._early:
+            self._early.discard(work)
             self._ignore("stop")
-        for number in list(self._signals):
-            self._remove_signal_handler(number)
+        for number, (_, owner) in list(self._signals.items()):
+            if owner == work:
+                self._remove_signal_handler(number)
 
     # ---- signals
 
@@ -261,23 +270,26 @@ class LoopMethods:
             RuntimeError: in another thread.
         """
         soon = partial(self._loop.call_soon_threadsafe, copy_context().run, callback, *args)
+        self._borrow.hold()
 
         def take(number: int, frame: FrameType | None) -> None:
             soon()
-            if number == signal.SIGINT:
-                signal.default_int_handler(number, frame)
+            if number == signal.SIGINT:  # it ends the cell all the same
+                stood = self._signals[number][0]
+                handler = stood if callable(stood) else signal.default_int_handler
+                handler(number, frame)
 
         try:
             before = signal.signal(sig, take)
         except ValueError as error:  # as asyncio says it
             raise RuntimeError(str(error)) from None
-        self._signals.setdefault(sig, before)
+        self._signals.setdefault(sig, (before, _numbers.current().work))
 
     def _remove_signal_handler(self, sig: int) -> bool:
         """``loop.remove_signal_handler``."""
         if sig not in self._signals:
             return False
-        signal.signal(sig, self._signals.pop(sig))
+        signal.signal(sig, self._signals.pop(sig)[0])
         return True
 
 

@@ -185,9 +185,10 @@ class TwistedMagics(Settings, Magics):
         is driven as `inlineCallbacks` does. Its names are local, except those
         that are declared ``global``; it reads those of the namespace.
 
-        The cell's EventualResult is bound to NAME, or is the cell's own result:
-        ``NAME.wait(5)``, ``await NAME``, ``NAME.cancel()``. ``%reactor jobs``
-        lists the cells that run.
+        The cell's EventualResult is the cell's own result, shown as a card that
+        changes when the work ends (unless the cell ends in ``;``), and is bound
+        to NAME: ``NAME.wait(5)``, ``await NAME``, ``NAME.cancel()``.
+        ``%reactor jobs`` lists the cells that run.
 
         ``--replace`` stops what NAME holds, and waits for that: a pending job
         with its LoopingCalls, a listening port with the connections that it
@@ -219,9 +220,10 @@ class TwistedMagics(Settings, Magics):
         run = self.background.options(line)
         begin = self.background.prepare(run, cell)
         if run.waits:
-            return self._wait_for(self.background.finish(run, begin))
-        result = begin()
-        return None if run.name else result
+            return self._wait_for(self.background.finish(run, cell, begin))
+        from twisted_ipython._background import shown
+
+        return shown(cell, begin())
 
     def _wait_for(self, coro: Coroutine[Any, Any, Any]) -> Any:
         """Wait as an awaiting cell does, but blocking: for shells that do not await."""

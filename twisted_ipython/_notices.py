@@ -33,8 +33,8 @@ _log = Logger()
 
 JOB_DONE: Final = "{job} of cell {cell} is done after {time}"
 JOB_CANCELLED: Final = "{job} of cell {cell} was cancelled after {time}"
-DEFERRED_FIRED: Final = "The Deferred of cell {cell} fired after {time}"
-DEFERRED_CANCELLED: Final = "The Deferred of cell {cell} was cancelled after {time}"
+DEFERRED_FIRED: Final = "The {kind} of cell {cell} {fired} after {time}"
+DEFERRED_CANCELLED: Final = "The {kind} of cell {cell} was cancelled after {time}"
 
 
 class Notices:
@@ -68,7 +68,9 @@ class Notices:
             return
         done = firing.state == "done"
         text = DEFERRED_FIRED if done else DEFERRED_CANCELLED
-        line = text.format(cell=firing.cell, time=duration(firing.seconds))
+        fired = "fired" if firing.kind == "Deferred" else "is done"
+        time = duration(firing.seconds)
+        line = text.format(kind=firing.kind, fired=fired, cell=firing.cell, time=time)
         self._say(line, result if done else None)
 
     def _say(self, line: str, value: object) -> None:

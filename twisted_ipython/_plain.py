@@ -1,7 +1,7 @@
 """
 A plain cell shares the reactor and its loop: what is set while its statements run.
 
-`attach` sets up what all plain cells of the process use; `statement` is what each
+`attach` sets up what all plain cells of the process use; `Statement` is what each
 statement, and each callback of a comm message, runs within.
 
 The thread in which IPython runs cells, unless a docstring says otherwise.
@@ -21,9 +21,10 @@ from twisted_ipython._instance import override
 from twisted_ipython._loans import loans
 from twisted_ipython._loop_methods import LoopMethods
 from twisted_ipython._reactor_thread import ReactorThread
-from twisted_ipython._running_loop import RunningLoop, outside
+from twisted_ipython._running_loop import outside, put_back
+from twisted_ipython._running_loop import switch as switch_loop
 
-__all__ = ["attach", "attach_to_kernel", "detach", "end_cell", "statement", "switch"]
+__all__ = ["Statement", "attach", "attach_to_kernel", "detach", "end_cell", "switch"]
 
 # What a kernel calls for messages of comms, by their types.
 _COMMS: Final = ("comm_open", "comm_msg", "comm_close")
@@ -33,7 +34,6 @@ class _Plain:
     """What plain cells of the process use."""
 
     def __init__(self, thread: ReactorThread) -> None:
-        self._thread = thread
         borrow = Borrow(thread)
         with ExitStack() as undo:
             undo.callback(_carry.attach(thread, borrow))
@@ -42,14 +42,6 @@ class _Plain:
             if self.methods is not None:
                 undo.callback(self.methods.attach())
             self.close = undo.pop_all().close
-
-    def statement(self) -> ExitStack:
-        """What a statement runs within."""
-        within = ExitStack()
-        if loans.on and self.methods is not None:
-            within.enter_context(self.methods)
-            within.enter_context(RunningLoop(self._thread))
-        return within
 
 
 def _leave_out_loans(loop: Any) -> Callable[[], None]:
@@ -96,9 +88,24 @@ def switch(*, on: bool) -> None:
     loans.on = on
 
 
-def statement() -> ExitStack:
-    """What a statement of a plain cell runs within."""
-    return _attached[-1].statement() if _attached else ExitStack()
+class Statement:
+    """Within ``with Statement():`` a statement of a plain cell shares the reactor's loop."""
+
+    __slots__ = ("_methods", "_switched")
+
+    def __enter__(self) -> None:
+        self._methods = _attached[-1].methods if _attached and loans.on else None
+        if self._methods is not None:
+            self._methods.begin()
+            thread = self._methods.thread
+            assert thread.loop is not None
+            self._switched = switch_loop(thread.loop, thread.hooks)
+
+    def __exit__(self, *_: object) -> None:
+        if self._methods is not None:
+            if self._switched:
+                put_back()
+            self._methods.end()
 
 
 def end_cell(work: int) -> None:
@@ -133,7 +140,7 @@ def _sharing(own: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(own)
     def call(*args: Any, **kwargs: Any) -> Any:
-        with statement():
+        with Statement():
             return own(*args, **kwargs)
 
     return call

@@ -39,6 +39,7 @@ from twisted_ipython._borrowed_sigint import give_back
 from twisted_ipython._deferreds_only import deferreds_only
 from twisted_ipython._eventual import EventualResult
 from twisted_ipython._instance import override
+from twisted_ipython._interruptible import Interruptible
 from twisted_ipython._loans import loans
 from twisted_ipython._report import reports
 from twisted_ipython._stack import Label, in_files
@@ -169,21 +170,29 @@ class ReactorThread:
         """
         A Deferred of what a coroutine returns.  In the reactor thread.
 
-        It fires when the coroutine has ended, also when it is cancelled: the
-        coroutine may clean up, or go on.
+        It fires when the coroutine has ended, also when it is cancelled: what the
+        coroutine awaits may clean up, and its own code may go on.
         """
         result = Ending()
+        door = Interruptible(coro)
 
         async def body() -> None:
             try:
-                value: Any = await coro
+                value: Any = await door
+                door.raise_swallowed()
             except BaseException as error:
                 self.explain(error)
                 value = Failure()
             if not self._ends:  # crochet has given up its results, and would log this one
                 result.callback(value)
 
-        result.stop = self.drive(body(), context)
+        cancel = self.drive(body(), context)
+
+        def stop() -> None:
+            door.interrupt(asyncio.CancelledError())
+            cancel()
+
+        result.stop = stop
         return result
 
     def attach(self) -> None:

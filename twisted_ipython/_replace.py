@@ -7,6 +7,7 @@ Everything here runs in the reactor thread.
 from __future__ import annotations
 
 import asyncio
+from asyncio import Future
 from collections.abc import Callable, Generator
 from contextvars import copy_context
 from typing import Any, Final
@@ -188,7 +189,7 @@ _WAYS: Final[list[tuple[Callable[[Any], bool], _Way]]] = [
     (lambda held: isinstance(held, Deferred), lambda _, held: held.cancel()),
     (IConnector.providedBy, _disconnect),
     (IDelayedCall.providedBy, _cancel_call),
-    (lambda held: isinstance(held, asyncio.Future), _cancel_task),
+    (lambda held: isinstance(held, Future), _cancel_task),
     (lambda held: isinstance(held, asyncio.Server), _close_server),
     (IProcessTransport.providedBy, _stop_process),
 ]

@@ -28,7 +28,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from time import monotonic
 from typing import Final
@@ -38,6 +38,7 @@ from twisted.python.failure import Failure
 
 from twisted_ipython import _numbers
 from twisted_ipython._display import failure_line, one_line
+from twisted_ipython._handled import exception_of
 from twisted_ipython._interrupt import Break
 
 __all__ = [
@@ -61,6 +62,11 @@ MORE: Final = "{count} more failures{of_cell} within a second were not shown; th
 
 CANCELLATIONS: Final = (CancelledError, asyncio.CancelledError, Break)
 
+# What a context carried before the cells that have begun in it, the innermost last.
+_outer: Final[ContextVar[tuple[_numbers.Numbers, ...]]] = ContextVar(
+    "twisted_ipython_outer", default=()
+)
+
 _Show = Callable[[BaseException, str], None]
 
 
@@ -69,8 +75,8 @@ def mark_shown(error: BaseException) -> None:
     with suppress(AttributeError):  # a slotted class
         error.__dict__["_twisted_ipython_shown"] = True
     inner = getattr(error, "subFailure", None)  # gatherResults: the Deferreds fail with this one
-    if isinstance(inner, Failure) and inner.value is not None:
-        mark_shown(inner.value)
+    if isinstance(inner, Failure):
+        mark_shown(exception_of(inner))
 
 
 def mark_unseen(error: BaseException) -> None:
@@ -135,12 +141,15 @@ class Reports:
 
     def begin_cell(self, number: int) -> None:
         """Have the context of a cell that begins carry its number.  In that context."""
+        _outer.set((*_outer.get(), _numbers.current()))
         _numbers.carry(_numbers.new(number))
         self._latest = copy_context()
 
     def end_cell(self) -> None:
-        """Have a cell's context belong to none again, for shells that keep one for all cells."""
-        _numbers.carry(_numbers.NOBODY)
+        """Have a cell's context belong to the cell around it again, or to none."""
+        *rest, before = _outer.get() or (_numbers.NOBODY,)
+        _outer.set(tuple(rest))
+        _numbers.carry(before)
 
     @property
     def active(self) -> bool:

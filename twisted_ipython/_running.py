@@ -14,7 +14,9 @@ comes before ``run``, which waits for ever.
 What we do.  The methods are set on the reactor's instance.  Each call belongs
 to the script whose number the caller's context carries.  Connections of a pool
 keep the context of the cell that opened them, so a ``stop`` from a context
-without a script that waits stops the only script that waits.
+without a script that waits stops the only script that waits.  A plain cell is a
+script once it calls any of these; a thread that is none of the reactor's and
+belongs to no script waits in ``run`` as a script of its own.
 
 What can still go wrong.  A reactor that serves its connections by other means
 than an asyncio loop, epoll, poll or select loses their contexts: what they stop
@@ -26,6 +28,7 @@ Any thread, unless a docstring says otherwise.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -38,61 +41,32 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorAlreadyRunning, ReactorNotRestartable
 from twisted.logger import ILogObserver, globalLogPublisher
 
-from twisted_ipython import _numbers, _script_log
-from twisted_ipython._callers import begun_by, failure_of_react, is_refused, note_refused
+from twisted_ipython import _installed, _numbers, _script_log
+from twisted_ipython._callers import begun_by, failure_of_react, main_of_react
+from twisted_ipython._hints import FORKED
 from twisted_ipython._instance import override
 from twisted_ipython._phases import Trigger
+from twisted_ipython._script import Script, Stage
 from twisted_ipython._scripts import (
     NOBODY_WAITS,
     any_has_run,
+    elsewhere,
     end_all,
     explain_logged,
     note,
     own,
     own_or_only_one,
-    put_back,
     to_stop,
 )
+from twisted_ipython._session import refuse
 from twisted_ipython._traceback import users_frames_only
 
-__all__ = ["attach", "refuse_start"]
+__all__ = ["attach"]
 
-PUT_MAGIC: Final = (
-    "The reactor runs already, in a thread of its own, so reactor.run() cannot start it here."
-    " A script that runs the reactor is a cell of its own: put `%%run_in_reactor` on top of this"
-    " cell (without --thread, and with no `await` at its top level) and run it again."
-)
 IN_CALLBACK: Final = (
-    "reactor.run() was called in a callback, in a coroutine or in a task, which the reactor"
-    " itself runs: a script calls it at its own top level, outside of any coroutine."
+    "reactor.run() was called in a callback, in a coroutine or in a cell that awaits, which the"
+    " reactor itself runs: a script calls it outside of any coroutine, in a cell without `await`."
 )
-
-
-def refuse_start(caller: FrameType, refusal: Callable[[], str | None] = lambda: PUT_MAGIC) -> None:
-    """
-    Refuse what a library does because it is about to run the reactor.
-
-    Args:
-        caller: the frame that does it.
-        refusal: why not, or None if it may.
-
-    Raises:
-        ReactorAlreadyRunning: it is such a library, and may not.
-    """
-    cancel = begun_by(caller)
-    reason = None if cancel is None else refusal()
-    if reason is None:
-        return
-    from twisted.internet import reactor
-
-    def undo() -> None:
-        put_back()
-        assert cancel is not None
-        cancel()
-
-    note_refused(caller)
-    cast(Any, reactor).callFromThread(copy_context().run, undo)
-    raise users_frames_only(ReactorAlreadyRunning(reason))
 
 
 class _Methods:
@@ -107,6 +81,7 @@ class _Methods:
         self.add_to_session = reactor.addSystemEventTrigger
         self._remove = reactor.removeSystemEventTrigger
         self._ends = False
+        self._process = os.getpid()
 
     def all(self) -> dict[str, Callable[..., Any]]:
         """What takes the place of the reactor's own methods, on its instance."""
@@ -120,29 +95,47 @@ class _Methods:
         }
 
     def run(self, *_: object, **__: object) -> None:
-        """``reactor.run``; in the greenlet of a script it waits."""
-        refusal = self._refusal()
-        if refusal is not None:
-            raise users_frames_only(ReactorAlreadyRunning(refusal))
+        """``reactor.run``; a script waits in it."""
+        self._check_process()
+        caller = sys._getframe(1)
+        script = self._script_of(caller)
         if self._ends:
             raise ReactorNotRestartable
-        script = own()
-        assert script is not None
-        script.wait()
+        if script is None:
+            elsewhere[-1]()
+        else:
+            script.main = main_of_react(caller)
+            script.wait()
 
-    def _refusal(self) -> str | None:
-        """Why the caller cannot run the reactor."""
+    def _script_of(self, caller: FrameType) -> Script | None:
+        """
+        The script whose own code calls ``run``, or is about to; None in a thread that has none.
+
+        Raises:
+            ReactorAlreadyRunning: it is the reactor that runs the code.
+        """
         script = own()
-        if not self._here() or script is None:
-            return PUT_MAGIC
-        return None if script.is_running() and not _in_task() else IN_CALLBACK
+        mine = script is not None and script.may_run()
+        inside = not mine or _in_task() if self._here() else self._waits(script)
+        if inside:
+            self._reactor.callFromThread(copy_context().run, refuse, begun_by(caller))
+            raise users_frames_only(ReactorAlreadyRunning(IN_CALLBACK))
+        return script if mine else None
+
+    def _waits(self, script: Script | None) -> bool:
+        return script is not None and script.stage is not Stage.CODE
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise users_frames_only(RuntimeError(FORKED))
 
     def stop(self) -> None:
         """``reactor.stop``."""
+        self._check_process()
         if self._is_programs_own():
             self._stop()
             return
-        script = None if is_refused(sys._getframe(1)) else to_stop()
+        script = to_stop()
         if script is not None:
             script.fail(failure_of_react(sys._getframe(1)))
             script.stop()
@@ -152,7 +145,7 @@ class _Methods:
         if self._is_programs_own():
             self._crash()
             return
-        script = to_stop()
+        script = to_stop(crash=True)
         if script is not None:
             script.crash()
 
@@ -169,20 +162,24 @@ class _Methods:
         self, callable: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Trigger | None:
         """``reactor.callWhenRunning``."""
+        self._check_process()
         script = own()
-        if not self._here():
-            self._reactor.callFromThread(copy_context().run, callable, *args, **kwargs)
-        elif script is not None and script.is_running():
+        if script is not None and script.starts_later():
             return script.startup.add("after", partial(callable, *args, **kwargs))
-        else:
+        if self._here():
             callable(*args, **kwargs)
+        else:
+            self._reactor.callFromThread(copy_context().run, callable, *args, **kwargs)
         return None
 
     def add_trigger(
         self, phase: str, eventType: str, callable: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
         """``reactor.addSystemEventTrigger``."""
-        refuse_start(sys._getframe(1), self._refusal)
+        self._check_process()
+        caller = sys._getframe(1)
+        if begun_by(caller) is not None:
+            self._script_of(caller)
         script = own_or_only_one()
         if script is None or eventType not in ("startup", "shutdown"):
             return self.add_to_session(phase, eventType, callable, *args, **kwargs)
@@ -224,6 +221,7 @@ def attach(reactor: Any, here: Callable[[], bool], *, owned: bool) -> Callable[[
     globalLogPublisher.addObserver(observer)
     undo.callback(globalLogPublisher.removeObserver, observer)
     undo.callback(_script_log.attach(owned=owned))
+    undo.callback(_installed.attach(reactor))
     undo.callback(override(reactor, methods.all()))
     note(reactor)
     # Not by the new method: in a cell's context it would be a trigger of the cell's.

@@ -11,7 +11,8 @@ own loop, which stands still until the cell has ended.
 What we do.  Around each statement of a plain cell, and around the callbacks of
 comm messages, asyncio's note of this thread's running loop is switched to the
 reactor's loop, and put back.  What goes with it is switched too: the hooks for
-asynchronous generators, and on Python 3.14 the note of the running task.  At a
+asynchronous generators, and on Python 3.14 the note of the running task and
+what `asyncio.all_tasks` goes through.  At a
 terminal no loop runs in the thread of the cells: there the reactor's loop is
 only the one that `asyncio.get_event_loop` gives, so that ``asyncio.run`` works.
 
@@ -26,18 +27,26 @@ The thread in which IPython runs cells, unless a docstring says otherwise.
 
 from __future__ import annotations
 
+import _asyncio
 import asyncio
+import gc
 import sys
 import threading
+import weakref
 from asyncio import AbstractEventLoop
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import wraps
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from twisted_ipython._reactor_thread import ReactorThread
-
-__all__ = ["RunningLoop", "loop_of_thread", "outside", "put_back"]
+__all__ = [
+    "is_switched",
+    "list_all_tasks",
+    "loop_of_thread",
+    "outside",
+    "put_back",
+    "switch",
+]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -48,20 +57,20 @@ class _Here(threading.local):
     This thread.
 
     Attributes:
-        loop: the loop that runs in it, noted once.
-        switched: whether the reactor's is in its place.
+        loop: the loop that runs in it, if one does; never the reactor's.
+        given: the reactor's, once that was in its place.
+        switched: whether it is.
         task: the task of its loop that runs, while that is switched.
         hooks: those for asynchronous generators, likewise.
         set_loop: the loop that `asyncio.get_event_loop` gave, where none runs.
-        given: the loop that it gives instead.
     """
 
     loop: AbstractEventLoop | None = None
+    given: AbstractEventLoop | None = None
     switched = False
     task: asyncio.Task[Any] | None = None
     hooks: tuple[Any, Any] = (None, None)
     set_loop: AbstractEventLoop | None = None
-    given: AbstractEventLoop | None = None
 
 
 _here = _Here()
@@ -72,64 +81,55 @@ def loop_of_thread() -> AbstractEventLoop | None:
     return _here.loop if _here.switched else asyncio._get_running_loop()
 
 
-class RunningLoop:
+def switch(loop: AbstractEventLoop, hooks: tuple[Any, Any]) -> bool:
     """
-    Within ``with RunningLoop(thread):`` asyncio finds the reactor's loop.
-
-    Inside of another one it changes nothing.
+    Have asyncio find a loop until `put_back`.
 
     Args:
-        thread: the reactor thread, which has a loop.
+        loop: the reactor's.
+        hooks: its hooks for asynchronous generators.
+
+    Returns:
+        whether that changed anything, so that it is to be put back.
     """
-
-    def __init__(self, thread: ReactorThread) -> None:
-        self._thread = thread
-        self._entered = False
-
-    def __enter__(self) -> Self:
-        if not _here.switched:
-            self._entered = True
-            assert self._thread.loop is not None
-            _switch(self._thread.loop, self._thread.hooks)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._entered:
-            put_back()
-
-
-def _switch(loop: AbstractEventLoop, hooks: tuple[Any, Any]) -> None:
-    """Have asyncio find a loop."""
     running = asyncio._get_running_loop()
-    if running is loop:
-        return
-    _here.loop = running
+    if _here.switched or running is loop:
+        return False
+    _here.loop, _here.given = running, loop
     if running is None:
-        _here.set_loop, _here.given = _loop_set(), loop
+        _here.set_loop = _loop_set()
         _here.switched = True
         asyncio.set_event_loop(loop)
-        return
-    _here.hooks = sys.get_asyncgen_hooks()
-    _here.task = _leave_task(running)
+        return True
+    _here.hooks, _here.task = sys.get_asyncgen_hooks(), _current_task(running)
+    # Whatever comes between from here on, `put_back` sees to it.
     _here.switched = True
+    _leave_task(running, _here.task)
     asyncio._set_running_loop(loop)
     sys.set_asyncgen_hooks(*hooks)
+    return True
 
 
 def put_back() -> None:
     """Have asyncio find the loop of this thread again; a second time changes nothing."""
+    own = _here.loop
+    # Whoever nests loops (nest_asyncio) sets the reactor's again when this has been called.
+    if own is not None and asyncio._get_running_loop() is _here.given:
+        asyncio._set_running_loop(own)
     if not _here.switched:
         return
-    own = _here.loop
-    if own is None:
-        if _loop_set() in (None, _here.given):  # asyncio.run() leaves none; the user's stays
-            _set_loop(_here.set_loop)
-        _here.switched = False
-        return
-    sys.set_asyncgen_hooks(*_here.hooks)
-    asyncio._set_running_loop(own)
-    _enter_task(own, _here.task)
+    if own is not None:
+        sys.set_asyncgen_hooks(*_here.hooks)
+        _enter_task(own, _here.task)
+    elif _loop_set() in (None, _here.given):  # asyncio.run() leaves none; the user's stays
+        _set_loop(_here.set_loop)
+    _here.task = None
     _here.switched = False
+
+
+def is_switched() -> bool:
+    """Whether this thread is inside of a statement of a plain cell's.  Any thread."""
+    return _here.switched
 
 
 def outside(function: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -152,13 +152,12 @@ def outside(function: Callable[_P, _T]) -> Callable[_P, _T]:
 # ---- what differs between the versions of Python
 
 if sys.version_info >= (3, 14):
+    _current_task = asyncio.current_task
 
-    def _leave_task(loop: AbstractEventLoop) -> asyncio.Task[Any] | None:
-        """Have no task run in this thread, where Python notes it; gives the one that did."""
-        task = asyncio.current_task(loop)
+    def _leave_task(loop: AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
+        """Have no task run in this thread, where Python notes it."""
         if task is not None:
             asyncio.tasks._leave_task(loop, task)
-        return task
 
     def _enter_task(loop: AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
         """Have the task run again that did."""
@@ -173,11 +172,52 @@ if sys.version_info >= (3, 14):
 
     _set_loop = asyncio.set_event_loop
 
+    class _References(set[Any]):
+        """
+        asyncio's references to tasks of other kinds than its own.
+
+        For the reactor's loop in a plain cell `asyncio.all_tasks` gives those, and of
+        asyncio's own tasks only what this thread has made, as if the loop ran here.
+        """
+
+        def copy(self) -> set[Any]:
+            """Those, and in a plain cell those to the tasks of all threads."""
+            found = set(super().__iter__())
+            loop = asyncio._get_running_loop()
+            if _here.switched and _here.loop is not None and loop is _here.given:
+                found.update(map(weakref.ref, outside(asyncio.all_tasks)(loop)))
+            return found
+
+        def __iter__(self) -> Iterator[Any]:
+            return iter(self.copy())
+
+    def list_all_tasks() -> Callable[[], None]:
+        """Have `asyncio.all_tasks` be complete in plain cells; returns what undoes it."""
+        # asyncio's C code keeps it to itself.
+        known: list[Any] = [
+            one for one in gc.get_referents(_asyncio) if isinstance(one, weakref.WeakSet)
+        ]
+        for one in known:
+            one.data = _References(one.data)
+
+        def undo() -> None:
+            for one in known:
+                one.data = set(one.data)
+
+        return undo
+
 else:
 
-    def _leave_task(_: AbstractEventLoop) -> asyncio.Task[Any] | None:
+    def list_all_tasks() -> Callable[[], None]:
+        """Python lists the tasks of all threads."""
+        return lambda: None
+
+    def _current_task(_: AbstractEventLoop) -> asyncio.Task[Any] | None:
         """Python notes the task by the loop."""
         return None
+
+    def _leave_task(_: AbstractEventLoop, __: asyncio.Task[Any] | None) -> None:
+        """Python notes the task by the loop."""
 
     def _enter_task(_: AbstractEventLoop, __: asyncio.Task[Any] | None) -> None:
         """Python notes the task by the loop."""

@@ -16,6 +16,10 @@ is noted which script adds what.  Standard output is never redirected.
 Scrapy also sets the level of some loggers, and takes their handlers off; its
 observer comes first, so that is when they are noted.
 
+A plain cell that adds to the logs is a script as far as is known until it ends;
+if it was none, what it has added becomes the session's, as it would be without
+all this.
+
 What can still go wrong.  What a script itself sets on other loggers stays.
 
 Any thread.
@@ -25,182 +29,93 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from contextvars import Context
+from contextvars import Context, copy_context
 from types import FrameType
 from typing import Any, Final, cast
-from weakref import WeakSet
 
-from twisted.logger import ILogObserver, LogEvent, globalLogBeginner, globalLogPublisher
+from twisted.logger import ILogObserver, globalLogBeginner, globalLogPublisher
 from twisted.python import log as legacy
 
 from twisted_ipython import _numbers
 from twisted_ipython._hints import ShellHint
 from twisted_ipython._instance import override
-from twisted_ipython._loggers import Loggers, set_by_scrapy
+from twisted_ipython._loggers import set_by_scrapy
+from twisted_ipython._own_log import OwnLog, logs
 
-__all__ = ["attach", "begin", "end", "is_set_up", "undo_of_cell"]
+__all__ = [
+    "attach",
+    "begin",
+    "begin_cell",
+    "end",
+    "end_cell",
+    "give_up",
+    "is_set_up",
+    "undo_of_cell",
+]
 
 _root: Final = logging.getLogger()
-# Whose level is put back whoever sets it.
-_ALWAYS: Final = ("twisted",)
 
 
-class _Log:
-    """
-    What one script, or a cell, has added to the logs.
-
-    Args:
-        work: its number.
-        context: of the script.
-    """
-
-    def __init__(self, work: int, context: Context) -> None:
-        self.work = work
-        self.level: int | None = None
-        self.loggers = Loggers(_ALWAYS)
-        self._context = context
-        self._observers: list[_Observer] = []
-        self._added: list[logging.Handler] = []
-        self._removed: list[logging.Handler] = []
-
-    def observer(self, own: ILogObserver) -> _Observer:
-        """What stands for an observer that it adds."""
-        observer = _Observer(own, self.work, self._context)
-        self._observers.append(observer)
-        return observer
-
-    def added(self, handler: logging.Handler) -> None:
-        """Note a handler that it put on the root logger."""
-        if self.work in _logs:
-            level = _root.level if self.level is None else self.level
-            handler.addFilter(_Filter(self.work, level))
-        self._added.append(handler)
-
-    def removed(self, handler: logging.Handler) -> None:
-        """Note a handler that it took off the root logger."""
-        if handler in self._added:
-            self._added.remove(handler)
-        else:
-            self._removed.append(handler)
-
-    def is_set_up(self) -> bool:
-        """Whether it has added anything."""
-        return bool(self._observers or self._added)
-
-    def remove_observers(self) -> None:
-        """Take off its observers."""
-        for observer in self._observers:
-            own = getattr(observer.own, "legacyObserver", None)
-            if own is not None:
-                legacy.removeObserver(own)
-            globalLogPublisher.removeObserver(cast(ILogObserver, observer))
-        self._observers.clear()
-
-    def undo(self, later: Sequence[_Log]) -> None:
-        """Put the logs back; ``later`` are the logs of scripts that began after it."""
-        self.remove_observers()
-        self._forget_scrapys()
-        for handler in self._added:
-            type(_root).removeHandler(_root, handler)
-            handler.close()
-            _closed.add(handler)
-        for handler in self._removed:
-            if handler not in _closed:
-                type(_root).addHandler(_root, handler)
-        if self.level is not None:
-            heir = next((log for log in later if log.level is not None), None)
-            if heir is None:
-                type(_root).setLevel(_root, self.level)
-            else:
-                heir.level = self.level
-        self.loggers.put_back([log.loggers for log in later])
-
-    def _forget_scrapys(self) -> None:
-        """Have Scrapy forget its handler, or the next crawl of any cell would put it back."""
-        scrapys: Any = sys.modules.get("scrapy.utils.log")
-        if scrapys is not None and scrapys.get_scrapy_root_handler() in self._added:
-            scrapys._uninstall_scrapy_root_handler()  # Scrapy 2.13 to 2.19
-
-
-class _Observer:
-    """An observer that a script has added; it writes to the script's cell."""
-
-    def __init__(self, own: Any, work: int, context: Context) -> None:
-        self.own = own
-        self._work = work
-        self._context = context
-
-    def __call__(self, event: LogEvent) -> None:
-        """Take an event, unless another script logs it."""
-        work = _numbers.current().work
-        if work == self._work:
-            self.own(event)
-        elif work not in _logs:
-            self._context.copy().run(self.own, event)
-
-    def __eq__(self, other: object) -> bool:
-        """It is found by the observer that it stands for."""
-        return other is self or other == self.own
-
-    def __hash__(self) -> int:
-        return hash(self.own)
-
-
-class _Filter(logging.Filter):
-    """Lets a script's own records pass, and those of others that would be shown without it."""
-
-    def __init__(self, work: int, level: int) -> None:
-        super().__init__()
-        self._work = work
-        self._level = level
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the script's handler takes a record."""
-        return _numbers.current().work == self._work or record.levelno >= self._level
-
-
-# By the number of their work: the logs of the scripts that have not ended, the oldest first.
-_logs: Final[dict[int, _Log]] = {}
-# What Scrapy has set up in a cell that is no script.
-_of_cells: Final[dict[int, _Log]] = {}
-# Handlers of scripts that have ended.
-_closed: Final[WeakSet[logging.Handler]] = WeakSet()
+# The numbers of plain cells that run.
+_cells: Final[set[int]] = set()
+# What Scrapy has set up in cells that were no scripts, until it sets up another.
+_of_cells: Final[dict[int, OwnLog]] = {}
 
 
 def begin(work: int, context: Context) -> None:
     """A script begins."""
-    _logs[work] = _Log(work, context)
+    logs[work] = OwnLog(work, context)
+
+
+def begin_cell(work: int) -> None:
+    """A plain cell begins, which has a log once it adds something."""
+    _cells.add(work)
+
+
+def end_cell(work: int) -> bool:
+    """It has ended; whether `end` is still to come."""
+    _cells.discard(work)
+    return work in logs
 
 
 def is_set_up(work: int) -> bool:
     """Whether a script has set up a log of its own."""
-    return _logs[work].is_set_up()
+    return work in logs and logs[work].is_set_up()
 
 
 def end(work: int, *, stays: bool) -> None:
     """A script has ended; what it added stays, or is gone."""
-    log = _logs[work]
-    later = list(_logs.values())
-    del _logs[work]
-    if not stays:
+    later = list(logs.values())
+    log = logs.pop(work, None)
+    if log is not None and not stays:
         log.undo(later[later.index(log) + 1 :])
+    elif log is not None and log.is_scrapys:
+        _of_cells[work] = log
+
+
+def give_up(work: int) -> None:
+    """A cell turns out to be no script: what it added is the session's."""
+    if work in logs:
+        logs[work].give_up()
 
 
 def undo_of_cell() -> None:
-    """Take back what Scrapy has set up in this cell, which is no script, for a crawl."""
+    """Take back what Scrapy has set up in this cell, which is no script."""
     log = _of_cells.pop(_numbers.current().work, None)
     if log is not None:
         log.undo(())
 
 
-def _log_of(*, scrapys: bool) -> _Log | None:
+def _log_of(*, scrapys: bool) -> OwnLog | None:
     """Where to note what is done in this context; ``scrapys`` tells whether Scrapy does it."""
     work = _numbers.current().work
-    log = _logs.get(work)
-    if log is None and scrapys:
-        log = _of_cells.setdefault(work, _Log(work, Context()))
+    log = logs.get(work)
+    if log is None and work in _cells:
+        log = logs[work] = OwnLog(work, copy_context())
+    elif log is None and scrapys:
+        log = _of_cells.get(work) or OwnLog(work, Context())
     return log
 
 
@@ -226,15 +141,17 @@ def _adding_observers() -> Callable[[ILogObserver], None]:
         log = _log_of(scrapys=is_scrapys)
         if is_scrapys:
             assert log is not None
+            log.is_scrapys = True
             log.loggers.note(set_by_scrapy())
-            # Scrapy takes off its own handler before, but not its observer.
-            for earlier in _of_cells.values():
-                earlier.remove_observers()
+            # Scrapy itself takes off its handler of before, and nothing else.
+            while _of_cells:
+                _of_cells.popitem()[1].undo(())
         if log is None:
             original(observer)
-        elif log.work in _logs:
+        elif log.work in logs:
             original(cast(ILogObserver, log.observer(observer)))
         else:
+            _of_cells[log.work] = log
             log.observer(observer)
             original(observer)
 

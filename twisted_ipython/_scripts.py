@@ -11,10 +11,7 @@ Any thread, unless a docstring says otherwise.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
-from contextvars import Context
-from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -22,20 +19,25 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import LogEvent
 from twisted.python.failure import Failure
 
-from twisted_ipython import _leftovers, _numbers, _script_log
+from twisted_ipython import _numbers, _script_log
 from twisted_ipython._hints import explain_names
 from twisted_ipython._kept import Kept
-from twisted_ipython._report import mark_unseen
 from twisted_ipython._script import Script, Stage
-from twisted_ipython._traceback import explain
 
 __all__ = [
     "NOBODY_WAITS",
     "any_has_run",
+    "begin_cell",
+    "elsewhere",
     "end_all",
+    "end_cell",
+    "enter",
     "explain_logged",
-    "new",
+    "is_cell",
+    "is_free",
+    "leave",
     "note",
+    "note_refused",
     "own",
     "own_or_only_one",
     "put_back",
@@ -53,18 +55,18 @@ NOBODY_WAITS: Final = (
 )
 SEVERAL_WAIT: Final = (
     "reactor.stop() was ignored: it does not come from a script that waits in reactor.run(), and"
-    " several wait: {scripts}. `%reactor cancel JOB` ends one of them."
+    " several wait: {scripts}. `%reactor cancel JOB` ends a job, the stop button a cell."
 )
-NEVER_RAN: Final = (
-    "{script} ended without reactor.run(): what it left for it with callWhenRunning or a startup"
-    " trigger was called now."
-)
-EXITED: Final = "The script exited with status {status}."
-
 # By the number of their work: the scripts whose code has not ended.
 _alive: Final[dict[int, Script]] = {}
+# The same of plain cells and files that run, and what makes scripts of them.
+_cells: Final[dict[int, Callable[[], Script]]] = {}
+# What waits in ``reactor.run()`` for a thread whose code belongs to no script.
+elsewhere: Final[list[Callable[[], None]]] = []
 # The numbers of scripts that have run the reactor.
 _ran: Final[set[int]] = set()
+# The numbers of work that was refused to run the reactor, whose stops are no news.
+_refused: Final[set[int]] = set()
 # What the session had before the scripts that live.
 _kept: Final[list[Kept]] = []
 
@@ -74,53 +76,74 @@ def waiting() -> list[Script]:
     return [script for script in list(_alive.values()) if script.stage is Stage.WAITS]
 
 
-def new(
-    reactor: Any,
-    name: str,
-    numbers: _numbers.Numbers,
-    context: Context,
-    function: Callable[[], Any],
-) -> Script:
+def begin_cell(reactor: Any, numbers: _numbers.Numbers, make: Callable[[], Script]) -> None:
     """
-    A plain cell, to be begun.  In the reactor thread.
+    A plain cell or a file begins, which may turn out to be a script.  In its thread.
 
     Args:
         reactor: the reactor.
-        name: what messages call the cell.
-        numbers: those that the context carries.
-        context: to run it in.
-        function: the cell.
+        numbers: those that its context carries.
+        make: makes a script of it.
     """
-    script = Script(name, numbers, context, function, _Session(reactor))
     note(reactor)
-    _script_log.begin(numbers.work, context)
-    _alive[numbers.work] = script
-    return script
+    _script_log.begin_cell(numbers.work)
+    _cells[numbers.work] = make
+
+
+def enter(script: Script) -> None:
+    """A script is there.  Any thread."""
+    _alive[script.numbers.work] = script
+
+
+def is_cell(work: int) -> bool:
+    """Whether a number is that of a plain cell or a file that runs now.  Any thread."""
+    return work in _cells
+
+
+def is_free(numbers: _numbers.Numbers) -> bool:
+    """Whether a context that carries these belongs to no script that lives.  Any thread."""
+    work = numbers.work
+    return numbers != _numbers.NOBODY and work not in _alive and work not in _cells
+
+
+def end_cell(numbers: _numbers.Numbers) -> Script | None:
+    """It has ended; gives the script that it was, for `Session.over` to end.  In its thread."""
+    make = _cells.pop(numbers.work)
+    has_log = _script_log.end_cell(numbers.work)
+    return make() if has_log else _alive.get(numbers.work)
 
 
 def note(reactor: Any) -> None:
     """Note what the session has, unless a script lives that may have changed it."""
-    if not _alive:
+    if not _alive and not _cells:
         _kept[:] = [Kept(reactor)]
 
 
 def explain_logged(event: LogEvent) -> None:
     """An observer of Twisted's log: a failure in a script that misses a name gets a line."""
     failure = event.get("log_failure", event.get("failure"))
-    script = own()
+    script = _alive.get(_numbers.current().work)
     if script is not None and isinstance(failure, Failure) and failure.value is not None:
         explain_names(failure.value, script.names)
 
 
-def put_back() -> None:
-    """
-    Put back what Scrapy has changed in this cell for a crawl, which is refused.
+def leave(script: Script, *, ran: bool) -> None:
+    """A script is no more; whether it ran the reactor.  In the reactor thread."""
+    del _alive[script.numbers.work]
+    if ran:
+        _ran.add(script.numbers.work)
+        put_back()
 
-    In the reactor thread.
-    """
-    _script_log.undo_of_cell()
+
+def put_back() -> None:
+    """Put back what the session had before its scripts.  In the reactor thread."""
     for kept in _kept:
         kept.put_back()
+
+
+def note_refused() -> None:
+    """The work of this context may not run the reactor; its stops are no news."""
+    _refused.add(_numbers.current().work)
 
 
 def end_all() -> Deferred[Any]:
@@ -130,125 +153,61 @@ def end_all() -> Deferred[Any]:
     In the reactor thread.
 
     Returns:
-        a Deferred that fires when they have ended.
+        a Deferred that fires when they wait no more.
     """
-    scripts = list(_alive.values())
-    ended = DeferredList([script.when_ended() for script in scripts])
+    scripts = [one for one in list(_alive.values()) if one.stage in (Stage.WAITS, Stage.STOPS)]
+    over = DeferredList([script.when_over() for script in scripts])
     for script in scripts:
         script.cancel()
-    return ended
-
-
-class _Session:
-    """The session, for its scripts."""
-
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-
-    def soon(self, function: Callable[..., object], *args: Any) -> None:
-        """See `_script.Surroundings`."""
-        self._reactor.callFromThread(function, *args)
-
-    def disconnect(self, script: Script) -> None:
-        """See `_script.Surroundings`."""
-        _leftovers.disconnect(self._reactor, script.numbers)
-
-    def stopped(self, script: Script) -> None:
-        """See `_script.Surroundings`."""
-        _leftovers.stop(self._reactor, script.numbers)
-
-    def ended(self, script: Script, outcome: Any) -> Any:
-        """See `_script.Surroundings`."""
-        outcome = _settled(script, outcome)
-        self._end_log(script)
-        del _alive[script.numbers.work]
-        if script.ran:
-            _ran.add(script.numbers.work)
-            self.disconnect(script)
-            self.stopped(script)
-            for kept in _kept:
-                kept.put_back()
-        elif not isinstance(outcome, Failure):
-            self._take_over(script)
-        return outcome
-
-    def _end_log(self, script: Script) -> None:
-        work = script.numbers.work
-        stays = not script.ran
-        if _script_log.is_set_up(work):
-            # What failed and nobody looked at is logged, as at the end of a process: Scrapy's
-            # `start` returns at once if no crawl could begin.
-            gc.collect()
-            _leftovers.close_reactors(self._reactor)
-            stays = stays and _leftovers.goes_on(self._reactor, script.numbers)
-        _script_log.end(work, stays=stays)
-
-    def _take_over(self, script: Script) -> None:
-        """What a cell that never ran the reactor left is the session's, whose reactor runs."""
-        if len(script.startup):
-            print(NEVER_RAN.format(script=script))
-            script.startup.fire()
-        reactor = self._reactor
-        for trigger in script.shutdown.take():
-            call = trigger.call
-            handle = reactor.addSystemEventTrigger(
-                trigger.phase, "shutdown", call.func, *call.args, **call.keywords
-            )
-            trigger.move(partial(reactor.removeSystemEventTrigger, handle))
-
-
-def _settled(script: Script, outcome: Any) -> Any:
-    """What a cell came to, seen through the SystemExit that ends a script."""
-    if not isinstance(outcome, Failure):
-        return outcome
-    assert outcome.value is not None
-    if not isinstance(outcome.value, SystemExit):
-        explain(outcome.value)
-        explain_names(outcome.value, script.names)
-        return outcome
-    status = outcome.value.code
-    if status is None or status == 0:
-        return 0
-    failure = script.failure
-    if failure is not None and failure.check(SystemExit) is None:
-        assert failure.value is not None
-        mark_unseen(failure.value)
-        return failure
-    return Failure(RuntimeError(EXITED.format(status=status)), exc_tb=outcome.tb)
+    return over
 
 
 def own() -> Script | None:
-    """The script whose context this is."""
-    return _alive.get(_numbers.current().work)
+    """The script whose context this is, or that the cell becomes whose context this is."""
+    work = _numbers.current().work
+    make = _cells.get(work)
+    return _alive.get(work) if make is None else make()
 
 
 def own_or_only_one() -> Script | None:
     """The same; in a context that a script which ended has left, the only one that waits."""
-    work = _numbers.current().work
-    if work not in _ran:
-        return _alive.get(work)
+    if _numbers.current().work not in _ran:
+        return own()
     scripts = waiting()
     return scripts[0] if len(scripts) == 1 else None
 
 
-def to_stop() -> Script | None:
+def to_stop(*, crash: bool = False) -> Script | None:
     """
-    The script that a stop in this context is meant for; None if there is none, which is said.
+    The script that a stop in this context is meant for.
+
+    Args:
+        crash: whether it is one without shutdown triggers.
+
+    Returns:
+        None if it is kept for a script that has not run yet, or is nobody's, which is said.
 
     Raises:
-        ReactorNotRunning: it does not wait, or shuts down.
+        ReactorNotRunning: the script does not wait, or shuts down.
     """
     mine = own()
-    if mine is not None:
-        if mine.stage is not Stage.WAITS:
-            raise ReactorNotRunning(NOT_YET)
+    if mine is not None and mine.stage is Stage.WAITS:
         return mine
     scripts = waiting()
+    if mine is not None:
+        if not mine.keeps_stop():
+            raise ReactorNotRunning(NOT_YET)
+        if len(scripts) == 1 and not mine.would_run():
+            return scripts[0]
+        mine.stops = mine.crash if crash else mine.stop
+        return None
     if len(scripts) == 1:
         return scripts[0]
     stopping = [script for script in list(_alive.values()) if script.stage is Stage.STOPS]
     if stopping and not scripts:
         raise ReactorNotRunning(STOPPING.format(script=stopping[0]))
+    if _numbers.current().work in _refused:
+        return None
     print(SEVERAL_WAIT.format(scripts=", ".join(map(str, scripts))) if scripts else NOBODY_WAITS)
     return None
 

@@ -1,5 +1,5 @@
 """
-A Deferred at the end of a cell shows what it fires with; a coroutine, that it needs an await.
+A Deferred or a task at the end of a cell shows what it comes to.
 
 In a notebook a Deferred is shown as pending, and replaced in place by its value's
 own representation or its failure's line, as `_spots` says.  In a terminal it is
@@ -10,11 +10,16 @@ thread where its other callbacks run, that passes the result on: it is awaited
 later, and calls back what is added later, as if it had not been shown.  What is
 shown is what it had at that point of its chain.  A failure stays unhandled.
 
+A task or a future of the reactor's loop is shown in the same way; what asyncio
+notes of it, whether anybody has looked at its exception, stays as it is.  A bare
+coroutine shows that it needs an await.
+
 A Deferred may fire in any thread; the callback raises nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -30,6 +35,8 @@ from twisted.python.failure import Failure
 from twisted_ipython import _numbers
 from twisted_ipython._display import as_html, as_text, own_text, with_html, with_text
 from twisted_ipython._eventual import CANCELLATIONS
+from twisted_ipython._failures import is_pending, kind_of
+from twisted_ipython._handled import exception_of
 from twisted_ipython._reactor import start
 from twisted_ipython._spots import Bundle, Spot, bundle_of, finish
 
@@ -38,14 +45,17 @@ __all__ = ["Firing", "ShownDeferreds", "coroutine_text"]
 _log = Logger()
 
 NOT_AWAITED: Final = "{coroutine} was not awaited, so it has not run: put `await` in front of it"
-_KIND: Final = "Deferred"
+
+
+_Held = Deferred[Any] | asyncio.Future[Any]
 
 
 class Firing:
     """
-    A Deferred that was shown, for what is shown of it; it does not hold the Deferred.
+    A Deferred or a future that was shown, for what is shown of it; it does not hold that.
 
     Attributes:
+        kind: what it is, in a word.
         name: None: a Deferred has no name.
         cell: the number of the cell that showed it.
         began: when it was shown, in seconds since the epoch.
@@ -54,7 +64,8 @@ class Firing:
         error: the exception that it failed with.
     """
 
-    def __init__(self, cell: int) -> None:
+    def __init__(self, cell: int, kind: str) -> None:
+        self.kind = kind
         self.name: str | None = None
         self.cell = cell
         self.began = time()
@@ -73,7 +84,7 @@ class Firing:
         if not isinstance(result, Failure):
             self.state = "done"
             return
-        self.error = result.value
+        self.error = exception_of(result)
         self.state = "cancelled" if isinstance(self.error, CANCELLATIONS) else "failed"
 
     def bundle(self, own: Bundle | None = None) -> Bundle:
@@ -81,10 +92,13 @@ class Firing:
         if self.state == "done":
             if own is not None:
                 return own
-            text, html = with_text("done", self, "", _KIND), with_html("done", self, "", _KIND)
+            text, html = (
+                with_text("done", self, "", self.kind),
+                with_html("done", self, "", self.kind),
+            )
         else:
-            text = as_text(self.state, self, self.error, _KIND)
-            html = as_html(self.state, self, self.error, _KIND)
+            text = as_text(self.state, self, self.error, self.kind)
+            html = as_html(self.state, self, self.error, self.kind)
         return Bundle({"text/plain": text, "text/html": html}, {})
 
 
@@ -109,7 +123,7 @@ class ShownDeferreds:
         """Leave all that is shown as it is."""
         self._open = False
 
-    def show(self, deferred: Deferred[Any]) -> None:
+    def show(self, deferred: _Held) -> None:
         """
         Display one that is pending: a printer for ``ipython_display_formatter``.  Any thread.
 
@@ -123,27 +137,33 @@ class ShownDeferreds:
         spot.show(firing.bundle())
         self._follow(deferred, firing, partial(self._replace, spot))
 
-    def bundle(self, deferred: Deferred[Any]) -> Bundle:
-        """What a Deferred shows now: a printer for ``mimebundle_formatter``.  Any thread."""
+    def bundle(self, deferred: _Held) -> Bundle:
+        """
+        What a Deferred shows now: a printer for ``mimebundle_formatter``.  Any thread.
+
+        Raises:
+            NotImplementedError: a future of another loop, which shows what it is.
+        """
         firing = self._look(deferred)
         if firing.state == "pending":
             self._follow(deferred, firing, self._notice)
         elif firing.state == "done":
-            return bundle_of(self._shell, deferred.result)
+            return bundle_of(self._shell, _outcome(deferred))
         return firing.bundle()
 
-    def _look(self, deferred: Deferred[Any]) -> Firing:
+    def _look(self, deferred: _Held) -> Firing:
         """What is known of it now."""
-        firing = Firing(_numbers.current().cell or self._shell.displayhook.prompt_count)
-        result = getattr(deferred, "result", None)
-        # One that waits for another, or is paused, has not come to the end of its callbacks.
-        if deferred.called and not deferred.paused and not isinstance(result, Deferred):
-            firing.end(result)
+        if isinstance(deferred, asyncio.Future) and deferred.get_loop() is not start().loop:
+            raise NotImplementedError
+        cell = _numbers.current().cell or self._shell.displayhook.prompt_count
+        firing = Firing(cell, kind_of(type(deferred)) or "")
+        if not is_pending(deferred):
+            firing.end(_outcome(deferred))
         return firing
 
     def _follow(
         self,
-        deferred: Deferred[Any],
+        deferred: _Held,
         firing: Firing,
         tell: Callable[[Firing, object, bool], object],
     ) -> None:
@@ -160,19 +180,36 @@ class ShownDeferreds:
             return result
 
         ref = weakref.ref(deferred)  # or each would keep the other alive
+        add: Callable[..., object]
+        if isinstance(deferred, Deferred):
+            add = partial(deferred.addBoth, fired)
+        else:
+            add = partial(deferred.add_done_callback, lambda future: fired(_outcome(future)))
         thread = start()
         if thread.here():
-            deferred.addBoth(fired)
+            add()
         else:
-            thread.call(deferred.addBoth, fired)
+            thread.call(add)
 
     def _replace(self, spot: Spot, firing: Firing, result: object, _: bool) -> None:
         value = result if firing.state == "done" else None
         finish(self._shell, [spot], value, firing.bundle, wanted=lambda: self._open)
 
 
-def _goes_on(deferred: Deferred[Any]) -> bool:
+def _outcome(held: _Held) -> object:
+    """What it came to, a value or a Failure; this does not count as looking at a failure."""
+    if isinstance(held, Deferred):
+        return held.result
+    if held.cancelled():
+        return Failure(asyncio.CancelledError())
+    error = getattr(held, "_exception", None)  # Python 3.11 to 3.15
+    return held.result() if error is None else Failure(error)
+
+
+def _goes_on(deferred: _Held) -> bool:
     """Whether other callbacks take the result; an await has one."""
+    if not isinstance(deferred, Deferred):
+        return False
     # By this name in Twisted 26.10, which deprecates `callbacks`, the name up to 25.5.
     callbacks = getattr(deferred, "_callbacks", None)
     return bool(deferred.callbacks if callbacks is None else callbacks)

@@ -20,12 +20,16 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from twisted_ipython._borrowed_sigint import sigint
 from twisted_ipython._interrupt import set_exception
 
-__all__ = ["Breakable", "Interrupts", "pass_on", "watch"]
+__all__ = ["Breakable", "Interrupts", "pass_on", "taken", "watch"]
+
+_E = TypeVar("_E", bound=BaseException)
+
+_TAKEN: Final = "_twisted_ipython_taken"
 
 
 class Breakable:
@@ -216,9 +220,13 @@ class _Sigint:
         elif not self.waiting and current == self._interrupted_while_idle:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def pass_on(self) -> None:
+    def pass_on(self, error: KeyboardInterrupt) -> None:
         """A Ctrl-C has ended a plain cell of this thread: it is one for all who wait, too."""
-        if threading.current_thread() is threading.main_thread() and not self._waits:
+        if (
+            _TAKEN not in error.__dict__
+            and threading.current_thread() is threading.main_thread()
+            and not self._waits
+        ):
             self._interrupt_all()
 
     def _interrupted_while_idle(self, _number: int, _frame: FrameType | None) -> None:
@@ -240,6 +248,14 @@ class _Sigint:
 
 _sigint: Final = _Sigint()
 watch: Final = _sigint.watch
+
+
+def taken(error: _E) -> _E:
+    """Mark what a Ctrl-C made a wait raise, which all who wait have got by then."""
+    error.__dict__[_TAKEN] = True
+    return error
+
+
 pass_on: Final = _sigint.pass_on
 
 

@@ -46,7 +46,13 @@ def _begins_indented(text: str) -> bool:
 
 def _parse(text: str, filename: str, flags: int) -> ast.Module:
     flags |= ast.PyCF_ONLY_AST
-    tree: ast.Module = compile(text, filename, "exec", flags=flags, dont_inherit=True)
+    try:
+        tree: ast.Module = compile(text, filename, "exec", flags=flags, dont_inherit=True)
+    except SyntaxError as error:
+        # From Python 3.14 on, that of an unknown future comes from here too, and has no text.
+        if error.text is None:
+            Source(filename, text, flags).quote(error)
+        raise
     return tree
 
 
@@ -80,7 +86,7 @@ class Source(NamedTuple):
                 tree, self.filename, mode, flags=self.flags | flags, dont_inherit=True
             )
         except SyntaxError as error:
-            self._quote(error)
+            self.quote(error)
             raise
         return code
 
@@ -91,10 +97,11 @@ class Source(NamedTuple):
         start = (self.filename, place.lineno, place.col_offset + 1)
         end = (place.end_lineno, place.end_col_offset + 1)
         error = SyntaxError(message, (*start, None, *end))
-        self._quote(error)
+        self.quote(error)
         return error
 
-    def _quote(self, error: SyntaxError) -> None:
+    def quote(self, error: SyntaxError) -> None:
+        """Give a SyntaxError of the compiler's the text of its line. Any thread."""
         # The compiler has the tree only: it knows no text, and counts columns in bytes.
         error.text = self._line(error.lineno) or error.text
         error.offset = _in_characters(error.offset, self._line(error.lineno))

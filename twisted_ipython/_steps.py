@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from asyncio import current_task
+from asyncio import Future, current_task
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine
 from contextvars import Context
@@ -265,6 +265,6 @@ class Steps:
         self._deferred = self._unanswered = None
         self._scheduled = False
         assert self._waiter is not None
-        cancelled = asyncio.Future.cancel(self._waiter, msg)
+        cancelled = Future.cancel(self._waiter, msg)
         self._waiter.wake_soon()
         return cancelled

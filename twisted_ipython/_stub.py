@@ -2,20 +2,25 @@
 Our statements, which stand for those of an awaiting cell where IPython runs a cell.
 
 One waits for the awaiting cell of its context, the other has its value or
-raises what it raised.  In the home's thread.
+raises what it raised.  In the home's thread, unless a docstring says otherwise.
 """
 
 from __future__ import annotations
 
 import ast
+import sys
 from contextvars import ContextVar
 from types import CodeType
 from typing import Any, Final
 
+from IPython.core.interactiveshell import InteractiveShell
+
 from twisted_ipython._awaiting import AwaitingCell
+from twisted_ipython._errands import show_at_home
+from twisted_ipython._reactor import start
 from twisted_ipython._traceback import STUB
 
-__all__ = ["RESULT", "RUN", "StandIn", "current", "running"]
+__all__ = ["RESULT", "RUN", "StandIn", "current", "evaluate_shown", "running"]
 
 _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
@@ -53,3 +58,26 @@ class StandIn:
             return RESULT[mode]
         code: CodeType = self._compiler(tree, name, mode)
         return code
+
+
+async def evaluate_shown(shell: InteractiveShell, code: CodeType) -> Any:
+    """Run a statement that displays values, but return the last one; in the reactor thread."""
+    thread = start()
+    shown: list[object] = []
+    before = sys.displayhook
+
+    def displayhook(value: object) -> None:
+        if thread.here():
+            shown.append(value)
+        else:
+            before(value)
+
+    sys.displayhook = displayhook
+    try:
+        await eval(code, shell.user_global_ns, shell.user_ns)
+    finally:
+        if sys.displayhook is displayhook:
+            sys.displayhook = before
+    for value in shown[:-1]:
+        await show_at_home(value)
+    return shown[-1] if shown else None

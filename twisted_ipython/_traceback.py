@@ -6,6 +6,8 @@ Any thread.
 
 from __future__ import annotations
 
+import ast
+import linecache
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -17,8 +19,10 @@ from twisted_ipython._stack import is_users
 
 __all__ = [
     "STUB",
+    "at_line",
     "chain",
     "explain",
+    "in_one_line",
     "is_of_cell",
     "of_cell",
     "tidied",
@@ -129,6 +133,20 @@ def explain(error: BaseException) -> None:
                     users_frames_only(one)
 
 
+def at_line(error: _E, filename: str, line: int) -> _E:
+    """Give an exception the traceback that it has when a line of a file raises it."""
+    [node] = ast.parse("raise error").body
+    ast.increment_lineno(node, line - 1)
+    code = compile(ast.Module([node], []), filename, "exec")
+    try:
+        exec(code, {"error": error})
+    except BaseException:
+        traceback = error.__traceback__
+        assert traceback is not None
+        return error.with_traceback(traceback.tb_next)
+    raise AssertionError
+
+
 def of_cell(error: SyntaxError) -> SyntaxError:
     """Mark a SyntaxError as that of the cell's own text, to be shown without a traceback."""
     error.__dict__["_twisted_ipython_cell"] = True
@@ -139,6 +157,12 @@ def users_frames_only(error: _E) -> _E:
     """Mark an exception to be shown without the frames of any library."""
     error.__dict__["_twisted_ipython_users"] = True
     return error
+
+
+def in_one_line(error: BaseException) -> None:
+    """Have IPython show an exception in one line."""
+    line = f"{type(error).__name__}: {error}"
+    error.__dict__["_render_traceback_"] = lambda: [line]  # IPython's name for it
 
 
 def is_of_cell(error: BaseException) -> bool:
@@ -193,12 +217,17 @@ def _from_users(traceback: TracebackType) -> TracebackType:
 
 
 def _is_plumbing(link: TracebackType) -> bool:
-    """Whether it is a frame of ours, of crochet's or of Twisted's Deferreds."""
+    """Whether it is a frame of ours, of crochet's or of Twisted's Deferreds, or nobody's line."""
     name = link.tb_frame.f_globals.get("__name__", "")
-    if not isinstance(name, str) or link.tb_frame.f_code.co_filename == STUB:
+    file = link.tb_frame.f_code.co_filename
+    if not isinstance(name, str) or file == STUB:
+        return True
+    if name == "__main__" and _OF_MAGIC in linecache.getline(file, link.tb_lineno):
         return True
     return name in _PLUMBING_MODULES or name.partition(".")[0] in _PLUMBING
 
 
+# What a magic that awaits becomes in a cell.
+_OF_MAGIC: Final = "(await get_ipython().run_"
 # The file name of the one statement that stands for an awaiting cell in IPython.
 STUB: Final = "<twisted_ipython>"

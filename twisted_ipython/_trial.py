@@ -28,7 +28,7 @@ from twisted.internet.defer import Deferred
 
 from twisted_ipython._instance import override
 
-__all__ = ["CASES", "METHODS", "attach", "is_cleaning", "is_running", "refuse_case"]
+__all__ = ["CASES", "METHODS", "attach", "is_cleaning", "is_trials", "refuse_case"]
 
 REFUSED: Final = (
     "trial would stop and empty the reactor of this session. Run the tests in a child process:"
@@ -81,12 +81,12 @@ def is_cleaning() -> bool:
     return _module(_caller()) == "twisted.trial.util"
 
 
-def is_running() -> bool:
-    """Whether trial is among those who call.  Any thread."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not _module(frame).startswith("twisted.trial."):
+def is_trials() -> bool:
+    """Whether trial calls, by way of what it puts around a method.  Call in that method."""
+    frame: FrameType | None = _caller()
+    while frame is not None and _module(frame).startswith("twisted.python."):
         frame = frame.f_back
-    return frame is not None
+    return frame is not None and _module(frame).startswith("twisted.trial.")
 
 
 def attach(reactor: Any, *, on_loop: bool) -> Callable[[], None]:

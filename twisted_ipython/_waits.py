@@ -74,7 +74,7 @@ class _RunAndWait:
         """See `_awaited_magics.AwaitedMagic`."""
         run = self._magics.background.options(line)
         begin = await at_home(lambda: self._magics.background.prepare(run, cell or ""))
-        return await self._magics.background.finish(run, begin)
+        return await self._magics.background.finish(run, cell or "", begin)
 
 
 class _WaitForJob:

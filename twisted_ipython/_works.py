@@ -8,6 +8,7 @@ So each piece of work is noted while it runs.  Any thread.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
 from threading import get_ident
 from time import time
 from typing import Any, Final
@@ -67,6 +68,7 @@ def attach(pool: ThreadPool) -> Callable[[], None]:
 
 def _noted(work: Work, func: Callable[..., Any], args: Any, kw: Any) -> Any:
     """Run the work.  In a thread of the pool."""
+    context = copy_context()  # noqa: F841  # the pool logs a failure outside of it: see `_origin`
     work.began, work.thread = time(), get_ident()
     _running[work.thread] = work
     try:

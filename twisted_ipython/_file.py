@@ -1,0 +1,49 @@
+"""
+A file that IPython runs: ``%run``, and that which it is started with.
+
+In the thread that runs cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted_ipython._borrow import end_entry
+from twisted_ipython._plain import Statement
+from twisted_ipython._plain_cell import Exited, PlainCell
+from twisted_ipython._traceback import tidy
+
+__all__ = ["run_file"]
+
+
+def run_file(own: Callable[..., object], fname: Any, *where: Any, **options: Any) -> None:
+    """
+    Run a file as a plain cell is run, which may be a script.
+
+    Args:
+        own: `InteractiveShell.safe_execfile`.
+        fname: its name.
+        where: the namespaces.
+        options: IPython's.
+    """
+    path = Path(fname).expanduser()
+    cell = PlainCell(lambda: compile(path.read_bytes(), path, "exec", dont_inherit=True))
+    with cell:
+        try:
+            with Statement():
+                own(fname, *where, **options)
+        except Exited:
+            return
+        except SystemExit as error:
+            exited = cell.exit(error)
+            if exited is None:
+                raise
+            if exited.error is not None:
+                raise exited.error from None
+        except KeyboardInterrupt as error:
+            tidy(error)  # started with a file, IPython leaves it to Python to show this
+            raise
+        finally:
+            end_entry()
