@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -494,6 +495,7 @@ def _interrupt_at(number: int, switch: Any) -> bool:
                 raise KeyboardInterrupt
         return trace
 
+    gc.disable()  # what other tests left would be collected, and interrupted, there
     sys.settrace(trace)
     try:
         with switch:
@@ -502,6 +504,7 @@ def _interrupt_at(number: int, switch: Any) -> bool:
         return True
     finally:
         sys.settrace(None)
+        gc.enable()
     return False
 
 
