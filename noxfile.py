@@ -25,10 +25,10 @@ FLOOR_COMPANIONS = [f"ipykernel=={IPYKERNELS[0]}"]
 
 # What differs between the versions of Python: tasks and loops, frames and code, signals, threads.
 ON_PYTHON = [
-    *("test_bridge*.py", "test_tasks.py", "test_one_loop*.py", "test_borrow*.py", "test_loans.py"),
-    *("test_cell.py", "test_language.py", "test_traceback.py", "test_interrupt*.py"),
+    *("test_bridge*.py", "test_task_factory.py", "test_one_loop*.py", "test_borrow*.py"),
+    *("test_cell_function.py", "test_statements.py", "test_tracebacks.py", "test_interrupt*.py"),
     *("test_stop.py", "test_kernel.py", "test_terminal.py", "test_exit.py"),
-    "test_plain_scripts.py",
+    *("test_loans.py", "test_plain_scripts.py"),
 ]
 
 nox.needs_version = ">=2024.10.9"
@@ -105,7 +105,7 @@ def tests(session: nox.Session) -> None:
 def between(session: nox.Session) -> None:
     """Run the tests of what depends on the Python, for those between the oldest and the newest."""
     install(session, "tests")
-    files = sorted(str(file) for name in ON_PYTHON for file in Path("tests").glob(name))
+    files = sorted(str(file) for name in ON_PYTHON for file in Path("tests").rglob(name))
     session.run("python", "-m", "pytest", *files, *session.posargs)
 
 
@@ -128,7 +128,7 @@ def kernels(session: nox.Session, ipykernel: str) -> None:
 def with_kernels() -> list[str]:
     """The files of tests that start kernels, or ask which ipykernel there is."""
     mark = re.compile("^from (browser|kernels) import|^import ipykernel|kernel_name", re.MULTILINE)
-    files = sorted(Path("tests").glob("test_*.py"))
+    files = sorted(Path("tests").rglob("test_*.py"))
     return [str(file) for file in files if mark.search(file.read_text())]
 
 
@@ -136,7 +136,7 @@ def with_kernels() -> list[str]:
 def stress(session: nox.Session) -> None:
     """Repeat a little of what has to hold every time; `nox -s stress -- --seed 2` tries another."""
     install(session, "tests")
-    session.run("python", "tests/stress.py", "--short", *session.posargs)
+    session.run("python", "tests/support/stress.py", "--short", *session.posargs)
 
 
 @nox.session

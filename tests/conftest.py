@@ -52,7 +52,7 @@ def session() -> Iterator[Session]:
 @pytest.fixture
 def reactor(session: Session) -> Any:
     """Twisted's reactor, which another thread runs; calls of this thread are carried to it."""
-    from twisted_ipython._reactor import start
+    from twisted_ipython._reactor.lifecycle import start
 
     return start().reactor
 
@@ -70,11 +70,13 @@ def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
 @pytest.fixture(autouse=True)
 def reactor_as_loaded() -> None:
     """A reactor in the test process has what loading sets on it, whoever unloaded before."""
-    from twisted_ipython._reactor import started
+    from twisted_ipython._reactor.lifecycle import started
 
     thread = started()
     if thread is not None:
-        thread.attach()
+        from twisted_ipython._extension import attach
+
+        attach(thread)
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import sys
 from IPython.terminal.ipapp import TerminalIPythonApp
 from traitlets.config import Config
 
-from twisted_ipython import _reactor
+from twisted_ipython._reactor import lifecycle
+from twisted_ipython._scripts import reactor_run
 
 __all__ = ["main"]
 
@@ -35,7 +36,7 @@ def main(arguments: list[str]) -> None:
     Raises:
         SystemExit: with IPython's exit status, if that is not 0.
     """
-    _reactor.start()
+    lifecycle.start().attach_also(reactor_run.attach)
     config = Config()
     config.TwistedMagics.autoawait = True
     TwistedIPythonApp.launch_instance(argv=arguments, config=config)

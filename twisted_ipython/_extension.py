@@ -16,38 +16,38 @@ from weakref import WeakKeyDictionary
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 
-from twisted_ipython import (
-    _asking,
-    _errands,
-    _failures,
-    _output,
-    _plain,
-    _reactor,
-    _waits,
-)
-from twisted_ipython._awaited_magics import AddAwaits
-from twisted_ipython._cards import Cards
-from twisted_ipython._children import ignore_ended
-from twisted_ipython._complete import complete
-from twisted_ipython._errors import showing_on
-from twisted_ipython._eventual import EventualResult
-from twisted_ipython._futures import FutureAwait
-from twisted_ipython._instance import override
-from twisted_ipython._jobs import end_scripts, jobs, pending_lines
-from twisted_ipython._log import ScrapyLog
-from twisted_ipython._magics import TwistedMagics, give_body
-from twisted_ipython._notices import Notices
-from twisted_ipython._report import reports
-from twisted_ipython._runner import runner
-from twisted_ipython._running_loop import loop_of_thread, put_back
-from twisted_ipython._settings import Settings
-from twisted_ipython._shown import ShownDeferreds, coroutine_text
-from twisted_ipython._sigint import watch
-from twisted_ipython._spots import decline, is_terminal, keeps_spots, use_printer
-from twisted_ipython._stack import labels_of
-from twisted_ipython._unheld import unheld
+from twisted_ipython._base.collected import unheld
+from twisted_ipython._base.frames import labels_of
+from twisted_ipython._base.instance import override
+from twisted_ipython._base.running_loop import loop_of_thread, put_back
+from twisted_ipython._bridge.futures import FutureAwait
+from twisted_ipython._cells.await_magics import AddAwaits
+from twisted_ipython._display import kernel_messages
+from twisted_ipython._display.deferred import ShownDeferreds, coroutine_text
+from twisted_ipython._display.result_card import Cards
+from twisted_ipython._display.terminal_notices import Notices
+from twisted_ipython._display.updates import decline, is_terminal, keeps_spots, use_printer
+from twisted_ipython._failures import namespace
+from twisted_ipython._failures.logs import ScrapyLog
+from twisted_ipython._failures.reports import reports
+from twisted_ipython._failures.show import showing_on
+from twisted_ipython._kernel import ignore_ended
+from twisted_ipython._magics import awaitable
+from twisted_ipython._magics.completion import complete
+from twisted_ipython._magics.magics import TwistedMagics, give_body
+from twisted_ipython._magics.runner import runner
+from twisted_ipython._magics.settings import Settings
+from twisted_ipython._plain import sharing
+from twisted_ipython._reactor import lifecycle
+from twisted_ipython._reactor.eventual_result import EventualResult
+from twisted_ipython._reactor.jobs import jobs, pending_lines
+from twisted_ipython._reactor.thread import ReactorThread
+from twisted_ipython._scripts import reactor_run
+from twisted_ipython._scripts.session import end_scripts
+from twisted_ipython._waiting import calls, stdin
+from twisted_ipython._waiting.sigint import watch
 
-__all__ = ["load", "settings_of_last_load", "unload"]
+__all__ = ["attach", "load", "settings_of_last_load", "unload"]
 
 _loaded: WeakKeyDictionary[InteractiveShell, _Extension] = WeakKeyDictionary()
 _last: list[TwistedMagics] = []
@@ -64,15 +64,21 @@ def load(shell: InteractiveShell) -> None:
     if extension is not None:
         extension.magics.auto.stay()
         return
-    thread = _reactor.start()
-    thread.attach()
+    thread = lifecycle.start()
+    attach(thread)
     extension = _Extension(shell)
-    _plain.attach(thread, on=extension.magics.share_reactor)
+    sharing.attach(thread, on=extension.magics.share_reactor)
     _loaded[shell] = extension
     if thread.loop is None:
         print(thread.refusal)
     if extension.magics.autoawait:
         extension.magics.switch_autoawait("twisted")
+
+
+def attach(thread: ReactorThread) -> None:
+    """Set on the reactor what all shells share; a second time changes nothing.  Any thread."""
+    thread.attach()
+    thread.attach_also(reactor_run.attach)
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -82,7 +88,7 @@ def unload(shell: InteractiveShell) -> None:
         return
 
     def close() -> None:
-        thread = _reactor.started()
+        thread = lifecycle.started()
         if _loaded.pop(shell, None) is not None:
             if not _loaded and thread is not None:
                 end_scripts(thread)
@@ -90,7 +96,7 @@ def unload(shell: InteractiveShell) -> None:
             for line in pending_lines():
                 print(line)
         if not _loaded and thread is not None:
-            _plain.detach()
+            sharing.detach()
             thread.detach()
 
     extension.magics.auto.when_idle(close)
@@ -114,12 +120,12 @@ class _Extension:
             undo.callback(_last.remove, self.magics)
             self._register_magics()
             self._note_runner()
-            undo.callback(override(_reactor.start(), {"label": labels_of(shell)}))
+            undo.callback(override(lifecycle.start(), {"label": labels_of(shell)}))
             runners = {**(shell.loop_runner_map or {}), "twisted": (runner, True)}
             own = {**self.magics.auto.methods(), "loop_runner_map": runners}
             undo.callback(override(shell, own))
             for event in ("pre_execute", "post_execute"):
-                self._on(event, _errands.run_later_calls)
+                self._on(event, calls.run_later_calls)
             self._show_failures()
             self._append(shell.input_transformers_post, give_body)
             self._append(shell.input_transformers_post, self._add_awaits())
@@ -139,13 +145,13 @@ class _Extension:
 
     def _show_failures(self) -> None:
         """Show what fails in the background."""
-        thread = _reactor.start()
+        thread = lifecycle.start()
         self._undo.callback(reports.add(showing_on(self._shell)))
-        watch = _failures.Watch(self._shell, reports, thread.loop, thread.call, thread.later)
+        watch = namespace.Watch(self._shell, reports, thread.loop, thread.call, thread.later)
         self._undo.callback(reports.at_end(watch.look_last))
         loop = loop_of_thread()
         if loop is not None:
-            self._undo.callback(_failures.attach(loop, reports, ours=False))
+            self._undo.callback(namespace.attach(loop, reports, ours=False))
         scrapy = ScrapyLog(reports)
         scrapy.stay()
         self._undo.callback(scrapy.leave)
@@ -171,7 +177,7 @@ class _Extension:
     def _add_awaits(self) -> AddAwaits:
         """The hook that makes a cell with a magic that awaits an awaiting one."""
         shell, magics = self._shell, self.magics
-        return AddAwaits(_waits.awaited(magics), lambda: magics.auto.on and shell.autoawait)
+        return AddAwaits(awaitable.awaited(magics), lambda: magics.auto.on and shell.autoawait)
 
     def _register_magics(self) -> None:
         manager = self._shell.magics_manager
@@ -203,7 +209,7 @@ class _Extension:
         loop = getattr(kernel, "io_loop", None)
         application = getattr(getattr(shell, "pt_app", None), "app", None)
         if loop is not None:
-            self._add_poke(lambda: loop.add_callback(_errands.run_later_calls))
+            self._add_poke(lambda: loop.add_callback(calls.run_later_calls))
             own = getattr(kernel, "post_handler_hook", None)
             if own is not None:
                 hook = _then_watch(own)
@@ -245,15 +251,15 @@ class _Extension:
         """Have a kernel's messages belong to the cell that asked, and its questions be asked."""
         shell, undo = self._shell, self._undo
         kernel = getattr(shell, "kernel", None)
-        thread = _reactor.start()
-        undo.callback(_output.attach(shell, thread.works_here, thread.loop))
+        thread = lifecycle.start()
+        undo.callback(kernel_messages.attach(shell, thread.works_here, thread.loop))
         undo.callback(ignore_ended(kernel))
-        undo.callback(_asking.attach(kernel))
-        undo.callback(_plain.attach_to_kernel(kernel))
+        undo.callback(stdin.attach(kernel))
+        undo.callback(sharing.attach_to_kernel(kernel))
 
     def _add_poke(self, poke: Callable[[], object]) -> None:
-        _errands.pokes.append(poke)
-        self._undo.callback(_errands.pokes.remove, poke)
+        calls.pokes.append(poke)
+        self._undo.callback(calls.pokes.remove, poke)
 
 
 def _then_watch(hook: Callable[[], None]) -> Callable[[], None]:
@@ -269,7 +275,7 @@ def _then_watch(hook: Callable[[], None]) -> Callable[[], None]:
 
 def _run_later_calls_soon(application: Any) -> None:
     """After the drawing, in the prompt's loop."""
-    application.loop.call_soon(_errands.run_later_calls)
+    application.loop.call_soon(calls.run_later_calls)
 
 
 def _remove_configurables(configurables: list[Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted_ipython._runner import Runner
+from twisted_ipython._magics.runner import Runner
 from twisted_ipython.config import config
 
 __all__ = ["twisted_runner"]

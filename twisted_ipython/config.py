@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted_ipython._settings import SettingError as ConfigError
-from twisted_ipython._settings import Settings
+from twisted_ipython._magics.settings import SettingError as ConfigError
+from twisted_ipython._magics.settings import Settings
 
 __all__ = ["Config", "ConfigError", "config"]
 

@@ -1,0 +1,158 @@
+"""Failures that nothing holds but themselves are found soon: `_base.collected`."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from math import inf
+from time import monotonic
+from typing import Any
+
+import pytest
+from kernels import Kernel
+from twisted.python.failure import Failure
+
+from twisted_ipython._base import collected as collecting
+from twisted_ipython._base.collected import Unheld
+
+# Seconds within which a failure has to be shown, and what a busy machine may add.
+SOON = 1.5
+PREPARE = """
+import asyncio
+from twisted.internet import defer, endpoints, protocol, reactor, task
+
+class Hears(protocol.Protocol):
+    def connectionMade(self): self.lost = defer.Deferred()
+    def connectionLost(self, reason): self.lost.callback(None)
+
+async def connection():
+    server = await asyncio.start_server(lambda _, writer: writer.close(), '127.0.0.1', 0)
+    end = endpoints.TCP4ClientEndpoint(reactor, *server.sockets[0].getsockname())
+    await (await endpoints.connectProtocol(end, Hears())).lost
+
+async def fails_after(awaits):
+    await awaits
+    1 / 0
+
+async def begin(awaits):
+    defer.ensureDeferred(fails_after(awaits))
+"""
+KINDS = {
+    "at once": "(lambda: defer.ensureDeferred(fails_after(defer.succeed(None))) and None)()",
+    "timer": "await begin(task.deferLater(reactor, 0.1, int))",
+    "asyncio": "await begin(asyncio.sleep(0.1))",
+    "connection": "await begin(connection())",
+    "job": """%%run_in_reactor job
+defer.ensureDeferred(fails_after(task.deferLater(reactor, 0.1)))
+return 1""",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shown_soon(kind: str) -> None:
+    """A coroutine that fails, of which nobody kept the Deferred, is shown in an idle kernel."""
+    with Kernel() as kernel:
+        kernel.ok(PREPARE)
+        cell = kernel.ok(KINDS[kind])
+        began = monotonic()
+        kernel.pump(lambda: cell.error is not None, SOON)
+        assert monotonic() - began < SOON
+        assert "fails_after(awaits)" in cell.traceback
+
+
+class Later:
+    """What is to be called later, with the seconds."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[float, Callable[[], None]]] = []
+
+    def __call__(self, seconds: float, call: Callable[[], None]) -> None:
+        """Note a call."""
+        self.calls.append((seconds, call))
+
+    def pass_by(self) -> float:
+        """Make the one call; gives the seconds."""
+        [(seconds, call)] = self.calls
+        self.calls.clear()
+        call()
+        return seconds
+
+
+@pytest.fixture
+def collected() -> Iterator[list[int]]:
+    """The generations that were collected."""
+    generations: list[int] = []
+
+    def note(phase: str, info: dict[str, Any]) -> None:
+        if phase == "start":
+            generations.append(info["generation"])
+
+    thresholds = gc.get_threshold()
+    gc.set_threshold(1_000_000)  # Python's own collections would be among them
+    gc.callbacks.append(note)
+    yield generations
+    gc.callbacks.remove(note)
+    gc.set_threshold(*thresholds)
+
+
+def fail() -> None:
+    """Make a failure."""
+    Failure(ValueError())
+
+
+def test_rhythm(collected: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Garbage is collected after failures only, all of it now and then, and what is young else."""
+    monkeypatch.setattr(collecting, "_LONGEST", inf)  # this process may be large
+    later, one = Later(), Unheld()
+    undo = one.attach(later)
+    one.look()
+    assert later.calls == []
+    fail()
+    assert one.news
+    one.look()
+    one.look()
+    collected.clear()
+    assert later.pass_by() == collecting._PATIENCE
+    assert collected == [2]
+    assert not one.news
+    one.look()
+    assert later.calls == []
+    fail()
+    one.look()
+    later.pass_by()
+    assert collected == [2, 1]
+    [(seconds, _)] = later.calls
+    assert seconds > 0
+    undo()
+    later.pass_by()
+    fail()
+    one.look()
+    assert (collected, later.calls) == ([2, 1], [])
+
+
+def test_large_session(collected: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where collecting everything takes long, only what is young is collected from then on."""
+    monkeypatch.setattr(collecting, "_LONGEST", 0.0)
+    later, one = Later(), Unheld()
+    one.attach(later)
+    collected.clear()
+    for _ in range(3):
+        fail()
+        one.look()
+        later.pass_by()
+    assert (collected, later.calls) == ([2, 1, 1], [])
+
+
+def test_disabled_collector(collected: list[int]) -> None:
+    """Who disabled the collector has it disabled."""
+    later, one = Later(), Unheld()
+    one.attach(later)
+    gc.disable()
+    try:
+        fail()
+        one.look()
+        collected.clear()
+        later.pass_by()
+        assert (collected, later.calls) == ([], [])
+    finally:
+        gc.enable()

@@ -1,0 +1,649 @@
+"""Tasks of the reactor's loop: chains, contexts, exits, introspection, task factories."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from asyncio import current_task
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from io import StringIO
+from typing import Any
+
+import pytest
+from reactor_thread import Oops, forwards, in_reactor, later, turns
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.python import threadable
+
+from twisted_ipython._bridge import task_factory
+from twisted_ipython._reactor.lifecycle import start
+
+
+def _depth() -> int:
+    """How deep the stack is."""
+    frame, depth = inspect.currentframe(), 0
+    while frame is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth
+
+
+# ---- chains
+
+
+@pytest.mark.parametrize("first", [None, later])
+@in_reactor
+async def test_fired_deferreds_in_a_row(first: Any) -> None:
+    """100,000 fired Deferreds awaited in a row do not recurse."""
+    if first is not None:
+        await first()
+    depth = _depth()
+    for number in range(100_000):
+        assert await succeed(number) == number
+    assert _depth() == depth
+
+
+@pytest.mark.parametrize("driven", [False, True])
+@in_reactor
+async def test_coroutines_that_resume_each_other(driven: bool) -> None:
+    """10,000 coroutines, each of which fires the Deferred that the next one awaits."""
+    deferreds = [Deferred[int]() for _ in range(10_001)]
+    deepest = 0
+
+    async def link(number: int) -> None:
+        nonlocal deepest
+        deferreds[number + 1].callback(1 + await deferreds[number])
+        deepest = max(deepest, _depth() if number % 10 == 0 else 0)
+
+    async def driven_link(number: int) -> None:
+        await ensureDeferred(link(number)) if number % 500 == 0 else await link(number)
+
+    make = driven_link if driven else link
+    tasks = [asyncio.create_task(make(number)) for number in range(10_000)]
+    await turns(2)
+    deferreds[0].callback(0)
+    assert await deferreds[-1] == 10_000
+    await asyncio.wait(tasks)
+    assert deepest < 500
+
+
+@in_reactor
+async def test_chained_deferreds() -> None:
+    """A Deferred that waits for one that waits for another, 10,000 long, is awaited."""
+    last: Deferred[int] = Deferred()
+    deferred = last
+    for _ in range(10_000):
+        deferred = succeed(None).addCallback(lambda _, inner=deferred: inner)
+    later(7).addCallback(last.callback)
+    assert await deferred == 7
+
+
+@in_reactor
+async def test_many_at_once() -> None:
+    """Many tasks that await timers of Twisted's and of asyncio's end, each with its own value."""
+
+    async def one(number: int) -> int:
+        await (later() if number % 2 else asyncio.sleep(0))
+        await asyncio.sleep(0.001 * (number % 3))
+        return int(await later(number, 0.001 * (number % 5)))
+
+    assert await asyncio.gather(*map(one, range(500))) == list(range(500))
+
+
+# ---- which task runs
+
+
+@in_reactor
+async def test_current_task() -> None:
+    """Each step runs as its own task, also one that is begun inside another task's step."""
+    outer, fired = current_task(), Deferred[Any]()
+    seen: list[Any] = []
+
+    async def waits() -> None:
+        await fired
+        seen.append(current_task())
+        await later()
+        seen.append(current_task())
+        await asyncio.sleep(0)
+        seen.append(current_task())
+
+    task = asyncio.create_task(waits())
+    await turns(1)
+    fired.callback(None)
+    assert current_task() is outer
+    assert seen == [task]
+    await task
+    assert seen == [task] * 3
+    await later()
+    assert current_task() is outer
+
+
+@in_reactor
+async def test_no_task_in_callbacks() -> None:
+    """Between the steps there is no current task, as asyncio has it."""
+    seen: Deferred[Any] = Deferred()
+    asyncio.get_running_loop().call_soon(lambda: seen.callback(current_task()))
+    assert await seen is None
+    assert await later().addCallback(lambda _: current_task()) is None
+
+
+@in_reactor
+async def test_nested_steps_leave_and_enter_in_order() -> None:
+    """Three tasks that resume each other inside their steps each find themselves again."""
+    one, two, three = Deferred[Any](), Deferred[Any](), Deferred[Any]()
+    order: list[str] = []
+
+    async def step(name: str, awaited: Deferred[Any], fires: Deferred[Any] | None) -> None:
+        await awaited
+        mine = current_task()
+        order.append(f"{name} in")
+        if fires is not None:
+            fires.callback(None)
+        order.append(f"{name} out")
+        assert current_task() is mine
+
+    tasks = [
+        asyncio.create_task(step("one", one, two)),
+        asyncio.create_task(step("two", two, three)),
+        asyncio.create_task(step("three", three, None)),
+    ]
+    await turns(1)
+    mine = current_task()
+    one.callback(None)
+    assert current_task() is mine
+    assert order == ["one in", "two in", "three in", "three out", "two out", "one out"]
+    await asyncio.gather(*tasks)
+
+
+# ---- contexts
+
+variable: ContextVar[str] = ContextVar("variable", default="unset")
+
+
+@in_reactor
+async def test_contexts() -> None:
+    """Each task keeps its own context variables, whoever fires the Deferred that it awaits."""
+    fired: Deferred[Any] = Deferred()
+
+    async def one(value: str) -> list[str]:
+        variable.set(value)
+        values = []
+        for wait in (fired, later(), asyncio.sleep(0), later()):
+            await wait
+            values.append(variable.get())
+        return values
+
+    tasks = [asyncio.create_task(one(value)) for value in "ab"]
+    await turns(1)
+    variable.set("firing")
+    fired.callback(None)
+    assert await asyncio.gather(*tasks) == [["a"] * 4, ["b"] * 4]
+    assert variable.get() == "firing"
+
+
+@in_reactor
+async def test_context_of_a_task_begins_as_its_creators() -> None:
+    """A task sees what its creator had set, and its own changes stay with it."""
+
+    async def change() -> str:
+        await later()
+        before = variable.get()
+        variable.set("changed")
+        await later()
+        return before
+
+    variable.set("mine")
+    assert await asyncio.create_task(change()) == "mine"
+    assert variable.get() == "mine"
+
+
+@in_reactor
+async def test_shared_context() -> None:
+    """Tasks that share one Context share its changes, and may fire each other's Deferreds."""
+    context = copy_context()
+    fired: Deferred[Any] = Deferred()
+
+    async def sets() -> None:
+        await later()
+        variable.set("shared")
+        fired.callback(None)
+        assert variable.get() == "shared"
+
+    async def gets() -> str:
+        await fired
+        return variable.get()
+
+    loop = asyncio.get_running_loop()
+    getting = loop.create_task(gets(), context=context)
+    setting = loop.create_task(sets(), context=context)
+    assert await getting == "shared"
+    await setting
+    assert context[variable] == "shared"
+    assert variable.get() != "shared"
+
+
+# ---- exits
+
+
+class Abort(BaseException):
+    """A BaseException of the user's."""
+
+
+async def _raise(error: BaseException) -> None:
+    raise error
+
+
+async def _raise_after_deferred(error: BaseException) -> None:
+    await later()
+    raise error
+
+
+async def _raise_after_sleep(error: BaseException) -> None:
+    await later()
+    await asyncio.sleep(0)
+    raise error
+
+
+async def _raise_from_deferred(error: BaseException) -> None:
+    await later(error)
+
+
+async def _raise_when_cancelled(error: BaseException) -> None:
+    try:
+        current = current_task()
+        assert current is not None
+        current.cancel()
+        await Deferred()
+    except asyncio.CancelledError:
+        raise error from None
+
+
+WAYS = [
+    _raise,
+    _raise_after_deferred,
+    _raise_after_sleep,
+    _raise_from_deferred,
+    _raise_when_cancelled,
+]
+EXITS = [SystemExit, KeyboardInterrupt, Abort, StopAsyncIteration]
+
+
+@pytest.mark.parametrize("kind", EXITS)
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@in_reactor
+async def test_exits(way: Any, kind: type[BaseException]) -> None:
+    """What would end asyncio's loop is a failure of the task; the reactor goes on."""
+    error = kind("bye")
+    task = asyncio.create_task(way(error))
+    with pytest.raises(kind) as caught:
+        await task
+    assert caught.value is error
+    assert way.__name__ in [entry.name for entry in caught.traceback]
+    assert task.exception() is error
+    with pytest.raises(kind, match="bye"):
+        await task
+    with pytest.raises(kind, match="bye"):
+        task.result()
+    with pytest.raises(kind, match="outer"):
+        await asyncio.create_task(forwards(asyncio.create_task(way(kind("outer")))))
+    assert threadable.isInIOThread()
+    assert await later("after") == "after"
+
+
+@pytest.mark.parametrize("way", WAYS[:3], ids=lambda way: way.__name__)
+@in_reactor
+async def test_exits_in_groups(way: Any) -> None:
+    """SystemExit comes out of gather and TaskGroup as itself, and the siblings are cancelled."""
+    with pytest.raises(SystemExit):
+        await asyncio.gather(way(SystemExit(3)), later())
+    cancelled: list[bool] = []
+
+    async def sibling() -> None:
+        try:
+            await Deferred()
+        finally:
+            cancelled.append(True)
+
+    async def group() -> None:
+        async with asyncio.TaskGroup() as children:
+            children.create_task(sibling())
+            await later()
+            children.create_task(way(SystemExit(3)))
+
+    with pytest.raises(SystemExit):
+        await asyncio.create_task(group())
+    assert cancelled == [True]
+
+
+@in_reactor
+async def test_exit_of_a_task_that_nobody_awaits() -> None:
+    """A task that calls sys.exit() on its own is reported by the loop, which goes on."""
+    loop = asyncio.get_running_loop()
+    handler = loop.get_exception_handler()
+    reports: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, report: reports.append(report))
+
+    async def leaves() -> None:
+        await later()
+        sys.exit("bye")
+
+    try:
+        task = asyncio.create_task(leaves())
+        await asyncio.wait([task])
+        del task
+        await turns(1)
+    finally:
+        loop.set_exception_handler(handler)
+    [report] = reports
+    assert "never retrieved" in report["message"]
+    assert "SystemExit('bye')" in str(report["exception"])
+
+
+# ---- what tools see of a task
+
+
+@in_reactor
+async def test_introspection() -> None:
+    """Names, stacks and states of a task are those of the user's coroutine."""
+    deferred: Deferred[Any] = Deferred()
+
+    async def mine() -> None:
+        await deferred
+
+    task = asyncio.create_task(mine(), name="my task")
+    coro: Any = task.get_coro()
+    assert inspect.getcoroutinestate(coro) == inspect.CORO_CREATED
+    await turns(1)
+    line = mine.__code__.co_firstlineno
+    assert asyncio.iscoroutine(coro)
+    assert coro.__name__ == "mine"
+    assert coro.__qualname__ == mine.__qualname__
+    assert coro.cr_code is mine.__code__
+    assert inspect.getcoroutinestate(coro) == inspect.CORO_SUSPENDED
+    assert inspect.getcoroutinelocals(coro) == {"deferred": deferred}
+    assert task in asyncio.all_tasks()
+    assert "my task" in repr(task)
+    assert f"mine() running at {__file__}:{line + 1}" in repr(task)
+    assert [(frame.f_code, frame.f_lineno) for frame in task.get_stack()] == [
+        (mine.__code__, line + 1)
+    ]
+    task.print_stack(file=(out := StringIO()))
+    assert "await deferred" in out.getvalue()
+    deferred.callback(None)
+    await task
+    assert inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED
+    assert f"mine() done, defined at {__file__}:{line}" in repr(task)
+
+
+@in_reactor
+async def test_name() -> None:
+    """A task that is given no name has one of asyncio's."""
+    task = asyncio.create_task(forwards(later()))
+    assert task.get_name().startswith("Task-")
+    task.set_name("named later")
+    assert task.get_name() == "named later"
+    await task
+
+
+@in_reactor
+async def test_stack_of_a_failed_task() -> None:
+    """A task that failed shows the lines of the user's coroutine."""
+
+    async def mine() -> None:
+        await later()
+        raise Oops
+
+    task = asyncio.create_task(mine())
+    await asyncio.wait([task])
+    assert "mine" in [frame.f_code.co_name for frame in task.get_stack()]
+    assert isinstance(task.exception(), Oops)
+
+
+@in_reactor
+async def test_other_kinds_of_coroutines() -> None:
+    """What asyncio takes for a coroutine makes a task: also asend(), and classes of the user's."""
+
+    async def values() -> Any:
+        yield await later(1)
+
+    class Own(Coroutine[Any, Any, int]):
+        def __init__(self) -> None:
+            self._inner = later(2).__await__()
+
+        def send(self, value: Any) -> Any:
+            return self._inner.send(value)
+
+        def throw(self, *error: Any) -> Any:
+            return self._inner.throw(*error)
+
+        def close(self) -> None:
+            self._inner.close()
+
+        def __await__(self) -> Any:
+            return self._inner
+
+    assert await asyncio.create_task(values().asend(None)) == 1
+    task = asyncio.create_task(Own())
+    assert "Own" in repr(task)
+    assert await task == 2
+    with pytest.raises(TypeError, match="a coroutine was expected"):
+        asyncio.get_running_loop().create_task(later())  # type: ignore[arg-type]  # what is tested
+
+
+@in_reactor
+async def test_bad_awaitables() -> None:
+    """What neither world understands fails as in asyncio; the coroutine can go on."""
+
+    class Bad:
+        def __await__(self) -> Any:
+            yield "bad"
+
+    async def tries() -> str:
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="bad yield: 'bad'"):
+                await Bad()
+            await later()
+        task = current_task()
+        assert task is not None
+        with pytest.raises(RuntimeError, match="cannot await on itself"):
+            await task
+        return "done"
+
+    assert await asyncio.create_task(tries()) == "done"
+
+
+@in_reactor
+async def test_one_plain_future_awaited_by_many() -> None:
+    """Tasks that a Deferred resumes together may come to the same future made by hand."""
+    fired: Deferred[Any] = Deferred()
+    future: asyncio.Future[str] = asyncio.Future()
+
+    async def waits() -> str:
+        await fired
+        return await future
+
+    async def waits_on_its_own() -> str:
+        await turns(1)
+        return await future
+
+    tasks = [asyncio.create_task(make()) for make in (waits, waits, waits_on_its_own)]
+    await turns(1)
+    fired.callback(None)
+    await turns(3)
+    future.set_result("value")
+    assert await asyncio.gather(*tasks) == ["value"] * 3
+
+
+# ---- tasks without a bridge
+
+
+@in_reactor
+async def test_task_without_a_bridge() -> None:
+    """A task made by its class awaits futures and tasks of the loop, and cancels them."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[str] = loop.create_future()
+    bare = asyncio.Task(forwards(future), loop=loop)
+    bridged = asyncio.create_task(forwards(Deferred()))
+    around = asyncio.Task(forwards(bridged), loop=loop)
+    await turns(2)
+    future.set_result("value")
+    assert await bare == "value"
+    around.cancel("message")
+    with pytest.raises(asyncio.CancelledError, match="message"):
+        await around
+    assert bridged.cancelled()
+
+
+# ---- task factories and loops of all kinds
+
+
+class _Marked(asyncio.Task[Any]):
+    """What a task factory of the user's makes."""
+
+
+def _own_factory(loop: Any, coro: Any, **options: Any) -> asyncio.Task[Any]:
+    return _Marked(coro, loop=loop, **options)
+
+
+FACTORIES: list[Callable[..., Any]] = [_own_factory]
+if sys.version_info >= (3, 12):
+    FACTORIES += [asyncio.eager_task_factory, asyncio.create_eager_task_factory(_Marked)]
+
+
+async def _use_tasks() -> None:
+    """Tasks that await both worlds, are cancelled, and fail."""
+    seen: list[str] = []
+
+    async def works() -> str:
+        seen.append("begun")
+        await later()
+        await asyncio.sleep(0)
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            group.create_task(forwards(later()))
+        return str(await later("value"))
+
+    task = asyncio.create_task(works())
+    begun = list(seen)
+    assert await task == "value"
+    assert begun == (["begun"] if sys.version_info >= (3, 12) and _is_eager() else [])
+    cancelled = asyncio.create_task(forwards(Deferred()))
+    await turns(2)
+    cancelled.cancel("message")
+    with pytest.raises(asyncio.CancelledError, match="message"):
+        await cancelled
+    with pytest.raises(Oops):
+        await asyncio.create_task(forwards(later(Oops())))
+    with pytest.raises(SystemExit):
+        await asyncio.create_task(_raise_after_deferred(SystemExit()))
+
+
+def _is_eager() -> bool:
+    return asyncio.get_running_loop().get_task_factory() not in (None, _own_factory)
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+@in_reactor
+async def test_task_factory_set_afterwards(factory: Any) -> None:
+    """A task factory that the user sets on the loop makes the tasks, and they have the bridge."""
+    loop = asyncio.get_running_loop()
+    assert loop.get_task_factory() is None
+    loop.set_task_factory(factory)
+    try:
+        assert loop.get_task_factory() is factory
+        await _use_tasks()
+        if factory is not getattr(asyncio, "eager_task_factory", None):
+            made = asyncio.ensure_future(later())
+            assert isinstance(made, _Marked)
+            await made
+    finally:
+        loop.set_task_factory(None)
+    with pytest.raises(TypeError):
+        loop.set_task_factory(7)  # type: ignore[arg-type]  # what is tested
+
+
+class SealedLoop(asyncio.SelectorEventLoop):
+    """A loop that takes no attributes, as one that is written in C."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if hasattr(type(self), name):
+            raise AttributeError(f"{type(self).__name__!r} attribute {name!r} is read-only")
+        super().__setattr__(name, value)
+
+
+@pytest.mark.parametrize("kind", [asyncio.SelectorEventLoop, SealedLoop])
+@pytest.mark.parametrize("factory", [None, *FACTORIES])
+def test_attach_and_undo(kind: type[asyncio.SelectorEventLoop], factory: Any) -> None:
+    """The bridge goes on any loop, whatever its task factory, and comes off without a trace."""
+    loop = kind()
+    loop.set_task_factory(factory)
+    before = dict(vars(loop))
+
+    async def one() -> Any:
+        fired: Deferred[str] = Deferred()
+        asyncio.get_running_loop().call_soon(fired.callback, "value")
+        task = asyncio.ensure_future(forwards(fired))
+        inner = asyncio.ensure_future(forwards(Deferred()))
+        await asyncio.sleep(0)
+        inner.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await inner
+        return await task
+
+    undo = task_factory.attach(loop)
+    try:
+        assert loop.run_until_complete(one()) == "value"
+    finally:
+        undo()
+    assert vars(loop).keys() == before.keys()
+    assert loop.get_task_factory() is factory
+    with pytest.raises(RuntimeError, match="Task got bad yield"):
+        loop.run_until_complete(forwards(Deferred()))
+    loop.close()
+
+
+def test_undo_leaves_what_others_set() -> None:
+    """Undoing takes off what the bridge set, and neither what came before nor what came after."""
+    loop: Any = asyncio.SelectorEventLoop()
+    before, after = lambda: None, lambda: None
+    loop.create_future = before
+    undo = task_factory.attach(loop)
+    loop.get_task_factory = after
+    undo()
+    assert loop.create_future is before
+    assert loop.get_task_factory is after
+    loop.close()
+
+
+def test_nothing_is_patched() -> None:
+    """With the reactor thread started, the classes of Twisted's and asyncio's are as they were."""
+    start()
+    ours = [
+        (kind, name)
+        for kind in (Deferred, asyncio.Task, asyncio.Future, asyncio.BaseEventLoop, defer)
+        for name, value in vars(kind).items()
+        if str(getattr(value, "__module__", "")).startswith("twisted_ipython")
+    ]
+    assert ours == []
+
+
+def test_context_type() -> None:
+    """The bridge of a task runs each step in the Context that the task has."""
+
+    async def body() -> Context:
+        await later()
+        task = current_task()
+        assert task is not None
+        bridge: Any = task.get_coro()
+        assert bridge._context.get(variable) == "here"
+        return bridge._context
+
+    @in_reactor
+    async def run() -> None:
+        variable.set("here")
+        task = asyncio.create_task(body())
+        context = await task
+        if sys.version_info >= (3, 12):
+            assert context is task.get_context()
+
+    run()

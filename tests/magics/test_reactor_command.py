@@ -1,0 +1,303 @@
+"""`%reactor` and its subcommands, and Tab after our magics."""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic
+
+import pytest
+from IPython.core.completer import provisionalcompleter
+from session import Session, eventually, in_reactor_thread
+
+from twisted_ipython._reactor.eventual_result import EventualResult
+from twisted_ipython._reactor.jobs import jobs
+from twisted_ipython._reactor.lifecycle import start
+
+USAGE = "usage: %reactor [jobs | cancel JOB... | cancel all | wait JOB [SECONDS] | stack]"
+
+
+def settle() -> None:
+    """Let the reactor do what it was told by now."""
+    for _ in range(3):
+        in_reactor_thread(int)
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("never", f"there is no %reactor never; {USAGE}"),
+        ("jobs x", USAGE),
+        ("stack x", USAGE),
+        ("cancel", USAGE),
+        ("wait", USAGE),
+        ("wait x 1 2", USAGE),
+        ("cancel nobody", "there is no job 'nobody'; there are: none"),
+        ("cancel 0", "there is no job '0'; there are: none"),
+        ("wait nobody", "there is no job 'nobody'; there are: none"),
+    ],
+)
+def test_what_is_unknown_is_refused_in_one_line(session: Session, line: str, message: str) -> None:
+    """Subcommands and jobs; the line lists what there is."""
+    assert session.usage_error(f"%reactor {line}") == message
+
+
+def test_an_unknown_job_is_answered_with_those_that_there_are(session: Session) -> None:
+    """Pending jobs, the latest that have ended, and, to cancel, the tasks on the loop."""
+    for number in range(7):
+        session.ok(f"%%run_in_reactor done{number}\n1")
+    eventually(lambda: not jobs.pending())
+    session.ok(
+        "%%run_in_reactor x\ntask = asyncio.create_task(asyncio.sleep(60), name='nap')\nawait task"
+    )
+    settle()
+    known = [str(job) for job in jobs.all()[2:]]
+    assert known[-1] == f"job {session.job('x').number} (x)"
+    message = session.usage_error("%reactor wait nobody")
+    assert message == f"there is no job 'nobody'; there are: {', '.join(known)}"
+    message = session.usage_error("%reactor cancel x nobody")
+    assert message == f"there is no job 'nobody'; there are: {', '.join(known)}, task nap"
+    assert session.job("x").state == "pending"
+
+
+@pytest.mark.parametrize("seconds", ["x", "-1", "nan", "inf", "1s"])
+def test_a_bad_number_of_seconds_is_refused(session: Session, seconds: str) -> None:
+    """Only a number of seconds, 0 or more, is one."""
+    session.ok("%%run_in_reactor x\n1")
+    message = session.usage_error(f"%reactor wait x {seconds}")
+    assert message == f"{seconds!r} is not a number of seconds; {USAGE}"
+
+
+# ---- jobs
+
+
+def test_jobs_are_listed(session: Session) -> None:
+    """Number, name, cell, code, state, age, and for a pending coroutine where it waits."""
+    assert session.shown("%reactor jobs") == "Jobs: none\n"
+    session.ok("%%run_in_reactor x\nasync def f():\n    await Deferred()\nawait f()")
+    session.ok("%%run_in_reactor y\n1/0")
+    session.ok("%%run_in_reactor\n'<b>'")
+    settle()
+    title, headings, *rows = session.shown("%reactor jobs").splitlines()
+    assert title == "Jobs"
+    assert headings.split() == ["job", "name", "cell", "code", "state", "age", "waits", "at"]
+    first = session.job("x").number
+    assert [row.split()[:3] for row in rows] == [
+        [str(first), "x", "3"],
+        [str(first + 1), "y", "4"],
+        [str(first + 2), "5", "'<b>'"],
+    ]
+    assert rows[0].split()[6:8] == ["pending", rows[0].split()[7]]
+    assert rows[0].endswith("Cell In[3], line 3")
+    assert "failed" in rows[1]
+    assert "done" in rows[2]
+    session.names["y"].original_failure()
+
+
+# ---- cancel
+
+
+def test_jobs_are_cancelled_by_number_and_name(session: Session) -> None:
+    """Those that are named, and no others; one that has ended is left as it is."""
+    for name in ("a", "b", "c"):
+        session.ok(f"%%run_in_reactor {name}\nawait Deferred()")
+    session.ok("%%run_in_reactor d\n1")
+    eventually(lambda: session.job("d").ended)
+    assert session.shown(f"%reactor cancel {session.job('a').number} b d b") == ""
+    eventually(lambda: len(jobs.pending()) == 1)
+    assert [job.state for job in jobs.all()] == ["cancelled", "cancelled", "pending", "done"]
+    session.ok("%reactor cancel all")
+    eventually(lambda: session.job("c").state == "cancelled")
+    session.ok("%reactor cancel all")
+
+
+def test_of_two_jobs_with_one_name_the_latest_is_cancelled(session: Session) -> None:
+    """The first goes on, and its number names it."""
+    session.ok("%%run_in_reactor x\nawait Deferred()")
+    session.ok("%%run_in_reactor x\nawait Deferred()")
+    first, second = jobs.all()
+    session.ok("%reactor cancel x")
+    eventually(lambda: second.state == "cancelled")
+    assert first.state == "pending"
+    session.ok(f"%reactor cancel {first.number}")
+    eventually(lambda: first.state == "cancelled")
+
+
+def test_tasks_are_cancelled_by_name(session: Session) -> None:
+    """A task on the reactor's loop; the job that started it goes on."""
+    session.ok(
+        "%%run_in_reactor x\nglobal nap\n"
+        "nap = asyncio.create_task(asyncio.sleep(60), name='nap')\nawait Deferred()"
+    )
+    eventually(lambda: "nap" in session.names)
+    session.ok("%reactor cancel nap")
+    eventually(lambda: session.names["nap"].cancelled())
+    assert session.job("x").state == "pending"
+
+
+def test_a_thread_that_goes_on_is_said(session: Session) -> None:
+    """Nothing can stop a pool thread: its job is cancelled, and a line says that it goes on."""
+    gate = session.names["gate"] = threading.Event()
+    session.ok("%%run_in_reactor -t x\ngate.wait(10)")
+    said = session.shown("%reactor cancel x")
+    number = session.job("x").number
+    assert said == (
+        f"job {number} (x) runs in a pool thread, which nothing can stop: its code goes on\n"
+    )
+    eventually(lambda: session.job("x").state == "cancelled")
+    assert session.shown("%reactor cancel x") == ""
+    gate.set()
+
+
+# ---- wait
+
+
+def test_waiting_for_a_job_gives_its_result(session: Session) -> None:
+    """Whether it is pending, or has ended and somebody holds its result."""
+    session.ok("%%run_in_reactor x\nawait deferLater(reactor, 0.01, lambda: 42)")
+    result = session.ok("%reactor wait x")
+    assert result is session.names["x"]
+    assert result.wait(0) == 42
+    assert session.ok("%reactor wait x 0") is result
+    session.ok("%%run_in_reactor y\n1/0")
+    failed = session.ok("%reactor wait y 5")
+    assert isinstance(failed, EventualResult)
+    assert failed.state == "failed"
+    failed.original_failure()
+
+
+def test_a_job_that_ended_and_is_held_by_nobody_is_said(session: Session) -> None:
+    """One line has its state and the time it took."""
+    session.ok("%%run_in_reactor x\n1")
+    session.names.pop("x").wait(5)
+    number = session.job("x").number
+    said = session.shown("%reactor wait x")
+    assert said.startswith(f"job {number} (x) has ended: done after ")
+    assert said.count("\n") == 1
+
+
+def test_waiting_has_a_time_limit(session: Session) -> None:
+    """After the seconds it ends with TimeoutError; the job goes on, and no timer is left."""
+    session.ok("gate = Deferred()")
+    session.ok("%%run_in_reactor x\nawait gate")
+    ran = session.run("%reactor wait x 0.02")
+    number = session.job("x").number
+    assert type(ran.error) is TimeoutError
+    assert str(ran.error) == f"job {number} (x) is still pending after 0.02 s, and goes on"
+    assert "twisted_ipython" not in ran.out
+    assert session.job("x").state == "pending"
+    reactor = start().reactor
+    in_reactor_thread(lambda: reactor.callLater(0.01, session.names["gate"].callback, 1))
+    session.ok("%reactor wait x 60")
+    in_a_minute = in_reactor_thread(
+        lambda: [c for c in reactor.getDelayedCalls() if c.getTime() > reactor.seconds() + 50]
+    )
+    assert in_a_minute == []
+
+
+def test_the_timeout_of_cells_ends_waiting(session: Session) -> None:
+    """`%twisted_config timeout` holds for the wait; the job goes on."""
+    session.ok("%%run_in_reactor x\nawait Deferred()")
+    session.ok("%twisted_config timeout 0.02")
+    assert type(session.run("%reactor wait x").error) is TimeoutError
+    assert session.job("x").state == "pending"
+
+
+# ---- a reactor that does not answer
+
+
+def test_a_stuck_reactor_is_reported_with_its_stack(session: Session) -> None:
+    """Within a second: jobs and where the reactor thread is, the user's frames first."""
+    began = session.names["began"] = threading.Event()
+    gate = session.names["gate"] = threading.Event()
+    session.ok(
+        "%%run_in_reactor x\n"
+        "def hold():\n"
+        "    while not gate.is_set():\n"
+        "        began.set()\n"
+        "hold();"
+    )
+    assert began.wait(10)
+    try:
+        asked = monotonic()
+        shown = session.shown("%reactor")
+        assert monotonic() - asked < 1
+        assert "\n  state   stuck: no answer within 500 ms\n" in shown
+        assert "hold" in session.shown("%reactor stack")
+        message = session.usage_error("%reactor cancel nobody")
+        session.ok("%reactor cancel x")
+    finally:
+        gate.set()
+    stack = shown.partition("The reactor thread is at\n")[2].splitlines()
+    assert stack[1].split("  ")[1].strip() in ("Cell In[2], line 3", "Cell In[2], line 4")
+    assert stack[2].split("  ")[1].strip() == "Cell In[2], line 5"
+    assert "Cell" not in "".join(stack[3:])
+    number = session.job("x").number
+    assert message == (
+        f"the reactor does not answer, so its tasks are not known; jobs: job {number} (x)"
+    )
+    eventually(lambda: session.job("x").ended)
+
+
+def test_the_reactor_is_shown_from_its_own_thread(session: Session) -> None:
+    """`%reactor` works inside a cell of the reactor thread, which need not ask itself."""
+    assert "answers in 0 ms" in session.shown("%%run_in_reactor -w\n%reactor")
+
+
+# ---- Tab
+
+
+def completed(session: Session, code: str, cursor: int | None = None) -> list[str]:
+    """What Tab offers at the end of the code, as what the word there becomes."""
+    cursor = len(code) if cursor is None else cursor
+    with provisionalcompleter():
+        found = list(session.shell.Completer.completions(code, cursor))
+    return [code[: one.start].rpartition(" ")[2] + one.text for one in found]
+
+
+def test_options_complete(session: Session) -> None:
+    """In the line of the magic, whatever else stands there."""
+    options = ["--global", "--replace", "--thread", "--wait", "-g", "-r", "-t", "-w"]
+    assert completed(session, "%%run_in_reactor -") == options
+    assert completed(session, "%%run_in_reactor x --") == options[:4]
+    assert completed(session, "%%run_in_reactor --wait --re") == ["--replace"]
+    line = "%%run_in_reactor x --w"
+    assert completed(session, f"{line}\n1 + 1", len(line)) == ["--wait"]
+    assert "--wait" not in completed(session, "%%run_in_reactor x\n1 --w")
+    assert "--wait" not in completed(session, "x --w")
+
+
+def test_subcommands_and_jobs_complete(session: Session) -> None:
+    """Subcommands, then the jobs that they could mean, by their names or else numbers."""
+    session.ok("%%run_in_reactor download\nawait Deferred()")
+    session.ok("%%run_in_reactor done\n1")
+    session.ok("%%run_in_reactor\nawait Deferred()")
+    eventually(lambda: len(jobs.pending()) == 2)
+    number = str(jobs.all()[-1].number)
+    assert completed(session, "%reactor ") == ["cancel", "jobs", "stack", "wait"]
+    assert completed(session, "%reactor s") == ["stack"]
+    assert completed(session, "%reactor cancel ") == ["all", *sorted([number, "done", "download"])]
+    assert completed(session, "%reactor cancel download d") == ["done"]
+    assert completed(session, "%reactor wait d") == ["download"]
+    assert completed(session, "x = 1\nr = %reactor wait d") == ["download"]
+    assert "download" not in completed(session, "%reactor cancel all d")
+
+
+def test_settings_complete(session: Session) -> None:
+    """Names, and the values that are words."""
+    assert completed(session, "%twisted_config ") == ["reset", "show", "autoawait", "timeout"]
+    assert completed(session, "%twisted_config show t") == ["timeout"]
+    assert completed(session, "%twisted_config autoawait ") == ["False", "True"]
+    assert completed(session, "%twisted_config timeout I") == ["INFINITY"]
+
+
+def test_other_completions_are_as_before(session: Session) -> None:
+    """Elsewhere nothing of ours is offered, and after unloading nowhere."""
+    session.names["download"] = 1
+    assert "download" in completed(session, "downl")
+    assert "%reactor" in completed(session, "%reac")
+    session.ok("%unload_ext twisted_ipython")
+    assert "--wait" not in completed(session, "%%run_in_reactor --w")
+    session.ok("%load_ext twisted_ipython")

@@ -1,0 +1,100 @@
+"""Whatever swallows a cancellation, a cell that was stopped ends so: in a real kernel."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+import pytest
+from kernels import Execution, Kernel
+
+from twisted_ipython._waiting.awaiting_cell import GOES_ON
+
+SETUP = """
+import asyncio
+from twisted.internet import defer, reactor, task
+from twisted.internet.defer import Deferred
+from twisted_ipython import progress
+
+async def stubborn():
+    try: await asyncio.sleep(30)
+    except asyncio.CancelledError: print("swallowed")
+
+def fires():
+    return Deferred(lambda deferred: deferred.callback("as if nothing had happened"))
+
+@defer.inlineCallbacks
+def retries():
+    for _ in range(3):
+        try: yield task.deferLater(reactor, 0.8)
+        except Exception: pass
+"""
+# Seconds in which a stopped cell has ended.
+PROMPTLY = 1
+
+
+def stopped(kernel: Kernel, code: str) -> Execution:
+    """A cell that is interrupted once it has begun, and has ended."""
+    cell = kernel.submit(f"print('began')\n{code}", stop_on_error=False)
+    cell.wait_for("began")
+    kernel.interrupt()
+    return cell.wait()
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("for n in range(4):\n    await stubborn()\n    print(n)", "    await stubborn()"),
+        ("await stubborn()\nprint('next')", "await stubborn()"),
+        ("await stubborn()", "await stubborn()"),
+        ("await fires()\nprint('next')", "await fires()"),
+        ("value = await fires()", "value = await fires()"),
+        ("await asyncio.gather(stubborn(), stubborn())", "await asyncio.gather("),
+        ("async with asyncio.TaskGroup() as g: g.create_task(stubborn())", "async with asyncio.T"),
+        ("await progress([stubborn(), fires()])", "await progress("),
+    ],
+)
+def test_swallowed(kernel: Kernel, code: str, line: str) -> None:
+    """What is awaited swallows the cancellation: KeyboardInterrupt at that line, nothing after."""
+    began = monotonic()
+    cell = stopped(kernel, code)
+    assert monotonic() - began < PROMPTLY
+    assert cell.error == "KeyboardInterrupt"
+    arrows = [one for one in cell.traceback.splitlines() if one.startswith("-")]
+    assert any(line in arrow for arrow in arrows), arrows
+    assert "next" not in cell.printed()
+    assert "twisted_ipython" not in cell.traceback
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "asyncio.CancelledError"])
+def test_own_try(kernel: Kernel, error: str) -> None:
+    """A `try` of the cell's own around the await is respected: the cell goes on."""
+    wait = "asyncio.sleep(30)" if "Cancelled" in error else "Deferred()"
+    code = f"try: await {wait}\nexcept {error}: print('mine')\nawait asyncio.sleep(0)\n7"
+    cell = stopped(kernel, code)
+    assert (cell.error, cell.value) == (None, "7")
+    assert cell.printed() == "began\nmine\n"
+
+
+def test_said(kernel: Kernel) -> None:
+    """What goes on after a second is said in one line, and the cell ends as interrupted."""
+    cell = stopped(kernel, "await retries()")
+    assert cell.error == "KeyboardInterrupt"
+    assert cell.printed("stderr") == f"{GOES_ON}\n"
+
+
+def test_timeout(kernel: Kernel) -> None:
+    """A time limit that is swallowed ends the cell as TimeoutError, at that line."""
+    kernel.ok("%twisted_config timeout 0.1")
+    cell = kernel.run("await stubborn()\nprint('next')", stop_on_error=False)
+    kernel.ok("%twisted_config timeout INFINITY")
+    assert cell.error == "TimeoutError"
+    assert "> 1 await stubborn()" in cell.traceback
+    assert cell.printed() == "swallowed\n"
+
+
+def test_job(kernel: Kernel) -> None:
+    """A job that is cancelled has the state "cancelled", whatever it awaits swallows."""
+    for cancel in ("job.cancel()", "%reactor cancel job"):
+        kernel.ok("%%run_in_reactor job\nfor _ in range(3):\n    await stubborn()\n")
+        kernel.ok(f"await asyncio.sleep(0)\n{cancel}")
+        kernel.pump(lambda: kernel.value("job.state") == "'cancelled'", 5)

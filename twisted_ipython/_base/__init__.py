@@ -1,0 +1,9 @@
+"""
+What every layer needs: frames, tracebacks, context variables, loans, text.
+
+Nothing of a shell, and of Twisted nothing that needs its reactor to run.
+
+Thread: any.
+Entry points: `work_id:current`, `instance:override`, `loans:loans`, `frames:is_users`.
+May import: nothing of ours.
+"""

@@ -1,0 +1,247 @@
+"""
+Ctrl-C while a cell has the reactor.
+
+The goal.  Ctrl-C ends the cell at once, and the reactor, its loop and its
+connections work afterwards.
+
+What fails.  Python raises KeyboardInterrupt between any two lines of the main
+thread.  In the middle of ``callLater``, of asyncio's heap or of a hand-over
+it leaves the reactor half changed.  Raised in a callback, it becomes the
+failure of a Deferred, and the cell goes on.
+
+What we do.  A handler of ours stands from a cell's first call of the reactor to
+the cell's end.  It looks at the frame that was interrupted: the user's code is
+interrupted there.  A method of the reactor's is not: the interrupt is raised
+when it has returned.  What a library swallowed is found by its traceback, which
+then ends in the library's frame, or was taken away; it interrupts again.  So
+does one that came in a finalizer, or just after the last look at it: the thread
+that looks at loans looks at these too.
+
+What can still go wrong.  A second Ctrl-C is raised in the middle of a method,
+and says what it broke off; but not in our own few lines around it.
+
+In the main thread, unless a docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final, NoReturn
+
+from twisted.internet.task import LoopingCall
+
+from twisted_ipython._base.frames import is_users
+from twisted_ipython._base.loans import loans
+
+__all__ = ["give_back", "sigint"]
+
+BROKEN_OFF: Final = "{name}() was broken off by a second Ctrl-C, so the reactor may not be whole"
+_OURS: Final = "twisted_ipython."
+# Where the reactor is called for another thread, or changes hands.
+_HOLD: Final = {
+    f"{_OURS}{name}"
+    for name in ("_plain.borrow", "_base.borrowed_sigint", "_waiting.entry", "_base.loans")
+}
+# It would take the interrupt for a failure of what it calls, and end.
+_START: Final = LoopingCall.start.__code__
+
+
+class _BorrowedSigint:
+    """
+    What SIGINT does while the main thread may have the reactor.
+
+    Attributes:
+        when_raised: is called when an interrupt was raised.
+        pending: whether one came during a call that goes on.
+    """
+
+    def __init__(self) -> None:
+        self.when_raised: Callable[[], object] = int
+        self._before: Any = None
+        # Who clears one of those below is the one who raises it.
+        self._lock = threading.RLock()
+        self._stands = False
+        self.pending = False
+        self._raised: BaseException | None = None
+        # Whether one came in the middle of a finalizer.
+        self._postponed = False
+
+    def begin(self) -> None:
+        """Take SIGINT until `end`, if this is the main thread and nobody else has it."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        # None: a handler that is not Python's; what the user set, or nothing, stays as well.
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._stands = True
+            self._before = signal.signal(signal.SIGINT, _take)
+
+    def end(self) -> None:
+        """The cell has ended: give SIGINT back, unless somebody else has it.  Any thread."""
+        if not self._stands or threading.current_thread() is not threading.main_thread():
+            return
+        with self._lock:
+            self._stands = False
+            self._forget()
+        if signal.getsignal(signal.SIGINT) is _take:
+            signal.signal(signal.SIGINT, self._before)
+        self._forget()  # what came meanwhile came too late
+
+    def void(self) -> None:
+        """This is a forked process.  In its only thread."""
+        self._lock = threading.RLock()
+        self.end()
+
+    def _forget(self) -> None:
+        self.pending = self._postponed = False
+        self._raised = None
+
+    def take(self, frame: FrameType | None) -> None:
+        """
+        SIGINT came, at that frame.
+
+        Raises:
+            KeyboardInterrupt: it may be raised there.
+        """
+        held = _held(frame)
+        if held == "" or (held and not self.pending):
+            self.pending = True
+        elif not self._postponed and _finalizes(frame):
+            self._postponed = True
+        else:
+            error = KeyboardInterrupt()
+            if held:
+                error.add_note(BROKEN_OFF.format(name=held))
+            self._raise(error)
+        self.when_raised()
+
+    def _raise(self, error: KeyboardInterrupt) -> NoReturn:
+        self.pending = self._postponed = False
+        if self._stands:
+            self._raised = error
+            self.when_raised()
+        raise error
+
+    def raise_pending(self) -> None:
+        """
+        Raise what came during a call that has returned.  Any thread.
+
+        Raises:
+            KeyboardInterrupt: there was a Ctrl-C.
+        """
+        if self.pending and threading.current_thread() is threading.main_thread():
+            frame: FrameType | None = sys._getframe(1)
+            while frame is not None and frame.f_globals.get("__name__") in _HOLD:
+                frame = frame.f_back
+            with self._lock:
+                if _held(frame) is None and self.pending:
+                    self._raise(KeyboardInterrupt())
+
+    def needs_look(self) -> bool:
+        """Whether it is to be looked after what became of an interrupt.  Any thread."""
+        return self.pending or self._postponed or self._raised is not None
+
+    def look(self) -> None:
+        """Interrupt again if nothing came of an interrupt.  In the thread that looks at loans."""
+        if not self.needs_look():
+            return
+        main = threading.main_thread().ident or 0
+        now = sys._current_frames().get(main)
+        with self._lock:  # or it might come when the cell has ended
+            if self._is_due(now):
+                self._forget()
+                # A real one: it ends what the thread waits for.
+                signal.pthread_kill(main, signal.SIGINT)
+
+    def _is_due(self, now: FrameType | None) -> bool:
+        """Whether the main thread, which is at that frame, is to be interrupted again."""
+        if self.pending:
+            return _held(now) is None
+        if self._postponed:
+            return not _finalizes(now)
+        return self._was_swallowed(now)
+
+    def _was_swallowed(self, now: FrameType | None) -> bool:
+        """Whether what was raised has ended in a library's code, which has returned."""
+        error = self._raised
+        if error is None:
+            return False
+        # A Deferred takes the traceback off what it keeps.
+        reached = None if error.__traceback__ is None else error.__traceback__.tb_frame
+        while now is not None:
+            if now is reached or now.f_code is _BorrowedSigint._raise.__code__:
+                return False  # it is on its way, or the frame goes on
+            now = now.f_back
+        return reached is None or not _ends_in(reached)
+
+    def delivered(self) -> None:
+        """An exception ends the cell, whatever became of what was raised.  Any thread."""
+        if threading.current_thread() is threading.main_thread():
+            with self._lock:
+                self._raised = None
+
+    def end_statement(self) -> None:
+        """
+        A statement has ended without an exception.  Any thread.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C came meanwhile, and a library swallowed it.
+        """
+        if self.needs_look() and threading.current_thread() is threading.main_thread():
+            self.raise_pending()
+            with self._lock:
+                error = self._raised
+                if self._was_swallowed(sys._getframe(1)) and error is not None:
+                    self._raised = None
+                    raise error
+
+
+sigint: Final = _BorrowedSigint()
+
+
+def give_back() -> None:
+    """
+    End the loan of this thread, if it has the reactor: it is going to wait.  Any thread.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came meanwhile.
+    """
+    if loans.current is not None:
+        loans.give_back()
+        sigint.raise_pending()
+
+
+def _take(_: int, frame: FrameType | None) -> None:
+    sigint.take(frame)
+
+
+def _held(frame: FrameType | None) -> str | None:
+    """The method of the reactor's that a frame is in, "" for our own code; None if in neither."""
+    name = ""
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__"))
+        if module in _HOLD or frame.f_code is _START:
+            return name
+        if is_users(frame):
+            return None
+        name = "" if module.startswith(_OURS) else frame.f_code.co_name
+        frame = frame.f_back
+    return None
+
+
+def _finalizes(frame: FrameType | None) -> bool:
+    """Whether a frame runs for a finalizer, which would swallow what is raised in it."""
+    while frame is not None and not is_users(frame):
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_name == "__del__"
+
+
+def _ends_in(frame: FrameType) -> bool:
+    """Whether an interrupt that reached a frame has ended there as it should."""
+    name = str(frame.f_globals.get("__name__", ""))
+    return is_users(frame) or name.startswith(("IPython.", "ipykernel.", _OURS))

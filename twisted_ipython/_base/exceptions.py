@@ -1,0 +1,9 @@
+"""Exceptions of ours that several layers know.  Any thread."""
+
+from __future__ import annotations
+
+__all__ = ["Break"]
+
+
+class Break(BaseException):
+    """Thrown into the reactor thread to break the code that holds it."""

@@ -1,0 +1,233 @@
+"""
+Tracebacks that hold the user's frames, and lines that explain what a thread caused.
+
+Any thread.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Final, TypeVar
+
+from twisted.python.reflect import safe_str
+
+from twisted_ipython._base.frames import is_users
+
+__all__ = [
+    "STUB",
+    "at_line",
+    "chain",
+    "explain",
+    "in_one_line",
+    "is_of_cell",
+    "of_cell",
+    "tidied",
+    "tidy",
+    "users_frames_only",
+]
+
+_E = TypeVar("_E", bound=BaseException)
+
+# Whose frames say nothing to a user: how a result gets from the reactor thread
+# to the cell.  Twisted's other modules stay: they are what the user called.
+_PLUMBING: Final = ("twisted_ipython", "crochet", "wrapt")
+_PLUMBING_MODULES: Final = {
+    "IPython.core.debugger",
+    "ipykernel.kernelbase",
+    "bdb",
+    "cmd",
+    "pdb",
+    "twisted._threads._threadworker",
+    "twisted._threads._team",
+    "twisted.internet.defer",
+    "twisted.internet.task",
+    "twisted.internet.threads",
+    "twisted.python.context",
+    "twisted.python.failure",
+    "twisted.python.threadpool",
+}
+
+OTHER_THREAD: Final = (
+    "The statements of an awaiting cell run in the reactor thread, not in the main thread."
+    " This needs the thread it was made for: await twisted_ipython.in_main_thread(function, *args)"
+)
+OTHER_DRIVER: Final = (
+    "The coroutine that did this is driven by Twisted (ensureDeferred, inlineCallbacks or a Klein"
+    " route) and has no asyncio Task. Run it as a task: await asyncio.create_task(...)"
+)
+ONE_REACTOR: Final = (
+    "The reactor of this process was installed when twisted_ipython was loaded, and runs: delete"
+    " the line that installs another one. It is Twisted's asyncio reactor, unless something had"
+    " installed one before (see %reactor)."
+)
+
+NO_LOOP_HERE: Final = (
+    "No asyncio loop runs in this thread; the reactor's runs in its own: put `await` in front of"
+    " what needs it, or `%%run_in_reactor` on top of the cell"
+)
+
+AWAIT_IT: Final = (
+    "The reactor's loop runs already, in this cell too: put `await` in front of the coroutine in"
+    " place of asyncio.run(...)"
+)
+
+# What the message of an exception begins or ends with when a thread or driver is the cause.
+_CAUSES: Final = (
+    ("SQLite objects created in a thread can only be used in that same thread", OTHER_THREAD),
+    ("signal only works in main thread", OTHER_THREAD),
+    ("set_wakeup_fd only works in main thread", OTHER_THREAD),
+    ("main thread is not in main loop", OTHER_THREAD),
+    ("Calling Tcl from different apartment", OTHER_THREAD),
+    ("There is no current event loop in thread 'MainThread'", NO_LOOP_HERE),
+    ("no running event loop", NO_LOOP_HERE),
+    ("asyncio.run() cannot be called from a running event loop", AWAIT_IT),
+    ("Timeout should be used inside a task", OTHER_DRIVER),
+    ("cannot determine the parent task", OTHER_DRIVER),
+    ("await wasn't used with future", OTHER_DRIVER),
+    ("reactor already installed", ONE_REACTOR),
+)
+
+
+def tidy(error: BaseException) -> None:
+    """Take the frames that are not the user's out of an exception's tracebacks, and its causes'."""
+    for one in chain(error):
+        if one.__traceback__ is not None:
+            drop = _is_librarys if "_twisted_ipython_users" in one.__dict__ else _is_plumbing
+            one.__traceback__ = _without(one.__traceback__, drop)
+
+
+@contextmanager
+def tidied(error: BaseException) -> Iterator[None]:
+    """
+    Within, an exception of the background has the user's frames, and those that they called.
+
+    How a library got to the user's code says nothing there.  An exception in
+    which the user has no frame keeps the one that raised it.
+    """
+    before = [(one, one.__traceback__) for one in chain(error)]
+    tidy(error)
+    for one, _ in before:
+        if one.__traceback__ is not None:
+            one.__traceback__ = _from_users(one.__traceback__)
+    try:
+        yield
+    finally:
+        for one, found in before:
+            one.__traceback__ = found
+
+
+def explain(error: BaseException) -> None:
+    """Add a line to an exception that the reactor, its thread or Twisted's driver caused."""
+    for one in chain(error):
+        text = safe_str(one)  # an exception's own method may fail
+        for message, line in _CAUSES:
+            notes = getattr(one, "__notes__", ())
+            # Where a reactor has no loop, that has been said.
+            if message in text and line not in notes and not (notes and line is NO_LOOP_HERE):
+                one.add_note(line)
+                if line is NO_LOOP_HERE:  # how a library came to ask for one says nothing
+                    users_frames_only(one)
+
+
+def at_line(error: _E, filename: str, line: int) -> _E:
+    """Give an exception the traceback that it has when a line of a file raises it."""
+    [node] = ast.parse("raise error").body
+    ast.increment_lineno(node, line - 1)
+    code = compile(ast.Module([node], []), filename, "exec")
+    try:
+        exec(code, {"error": error})
+    except BaseException:
+        traceback = error.__traceback__
+        assert traceback is not None
+        return error.with_traceback(traceback.tb_next)
+    raise AssertionError
+
+
+def of_cell(error: SyntaxError) -> SyntaxError:
+    """Mark a SyntaxError as that of the cell's own text, to be shown without a traceback."""
+    error.__dict__["_twisted_ipython_cell"] = True
+    return error
+
+
+def users_frames_only(error: _E) -> _E:
+    """Mark an exception to be shown without the frames of any library."""
+    error.__dict__["_twisted_ipython_users"] = True
+    return error
+
+
+def in_one_line(error: BaseException) -> None:
+    """Have IPython show an exception in one line."""
+    line = f"{type(error).__name__}: {error}"
+    error.__dict__["_render_traceback_"] = lambda: [line]  # IPython's name for it
+
+
+def is_of_cell(error: BaseException) -> bool:
+    """Whether `of_cell` marked it."""
+    return "_twisted_ipython_cell" in error.__dict__
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception, its causes and contexts, and the members of groups; each once."""
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        todo += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            todo += one.exceptions
+
+
+def _without(traceback: TracebackType, drop: Callable[[TracebackType], bool]) -> TracebackType:
+    """The traceback without some of its frames, unless nothing would be left."""
+    links: list[TracebackType] = []
+    link: TracebackType | None = traceback
+    while link is not None:
+        links.append(link)
+        link = link.tb_next
+    kept = [link for link in links if not drop(link)]
+    if not kept or len(kept) == len(links):
+        return traceback
+    after: TracebackType | None = None
+    for link in reversed(kept):
+        after = TracebackType(after, link.tb_frame, link.tb_lasti, link.tb_lineno)
+    assert after is not None
+    return after
+
+
+def _is_librarys(link: TracebackType) -> bool:
+    # IPython's own frame stays: IPython leaves out the first one.
+    name = str(link.tb_frame.f_globals.get("__name__", ""))
+    return not (is_users(link.tb_frame) or name.startswith("IPython."))
+
+
+def _from_users(traceback: TracebackType) -> TracebackType:
+    """The traceback from the first of the user's frames on; its end if there is none."""
+    link = traceback
+    while not is_users(link.tb_frame) and link.tb_next is not None:
+        link = link.tb_next
+    return link
+
+
+def _is_plumbing(link: TracebackType) -> bool:
+    """Whether it is a frame of ours, of crochet's or of Twisted's Deferreds, or nobody's line."""
+    name = link.tb_frame.f_globals.get("__name__", "")
+    file = link.tb_frame.f_code.co_filename
+    if not isinstance(name, str) or file == STUB:
+        return True
+    if name == "__main__" and _OF_MAGIC in linecache.getline(file, link.tb_lineno):
+        return True
+    return name in _PLUMBING_MODULES or name.partition(".")[0] in _PLUMBING
+
+
+# What a magic that awaits becomes in a cell.
+_OF_MAGIC: Final = "(await get_ipython().run_"
+# The file name of the one statement that stands for an awaiting cell in IPython.
+STUB: Final = "<twisted_ipython>"

@@ -1,0 +1,124 @@
+"""
+Every task and future that a loop makes gets the bridge.
+
+In the reactor thread, unless a docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
+from functools import partial
+from typing import Any, TypeVar
+
+from twisted_ipython._base.instance import override
+from twisted_ipython._bridge.coroutine import Bridge
+from twisted_ipython._bridge.drivers import TASK_MAKERS, driven_by_twisted, refuse_without_task
+from twisted_ipython._bridge.futures import BridgedFuture, BridgedTask
+
+__all__ = ["attach", "begin_task"]
+
+_T = TypeVar("_T")
+
+
+def attach(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+    """
+    Give every task and future of ``loop`` the bridge; a task factory of the user's is used by ours.
+
+    Call before the loop runs, or in its thread.
+
+    Returns:
+        What undoes it; tasks that exist by then keep their bridge.
+    """
+    factory = _TaskFactory(loop.get_task_factory())
+    loop.set_task_factory(factory)
+    methods = {
+        "create_future": partial(BridgedFuture, loop=loop),
+        "create_server": _create_server(loop),
+        "set_task_factory": factory.use,
+        "get_task_factory": factory.used,
+    }
+    put_back = override(loop, methods)
+
+    def undo() -> None:
+        put_back()
+        if loop.get_task_factory() is factory:
+            loop.set_task_factory(factory.used())
+
+    return undo
+
+
+def _create_server(loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:
+    """`loop.create_server`, which awaits `asyncio.gather`, for whoever drives the coroutine."""
+    original = loop.create_server
+
+    async def create_server(*args: Any, **kwargs: Any) -> asyncio.AbstractServer:
+        coro: Any = original(*args, **kwargs)
+        if driven_by_twisted(sys._getframe()):
+            coro = loop.create_task(coro)
+        server: asyncio.AbstractServer = await coro
+        return server
+
+    return create_server
+
+
+def begin_task(
+    coro: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoop, context: Context
+) -> asyncio.Task[_T]:
+    """
+    A task for a cell or a job, whatever task factory the user has set.
+
+    Its first step is taken at once, which saves a turn of the loop for each
+    cell; an exception is the task's.  In the reactor thread.
+    """
+    bridge = Bridge(coro, loop, context)
+    if sys.version_info >= (3, 12):
+        return BridgedTask(bridge, loop=loop, context=context, eager_start=True)
+    task = BridgedTask(bridge, loop=loop, context=context)
+    bridge.begin(task)
+    return task
+
+
+class _TaskFactory:
+    """
+    Makes tasks whose coroutines may await Deferreds; runs in the reactor thread.
+
+    Args:
+        own: the task factory that the user set, or None.
+    """
+
+    def __init__(self, own: Any) -> None:
+        self._own = own
+
+    def use(self, factory: Any) -> None:
+        """`loop.set_task_factory`."""
+        if factory is not None and not callable(factory):
+            raise TypeError("task factory must be a callable or None")
+        self._own = factory
+
+    def used(self) -> Any:
+        """`loop.get_task_factory`."""
+        return self._own
+
+    def __call__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coro: Any,
+        *,
+        context: Context | None = None,
+        **options: Any,
+    ) -> Any:
+        """Make a task; the options are those of `asyncio.Task`."""
+        try:
+            refuse_without_task(sys._getframe(1), TASK_MAKERS)
+        except RuntimeError:
+            coro.close()
+            raise
+        if context is None:
+            context = copy_context()
+        bridge = Bridge(coro, loop, context) if asyncio.iscoroutine(coro) else coro
+        if self._own is None:
+            return BridgedTask(bridge, loop=loop, context=context, **options)
+        return self._own(loop, bridge, context=context, **options)

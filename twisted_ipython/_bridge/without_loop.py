@@ -1,0 +1,72 @@
+"""
+A coroutine on a reactor without a loop: it awaits Deferreds, and keeps them.
+
+In the reactor thread, unless a docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Coroutine, Generator
+from threading import get_ident
+from typing import Any, TypeVar, cast
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from twisted_ipython._bridge.deferred_failure import mark_handled
+from twisted_ipython._bridge.futures import is_deferred
+
+__all__ = ["deferreds_only"]
+
+_T = TypeVar("_T")
+
+
+@types.coroutine
+def deferreds_only(
+    coro: Coroutine[Any, Any, _T], refusal: str, thread: int, call: Callable[..., Any]
+) -> Generator[Deferred[Any], Any, _T]:
+    """
+    A coroutine for Twisted's driver that keeps what it awaits; for reactors without a loop.
+
+    Args:
+        coro: the user's coroutine.
+        refusal: what a RuntimeError says to a coroutine that awaits an asyncio object.
+        thread: the reactor thread's identifier.
+        call: ``reactor.callFromThread``.
+    """
+    step: Callable[[Any], Any] = coro.send
+    value: Any = None
+    while True:
+        try:
+            awaited = step(value)
+        except StopIteration as stop:
+            return cast(_T, stop.value)
+        step, value = coro.send, None
+        try:
+            if not is_deferred(type(awaited)):
+                raise RuntimeError(refusal)
+            yield _relay(awaited, thread, call)
+        except BaseException as error:
+            step, value = coro.throw, error
+
+
+def _relay(deferred: Deferred[Any], thread: int, call: Callable[..., Any]) -> Deferred[Any]:
+    """A Deferred that fires in the reactor thread as ``deferred``, which keeps its result, does."""
+    relay: Deferred[Any] = Deferred(lambda _: deferred.cancel())
+
+    def fire(result: Any) -> None:
+        if not relay.called:
+            relay.callback(result)
+
+    def fired(result: Any) -> Any:
+        if isinstance(result, Failure):
+            mark_handled(deferred, result)
+        if get_ident() == thread:
+            fire(result)
+        else:
+            call(fire, result)
+        return result
+
+    deferred.addBoth(fired)
+    return relay

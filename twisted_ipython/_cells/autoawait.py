@@ -1,0 +1,302 @@
+"""
+The cut through IPython's way of running a cell.
+
+Events, history, compiling, display and tracebacks stay where IPython does them.
+Only the user's statements go to the reactor thread, all in one hop: in
+`run_ast_nodes`, two statements of ours stand for them: one waits, the other has
+the cell's value or raises what the cell raised.  `run_code` is looked up for each
+statement, so that a wrapper there takes effect in the cell that loads the
+extension.
+
+Everything here runs in the thread in which IPython runs the cell, except
+`AutoAwait._evaluate`.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import Token, copy_context
+from types import CodeType
+from typing import Any, Final
+
+from IPython.core.async_helpers import _asyncio_runner
+from IPython.core.interactiveshell import InteractiveShell
+
+from twisted_ipython._base import work_id
+from twisted_ipython._base.borrowed_sigint import sigint
+from twisted_ipython._base.frames import labels_of
+from twisted_ipython._base.running_loop import is_switched, put_back
+from twisted_ipython._base.switch_interval import BRIEF, turns_of
+from twisted_ipython._base.tracebacks import explain, is_of_cell, tidy
+from twisted_ipython._base.variables import Variables
+from twisted_ipython._cells.file import run_file
+from twisted_ipython._cells.placeholder import (
+    RESULT,
+    RUN,
+    StandIn,
+    current,
+    evaluate_shown,
+    running,
+)
+from twisted_ipython._cells.plain_cell import note_failure, of_nodes, run_statement, show_exit
+from twisted_ipython._cells.statements import Statements, is_async, prepare, read, split
+from twisted_ipython._failures.reports import mark_shown
+from twisted_ipython._reactor.installed import stay
+from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor.thread import ReactorThread
+from twisted_ipython._scripts import reactor_run
+from twisted_ipython._waiting.awaiting_cell import AwaitingCell
+from twisted_ipython._waiting.calls import run_later_calls
+from twisted_ipython._waiting.cell_thread import home, is_blocking
+from twisted_ipython._waiting.sigint import pass_on
+from twisted_ipython._waiting.work import Typed
+
+__all__ = ["AutoAwait", "elsewhere"]
+
+IN_REACTOR_THREAD: Final = (
+    "Code that awaits was run in the reactor thread (by run_cell() in a statement of an awaiting"
+    " cell), which would then wait for itself for ever. From such a cell, say:"
+    " await in_main_thread(get_ipython().run_cell, code)"
+)
+
+# What a cell that awaits has in its text.
+_MAY_AWAIT: Final = re.compile("await|async")
+_AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+
+
+class AutoAwait:
+    """
+    Awaiting cells of one shell.
+
+    Args:
+        shell: the shell.
+        timeout: gives the time limit of a cell in seconds, or None.
+        runner: our runner, which `switch_on` sets.
+        statement: what each statement of a plain cell runs within.
+        end_cell: is called with the number of each plain cell that has ended.
+    """
+
+    def __init__(
+        self,
+        shell: InteractiveShell,
+        timeout: Callable[[], float | None],
+        runner: Callable[[Coroutine[Any, Any, Any]], Any],
+        statement: Callable[[], AbstractContextManager[object]],
+        end_cell: Callable[[int], None],
+    ) -> None:
+        self.shell = shell
+        self.timeout = timeout
+        self.runner = runner
+        self._statement = statement
+        self._end_cell = end_cell
+        self.on = False
+        self.awaiting = 0
+        self._variables = Variables()
+        self._when_idle: list[Callable[[], None]] = []
+        self._trio_runner: Any = None
+        self._run_ast_nodes: Callable[..., Coroutine[Any, Any, bool | None]] = shell.run_ast_nodes
+        self._run_code: Callable[..., Coroutine[Any, Any, bool]] = shell.run_code
+        self._safe_execfile = shell.safe_execfile
+        self._showtraceback = shell.showtraceback
+
+    # ---- on the shell, and off it
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """What takes the place of the shell's own methods, on this instance."""
+        return {
+            "run_ast_nodes": self.run_ast_nodes,
+            "run_code": self.run_code,
+            "safe_execfile": self.safe_execfile,
+            "showtraceback": self.showtraceback,
+        }
+
+    def switch_on(self) -> None:
+        """Have top-level awaits run in the reactor thread."""
+        shell = self.shell
+        # ipykernel keeps its loop turning during a cell for asyncio's runner only;
+        # `run_ast_nodes` decides where the cell runs.
+        in_kernel = getattr(shell, "kernel", None) is not None
+        shell.loop_runner = _asyncio_runner if in_kernel else self.runner
+        # In spite of its name this is what runs every cell of run_cell(), even one
+        # that IPython does not recognize as awaiting.  In a kernel that is a nested
+        # cell, which cannot use the loop that turns.
+        if shell.trio_runner is not self.runner:
+            self._trio_runner = shell.trio_runner
+            shell.set_trio_runner(self.runner)
+        shell.autoawait = True
+        self.on = True
+
+    def switch_off(self) -> None:
+        """Leave awaits to another runner; the shell's `loop_runner` is the caller's to set."""
+        self.on = False
+        if self.shell.trio_runner is self.runner:
+            self.shell.set_trio_runner(self._trio_runner)
+
+    def when_idle(self, call: Callable[[], None]) -> None:
+        """Call ``call`` at once, or after the cells that are awaiting."""
+        if self.awaiting:
+            self._when_idle.append(call)
+        else:
+            call()
+
+    def stay(self) -> None:
+        """Forget what was to be called after the cells that are awaiting."""
+        self._when_idle.clear()
+
+    # ---- in place of the shell's methods
+
+    async def run_ast_nodes(
+        self,
+        nodelist: list[ast.stmt],
+        cell_name: str,
+        interactivity: str = "last_expr",
+        compiler: Any = compile,
+        result: Any = None,
+    ) -> bool | None:
+        """`InteractiveShell.run_ast_nodes`, with the statements of an awaiting cell sent off."""
+        own = self._run_ast_nodes
+        text = getattr(getattr(result, "info", None), "transformed_cell", None)  # IPython 9.6
+        thread, made = None, Statements()
+        if text is None or _MAY_AWAIT.search(text):  # most cells do not, and need not be read
+            thread, made = self._prepared(nodelist, cell_name, interactivity, compiler)
+        if thread is None or not made.codes:
+            with of_nodes(nodelist, cell_name) as plain:
+                context = self._variables.begin()  # `_failures.origin` looks for one of this name
+                nested = is_switched()
+                try:
+                    raised = await own(nodelist, cell_name, interactivity, compiler, result)
+                    plain.raised = bool(raised)
+                finally:
+                    if not nested:
+                        put_back()  # a Ctrl-C may have come between
+                    self._end_cell(work_id.current().work)
+                    self._variables.end(context, copy_context())
+            return raised and not plain.exited
+        stand_in = StandIn(compiler)
+        nodes = [stand_in.node, *made.rest]
+        interactivity = "last" if made.shows else "none"
+        source = "" if result is None else result.info.raw_cell
+        token = self._send(thread, lambda cell: self._evaluate(cell, made), source)
+        try:
+            return await own(nodes, cell_name, interactivity, stand_in, result)
+        finally:
+            self._forget(token)
+
+    def _prepared(
+        self, nodelist: list[ast.stmt], cell_name: str, interactivity: str, compiler: Any
+    ) -> tuple[ReactorThread | None, Statements]:
+        """The reactor thread and what it is to run, if the cell awaits and that is our matter."""
+        reading = read(nodelist) if self._active() and self.shell.autoawait else None
+        if reading is None or not reading.awaits:
+            return None, Statements()
+        thread = elsewhere()
+        nodes, shown = split(nodelist, interactivity)
+        with compiler.extra_flags(_AWAIT):
+            return thread, prepare(nodes, shown, reading.language, cell_name, compiler)
+
+    async def run_code(
+        self, code_obj: CodeType, result: Any = None, *, async_: bool = False
+    ) -> Any:
+        """
+        `InteractiveShell.run_code`, with an awaiting statement sent off by itself.
+
+        That is for the rest of a cell whose earlier statement switched
+        awaiting on: IPython was running it by then.  Magics and commands inside
+        of such a statement run in the reactor thread too.
+        """
+        if code_obj is RESULT["single"] or code_obj is RESULT["exec"]:
+            await running().wait_quietly()
+            async_ = False
+        if not async_ or not self._active():
+            shares = self._active()  # then nothing is awaited inside
+            with self._statement() if shares else nullcontext():
+                failed = await run_statement(self._run_code, code_obj, result, async_=async_)
+            if shares and not failed:
+                sigint.end_statement()
+            return failed
+        token = self._send(elsewhere(), lambda _: evaluate_shown(self.shell, code_obj))
+        try:
+            return await self._run_code(RUN["single"], result, async_=True)
+        finally:
+            self._forget(token)
+
+    def safe_execfile(self, fname: Any, *where: Any, **options: Any) -> None:
+        """`InteractiveShell.safe_execfile`: ``%run``, and the file that IPython is started with."""
+        run_file(self._safe_execfile, self._statement, fname, *where, **options)
+
+    def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """`InteractiveShell.showtraceback`, with the user's frames only."""
+        sigint.delivered()
+        error = sys.exc_info()[1] if exc_tuple is None else exc_tuple[1]
+        if isinstance(error, SystemExit):
+            show_exit(error, self.showtraceback)
+        if isinstance(error, BaseException):
+            note_failure()
+            mark_shown(error)
+            if isinstance(error, KeyboardInterrupt) and current.get(None) is None:
+                pass_on(error)
+            explain(error)
+            tidy(error)
+            if exc_tuple is not None:
+                exc_tuple = (exc_tuple[0], error, error.__traceback__)
+            if is_of_cell(error):
+                kwargs["running_compiled_code"] = False
+        with turns_of(BRIEF):
+            return self._showtraceback(exc_tuple, *args, **kwargs)
+
+    # ---- how it is done
+
+    def _active(self) -> bool:
+        """Whether awaits go to the reactor thread: switched on, or our runner runs this cell."""
+        return self.on or is_blocking()
+
+    def _send(
+        self,
+        thread: ReactorThread,
+        code: Callable[[AwaitingCell], Coroutine[Any, Any, Any]],
+        source: str = "",
+    ) -> Token[AwaitingCell]:
+        """Have the statement that stands for the cell run ``code`` there, until `_forget`."""
+        run_later_calls()
+        self._variables.begin()
+        shell = self.shell
+        typed = Typed(shell.displayhook.prompt_count, source, labels_of(shell))
+        cell = AwaitingCell(thread, home(), code, self.timeout(), typed)
+        self.awaiting += 1
+        return current.set(cell)
+
+    def _forget(self, token: Token[AwaitingCell]) -> None:
+        cell = current.get()
+        self._variables.end(cell.before, cell.context)
+        self.awaiting -= 1
+        current.reset(token)
+        while self._when_idle and not self.awaiting:
+            self._when_idle.pop(0)()
+
+    async def _evaluate(self, cell: AwaitingCell, made: Statements) -> Any:
+        """Run the statements; in the reactor thread."""
+        shell = self.shell
+        value = None
+        for code in made.codes:
+            cell.check()
+            try:
+                value = eval(code, shell.user_global_ns, shell.user_ns)
+            except StopIteration as error:
+                return cell.fail(error)
+            if is_async(code):
+                value = await cell.run_statement(value)
+            stay()
+        return value if made.shows else None
+
+
+def elsewhere() -> ReactorThread:
+    """The reactor thread, for a caller in any other."""
+    thread = start()
+    if thread.here():
+        raise RuntimeError(IN_REACTOR_THREAD)
+    thread.attach_also(reactor_run.attach)  # of a runner without the extension
+    return thread

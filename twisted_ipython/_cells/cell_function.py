@@ -1,0 +1,181 @@
+"""The statements of a cell become a function.
+
+Python's parser takes a `return`, an `await` and a `yield` at the top level of a module; only its
+compiler objects. So a cell is parsed as it stands and its tree is given a new home, with every
+line number and every string intact. There are two such homes.
+
+A *function* named `<module>`, so that a traceback reads as that of a plain cell. The cell's names
+are local, except those that it, or anything nested in it, declares `global`: a script that says
+`global x` in a function means its own `x` by that.
+
+A *script*, for a cell whose names shall belong to the namespace: module code that is run as such,
+so that star imports, annotations, `locals()`, `exec` and the `__qualname__` of classes are what
+they are in a script, by construction. Module code gives no value, hence a last expression is
+compiled apart and evaluated after the rest. Module code knows no `return` and no `yield`: a cell
+that has one goes into a function even then, with all that it binds declared `global`. What is
+left of a function is then that variable annotations are not kept, and that `locals()` is empty.
+
+What neither home allows is refused by Python's compiler itself, in its own words. What cannot be
+driven (`await` beside `yield`, either of them in a thread) is refused here.
+
+Everything is pure and may be called in any thread: this module knows no reactor and no shell.
+The function home is `_cells.function_body`; the script home is here.
+"""
+
+import ast
+import enum
+import inspect
+import itertools
+from collections.abc import Callable
+from types import CodeType, FunctionType
+from typing import Any, NamedTuple
+
+from twisted_ipython._cells.function_body import compile_function
+from twisted_ipython._cells.source import Source
+from twisted_ipython._cells.syntax import awaits, own_level, yields
+
+__all__ = ["CellFunction", "Kind", "rewrite"]
+
+
+class Kind(enum.Enum):
+    """How the function that a cell became has to be driven."""
+
+    PLAIN = "plain"
+    COROUTINE = "coroutine"
+    GENERATOR = "generator"
+
+
+class CellFunction(NamedTuple):
+    """What a cell was compiled to.
+
+    `kind` says what a call gives: the value, a coroutine, or a generator whose `return` is the
+    value. `codes` are run one after the other; the value is that of the last one.
+    """
+
+    kind: Kind
+    codes: tuple[CodeType, ...]
+
+    def bind(self, namespace: dict[str, Any]) -> Callable[[], Any]:
+        """Make the function whose globals are `namespace`.
+
+        Binding leaves nothing in the namespace. The function takes no arguments and can be called
+        any number of times. The traceback of a failure begins with the cell's own frame, after
+        one of this module's if the cell is a script that ends in an expression. Any thread.
+        """
+        # A function over module code has its globals as its locals, as under `exec`.
+        steps = [FunctionType(code, namespace) for code in self.codes]
+        if len(steps) == 1:
+            return steps[0]
+        return _awaiting_each(steps) if self.kind is Kind.COROUTINE else _calling_each(steps)
+
+
+def rewrite(
+    tree: ast.Module,
+    *,
+    filename: str,
+    source: str = "",
+    flags: int = 0,
+    quiet: bool = False,
+    top_level_global: bool = False,
+    in_thread: bool = False,
+) -> CellFunction:
+    """Compile the tree of a cell's body to a function.
+
+    `tree` has the line numbers of the cell as typed; it is used up, do not use it afterwards.
+    `source` is the whole cell as typed, for the text of SyntaxErrors. `flags` are compiler flags.
+    The value is that of `return`, else of the last expression, unless `quiet`. With
+    `top_level_global` what the cell binds at its top level belongs to the namespace. `in_thread`
+    says that nothing will drive a coroutine or a generator.
+
+    Raises SyntaxError for what Python forbids, in its own words, for `await` beside `yield`, and
+    for either `in_thread`; and whatever else `compile` raises (ValueError, RecursionError). Any
+    thread.
+    """
+    written = Source(filename, source, flags)
+    level = list(own_level(tree))
+    _refuse_undrivable(written, level, in_thread=in_thread)
+    if top_level_global and not any(map(_needs_function, level)):
+        codes = _script(written, tree, level, quiet=quiet)
+    else:
+        codes = (compile_function(written, tree, level, quiet=quiet, all_global=top_level_global),)
+    return CellFunction(_kind(codes), codes)
+
+
+def _refuse_undrivable(source: Source, level: list[ast.AST], *, in_thread: bool) -> None:
+    """Raise SyntaxError if nothing could drive the cell."""
+    suspending = [node for node in level if awaits(node) or yields(node)]
+    if in_thread and suspending:
+        raise source.refusal(
+            f"'{_word(suspending[0])}' in a cell with --thread: the thread pool runs blocking code,"
+            " and only the reactor thread drives coroutines and Deferreds; leave out --thread",
+            suspending[0],
+        )
+    for first, second in itertools.pairwise(suspending):
+        if awaits(first) is not awaits(second):
+            raise source.refusal(
+                f"'{_word(second)}' in a cell that also has '{_word(first)}': a cell is driven as a"
+                " coroutine or as inlineCallbacks drives a generator, not as both; write 'await'"
+                " in place of every 'yield'",
+                second,
+            )
+
+
+def _word(node: ast.AST) -> str:
+    match node:
+        case ast.Await():
+            return "await"
+        case ast.AsyncWith():
+            return "async with"
+        case ast.Yield():
+            return "yield"
+        case ast.YieldFrom():
+            return "yield from"
+        case _:
+            return "async for"
+
+
+def _needs_function(node: ast.AST) -> bool:
+    return isinstance(node, ast.Return) or yields(node)
+
+
+def _kind(codes: tuple[CodeType, ...]) -> Kind:
+    if any(code.co_flags & inspect.CO_COROUTINE for code in codes):
+        return Kind.COROUTINE
+    if any(code.co_flags & inspect.CO_GENERATOR for code in codes):
+        return Kind.GENERATOR
+    return Kind.PLAIN
+
+
+def _script(
+    source: Source, tree: ast.Module, level: list[ast.AST], *, quiet: bool
+) -> tuple[CodeType, ...]:
+    """Compile the cell as module code, with the expression that is its value apart."""
+    parts: list[ast.Module | ast.Expression] = [tree]
+    match tree.body:
+        case [ast.Expr(value=value)] if not quiet:
+            parts = [ast.Expression(value)]
+        case [*statements, ast.Expr(value=value)] if not quiet:
+            parts = [ast.Module(body=statements, type_ignores=[]), ast.Expression(value)]
+    # Not in every cell: the flag takes an `await` in a generator expression for the cell's own.
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if any(map(awaits, level)) else 0
+    return tuple(source.compile(part, flags) for part in parts)
+
+
+def _calling_each(steps: list[FunctionType]) -> Callable[[], Any]:
+    def cell() -> Any:
+        for step in steps:
+            result = step()
+        return result
+
+    return cell
+
+
+def _awaiting_each(steps: list[FunctionType]) -> Callable[[], Any]:
+    async def cell() -> Any:
+        for step in steps:
+            result = step()
+            if inspect.iscoroutinefunction(step):
+                result = await result
+        return result
+
+    return cell

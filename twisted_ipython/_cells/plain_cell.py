@@ -1,0 +1,195 @@
+"""
+A plain cell, or a file that IPython runs, which may turn out to be a script.
+
+The goal.  A script runs in a plain cell as pasted, again and again.
+
+What fails.  Whether a cell is a script is known when it calls
+``reactor.run()``; but what it did before (a timer that stops the reactor, a
+shutdown trigger, a log) was already that of a script.
+
+What we do.  Each plain cell, and each file that IPython runs, has a number of
+its own in its context, and becomes a script with the first call that makes a
+difference.  One that ends without ``reactor.run()`` was none: what it opened
+stays, its triggers are the session's, a stop that was kept is nobody's.  If it
+failed before it got so far, and its code names what would run the reactor, it
+was a script all the same (`_scripts.callers.would_run`), and leaves nothing.
+
+"""
+
+from __future__ import annotations
+
+import ast
+import threading
+from collections.abc import Callable, Coroutine
+from types import CodeType
+from typing import Any, Final, Self
+
+from twisted_ipython._base import work_id
+from twisted_ipython._base.tracebacks import in_one_line
+from twisted_ipython._failures.reports import reports
+from twisted_ipython._reactor.installed import stay
+from twisted_ipython._reactor.lifecycle import started
+from twisted_ipython._scripts import registry
+from twisted_ipython._scripts.callers import would_run
+from twisted_ipython._scripts.session import exit_of
+from twisted_ipython._scripts.thread_script import ThreadScript
+
+__all__ = ["Exited", "PlainCell", "note_failure", "of_nodes", "run_statement", "show_exit"]
+
+
+class Exited(BaseException):
+    """
+    Takes IPython past its own handling of the SystemExit of a script.
+
+    Attributes:
+        error: what the SystemExit means, which has been shown; None for success.
+    """
+
+    def __init__(self, error: BaseException | None) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class PlainCell:
+    """
+    A plain cell, or a file, for as long as it runs: within ``with``, in its thread.
+
+    Where the reactor has not been started, it changes nothing.
+
+    Args:
+        code: gives what is run, if it compiles.
+
+    Attributes:
+        raised: whether it has failed.
+        exited: whether it has ended by a SystemExit that means success.
+    """
+
+    def __init__(self, code: Callable[[], CodeType]) -> None:
+        self.raised = self.exited = False
+        self._thread = started()
+        self._code = code
+        self._ident = threading.get_ident()
+        self._before = work_id.current()
+        self._numbers = work_id.new(self._before.cell)
+        self._lock = threading.Lock()
+        self._script: ThreadScript | None = None
+        self._names_it: bool | None = None
+
+    def __enter__(self) -> Self:
+        if self._thread is None:
+            return self
+        work_id.carry(self._numbers)
+        _cells[self._numbers.work] = self
+        registry.begin_cell(self._thread.reactor, self._numbers, self._make)
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self._thread is None:
+            return
+        try:
+            script = registry.end_cell(self._numbers)
+            self._end(script is not None, failed=self.raised or error is not None)
+        finally:
+            _cells.pop(self._numbers.work, None)
+            # Where its code took the extension off, nothing else will do so.
+            work_id.carry(self._before if reports.active else work_id.NOBODY)
+
+    def _make(self) -> ThreadScript:
+        """It is a script, or may be one.  Any thread."""
+        with self._lock:
+            if self._script is None:
+                assert self._thread is not None
+                self._script = ThreadScript(
+                    self._thread, self._numbers, self._ident, self._would_run
+                )
+                registry.enter(self._script)
+        return self._script
+
+    def _end(self, is_made: bool, *, failed: bool) -> None:
+        ran = self._script is not None and self._script.ran
+        closes = ran or (failed and self._would_run())
+        if not (is_made or closes):
+            return
+        script = self._make()
+        script.end(closes=closes, gone=not ran and self._would_run())
+        if script.stops is not None and not closes:
+            script.run_in_context(_stop_other)
+
+    def _would_run(self) -> bool:
+        """Whether its code names what runs the reactor.  Any thread."""
+        if self._names_it is None:
+            try:
+                self._names_it = would_run(self._code())
+            except (OSError, SyntaxError, ValueError):
+                self._names_it = False
+        return self._names_it
+
+    def exit(self, error: SystemExit) -> Exited | None:
+        """What a SystemExit of its code means; None if it is no script."""
+        ran = self._script is not None and self._script.ran
+        if not (ran or self._would_run()):
+            return None
+        instead = exit_of(self._make(), error)
+        self.exited = instead is None
+        if instead is not None and instead.__traceback__ is error.__traceback__:
+            in_one_line(instead)
+        return Exited(instead)
+
+
+# Those that run, by the numbers of their work.
+_cells: Final[dict[int, PlainCell]] = {}
+
+
+def of_nodes(nodes: list[ast.stmt], name: str) -> PlainCell:
+    """A cell that does not await, of that many statements and that name."""
+    module, flags = ast.Module(nodes, []), ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    return PlainCell(lambda: compile(module, name, "exec", flags=flags, dont_inherit=True))
+
+
+async def run_statement(
+    own: Callable[..., Coroutine[Any, Any, bool]], code: CodeType, result: Any, **options: Any
+) -> bool:
+    """`InteractiveShell.run_code`, but for the SystemExit of a script."""
+    try:
+        return await own(code, result, **options)
+    except Exited as exited:
+        if result is not None:
+            result.error_in_exec = exited.error
+        return True
+    finally:
+        stay()
+
+
+def show_exit(error: SystemExit, show: Callable[..., object]) -> None:
+    """
+    Show what a SystemExit means that the code of this context has raised, if it is a script's.
+
+    Raises:
+        Exited: it was.
+    """
+    cell = _current_cell()
+    exited = None if cell is None else cell.exit(error)
+    if exited is not None:
+        instead = exited.error
+        if instead is not None:
+            show((type(instead), instead, instead.__traceback__), tb_offset=0)
+        raise exited
+
+
+def _current_cell() -> PlainCell | None:
+    """The plain cell or file whose context this is, while it runs."""
+    return _cells.get(work_id.current().work)
+
+
+def note_failure() -> None:
+    """The code of this context has failed, as is shown now."""
+    cell = _current_cell()
+    if cell is not None:
+        cell.raised = True
+
+
+def _stop_other() -> None:
+    """Do what a stop does that came from a cell which turned out to be no script."""
+    script = registry.to_stop()
+    if script is not None:
+        script.stop()

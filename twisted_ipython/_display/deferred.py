@@ -1,0 +1,222 @@
+"""
+A Deferred or a task at the end of a cell shows what it comes to.
+
+In a notebook a Deferred is shown as pending, and replaced in place by its value's
+own representation or its failure's line, as `_display.updates` says.  In a terminal it is
+IPython's ``Out[n]`` as usual, and a line above the prompt says when it fires.
+
+Its result is not consumed.  What looks at it is one callback, added in the reactor
+thread where its other callbacks run, that passes the result on: it is awaited
+later, and calls back what is added later, as if it had not been shown.  What is
+shown is what it had at that point of its chain.  A failure stays unhandled.
+
+A task or a future of the reactor's loop is shown in the same way; what asyncio
+notes of it, whether anybody has looked at its exception, stays as it is.  A bare
+coroutine shows that it needs an await.
+
+A Deferred may fire in any thread; the callback raises nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable
+from functools import partial
+from time import time
+from types import CoroutineType
+from typing import Any, Final
+
+from IPython.core.interactiveshell import InteractiveShell
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twisted_ipython._base import work_id
+from twisted_ipython._base.formatting import as_html, as_text, own_text, with_html, with_text
+from twisted_ipython._bridge.deferred_failure import exception_of
+from twisted_ipython._display.updates import Bundle, Spot, bundle_of, finish
+from twisted_ipython._failures.namespace import is_pending, kind_of
+from twisted_ipython._reactor.eventual_result import CANCELLATIONS
+from twisted_ipython._reactor.lifecycle import start
+
+__all__ = ["Firing", "ShownDeferreds", "coroutine_text"]
+
+_log = Logger()
+
+NOT_AWAITED: Final = "{coroutine} was not awaited, so it has not run: put `await` in front of it"
+
+
+_Held = Deferred[Any] | asyncio.Future[Any]
+
+
+class Firing:
+    """
+    A Deferred or a future that was shown, for what is shown of it; it does not hold that.
+
+    Attributes:
+        kind: what it is, in a word.
+        name: None: a Deferred has no name.
+        cell: the number of the cell that showed it.
+        began: when it was shown, in seconds since the epoch.
+        ended: when it fired, or None.
+        state: ``pending``, ``done``, ``failed`` or ``cancelled``.
+        error: the exception that it failed with.
+    """
+
+    def __init__(self, cell: int, kind: str) -> None:
+        self.kind = kind
+        self.name: str | None = None
+        self.cell = cell
+        self.began = time()
+        self.ended: float | None = None
+        self.state = "pending"
+        self.error: BaseException | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it took since it was shown."""
+        return (time() if self.ended is None else self.ended) - self.began
+
+    def end(self, result: object) -> None:
+        """Note what it fired with."""
+        self.ended = time()
+        if not isinstance(result, Failure):
+            self.state = "done"
+            return
+        self.error = exception_of(result)
+        self.state = "cancelled" if isinstance(self.error, CANCELLATIONS) else "failed"
+
+    def bundle(self, own: Bundle | None = None) -> Bundle:
+        """What is shown, given what is shown of its value, as soon as there is that."""
+        if self.state == "done":
+            if own is not None:
+                return own
+            text, html = (
+                with_text("done", self, "", self.kind),
+                with_html("done", self, "", self.kind),
+            )
+        else:
+            text = as_text(self.state, self, self.error, self.kind)
+            html = as_html(self.state, self, self.error, self.kind)
+        return Bundle({"text/plain": text, "text/html": html}, {})
+
+
+class ShownDeferreds:
+    """
+    The Deferreds that one shell shows.
+
+    Args:
+        shell: the shell.
+        notice: is told of one that was shown in a terminal when it fires, with its value and
+            whether its result goes on to other callbacks; any thread.
+    """
+
+    def __init__(
+        self, shell: InteractiveShell, notice: Callable[[Firing, object, bool], object]
+    ) -> None:
+        self._shell = shell
+        self._notice = notice
+        self._open = True
+
+    def close(self) -> None:
+        """Leave all that is shown as it is."""
+        self._open = False
+
+    def show(self, deferred: _Held) -> None:
+        """
+        Display one that is pending: a printer for ``ipython_display_formatter``.  Any thread.
+
+        Raises:
+            NotImplementedError: it has fired, and is for the other formatters; see `bundle`.
+        """
+        firing = self._look(deferred)
+        if firing.state != "pending":
+            raise NotImplementedError
+        spot = Spot(self._shell)
+        spot.show(firing.bundle())
+        self._follow(deferred, firing, partial(self._replace, spot))
+
+    def bundle(self, deferred: _Held) -> Bundle:
+        """
+        What a Deferred shows now: a printer for ``mimebundle_formatter``.  Any thread.
+
+        Raises:
+            NotImplementedError: a future of another loop, which shows what it is.
+        """
+        firing = self._look(deferred)
+        if firing.state == "pending":
+            self._follow(deferred, firing, self._notice)
+        elif firing.state == "done":
+            return bundle_of(self._shell, _outcome(deferred))
+        return firing.bundle()
+
+    def _look(self, deferred: _Held) -> Firing:
+        """What is known of it now."""
+        if isinstance(deferred, asyncio.Future) and deferred.get_loop() is not start().loop:
+            raise NotImplementedError
+        cell = work_id.current().cell or self._shell.displayhook.prompt_count
+        firing = Firing(cell, kind_of(type(deferred)) or "")
+        if not is_pending(deferred):
+            firing.end(_outcome(deferred))
+        return firing
+
+    def _follow(
+        self,
+        deferred: _Held,
+        firing: Firing,
+        tell: Callable[[Firing, object, bool], object],
+    ) -> None:
+        """Have ``tell`` called when a pending Deferred fires."""
+
+        def fired(result: Any) -> Any:
+            try:
+                if self._open:
+                    firing.end(result)
+                    shown = ref()
+                    tell(firing, result, shown is not None and _goes_on(shown))
+            except Exception:
+                _log.failure("A Deferred could not be shown")
+            return result
+
+        ref = weakref.ref(deferred)  # or each would keep the other alive
+        add: Callable[..., object]
+        if isinstance(deferred, Deferred):
+            add = partial(deferred.addBoth, fired)
+        else:
+            add = partial(deferred.add_done_callback, lambda future: fired(_outcome(future)))
+        thread = start()
+        if thread.here():
+            add()
+        else:
+            thread.call(add)
+
+    def _replace(self, spot: Spot, firing: Firing, result: object, _: bool) -> None:
+        value = result if firing.state == "done" else None
+        finish(self._shell, [spot], value, firing.bundle, wanted=lambda: self._open)
+
+
+def _outcome(held: _Held) -> object:
+    """What it came to, a value or a Failure; this does not count as looking at a failure."""
+    if isinstance(held, Deferred):
+        return held.result
+    if held.cancelled():
+        return Failure(asyncio.CancelledError())
+    error = getattr(held, "_exception", None)  # Python 3.11 to 3.15
+    return held.result() if error is None else Failure(error)
+
+
+def _goes_on(deferred: _Held) -> bool:
+    """Whether other callbacks take the result; an await has one."""
+    if not isinstance(deferred, Deferred):
+        return False
+    # By this name in Twisted 26.10, which deprecates `callbacks`, the name up to 25.5.
+    callbacks = getattr(deferred, "_callbacks", None)
+    return bool(deferred.callbacks if callbacks is None else callbacks)
+
+
+def coroutine_text(
+    coroutine: CoroutineType[Any, Any, Any],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One line for a bare coroutine object: a printer for ``mimebundle_formatter``.  Any thread."""
+    return {"text/plain": NOT_AWAITED.format(coroutine=own_text(coroutine))}, {}

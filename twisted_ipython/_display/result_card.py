@@ -1,0 +1,119 @@
+"""
+A background job's card: its EventualResult, displayed, changes in place when the job ends.
+
+A card is displayed in any thread.  When the job ends, it changes as `_display.updates` says.
+Nothing runs while the job does, and nothing holds the result: a pending card is a
+callback of the result's.  Of one result the last `_KEPT` cards are followed.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import deque
+from functools import partial
+from typing import Final
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from twisted_ipython._base.formatting import (
+    as_html,
+    as_text,
+    bundle_as_html,
+    cut,
+    with_html,
+    with_text,
+)
+from twisted_ipython._display.updates import Bundle, Spot, bundle_of, finish
+from twisted_ipython._reactor.eventual_result import EventualResult
+
+__all__ = ["Cards"]
+
+# How many cards of one result are followed; a loop may display it again and again.
+_KEPT: Final = 100
+
+
+class Cards:
+    """
+    The cards in one shell's notebook.
+
+    Args:
+        shell: the shell.
+    """
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+        self._lock = threading.Lock()
+        self._spots: weakref.WeakKeyDictionary[EventualResult, deque[Spot]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._open = True
+
+    def close(self) -> None:
+        """Leave all cards as they are."""
+        self._open = False
+        with self._lock:
+            self._spots.clear()
+
+    def show(self, result: EventualResult) -> None:
+        """
+        Display a card that will change: a printer for ``ipython_display_formatter``.  Any thread.
+
+        Raises:
+            NotImplementedError: it has ended, and is for the other formatters; see `bundle`.
+        """
+        if result.state != "pending":
+            raise NotImplementedError
+        spot = Spot(self._shell)
+        spot.show(_bundle(result, "pending"))
+        if self._open:
+            self._follow(result, spot)
+
+    def bundle(self, result: EventualResult) -> Bundle:
+        """What a card shows now: a printer for ``mimebundle_formatter``.  Any thread."""
+        state = result.state
+        own = bundle_of(self._shell, result.peek()) if state == "done" else None
+        return _bundle(result, state, own)
+
+    def _follow(self, result: EventualResult, spot: Spot) -> None:
+        with self._lock:
+            followed = self._spots.get(result)
+            if followed is not None:
+                followed.append(spot)
+                return
+            self._spots[result] = deque([spot], maxlen=_KEPT)
+        result.when_done(partial(self._end, weakref.ref(result)))
+
+    def _end(self, ref: weakref.ref[EventualResult]) -> None:
+        """Replace what the cards show.  In the thread that ends the work."""
+        result = ref()
+        if result is None:
+            return
+        with self._lock:
+            spots = self._spots.pop(result, None)
+        if not spots:
+            return
+        state = result.state
+        value = result.peek() if state == "done" else None
+        show = partial(_bundle, result, state)
+        finish(self._shell, spots, value, show, wanted=lambda: self._open)
+
+
+def _bundle(result: EventualResult, state: str, own: Bundle | None = None) -> Bundle:
+    """
+    What a card shows.
+
+    Args:
+        result: the result.
+        state: its state.
+        own: what is shown of its value; without it only that it is done.
+    """
+    job = result.job
+    if state != "done":
+        text, html = as_text(state, job, result.peek()), as_html(state, job, result.peek())
+    elif own is None:
+        text, html = with_text(state, job, ""), with_html(state, job, "")
+    else:
+        text = with_text(state, job, cut(own.data["text/plain"]))
+        html = with_html(state, job, bundle_as_html(own.data, own.metadata))
+    return Bundle({"text/plain": text, "text/html": html}, {})

@@ -1,0 +1,94 @@
+"""
+In a terminal the end of a job, or of a Deferred that was shown, is one line above the prompt.
+
+A line is printed in any thread: while IPython prompts, its ``sys.stdout`` is
+prompt_toolkit's, which draws what is printed above the prompt and leaves what was
+typed.  A value whose representation is the user's code is shown in the main
+thread; at a plain prompt (``--simple-prompt``), which that thread waits at, in a
+thread of Twisted's pool.
+
+There is no line for what somebody waited for, nor for a job that failed: its
+traceback is shown elsewhere.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import Final
+
+from IPython.core.interactiveshell import InteractiveShell
+from twisted.logger import Logger
+
+from twisted_ipython._base.formatting import duration, one_line, own_text
+from twisted_ipython._display.deferred import Firing
+from twisted_ipython._display.updates import is_plain, is_terminal
+from twisted_ipython._reactor.eventual_result import EventualResult
+from twisted_ipython._reactor.jobs import Job
+from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._waiting.calls import call_in_main_thread
+
+__all__ = ["Notices"]
+
+_log = Logger()
+
+JOB_DONE: Final = "{job} of cell {cell} is done after {time}"
+JOB_CANCELLED: Final = "{job} of cell {cell} was cancelled after {time}"
+DEFERRED_FIRED: Final = "The {kind} of cell {cell} {fired} after {time}"
+DEFERRED_CANCELLED: Final = "The {kind} of cell {cell} was cancelled after {time}"
+
+
+class Notices:
+    """
+    The lines of one terminal.
+
+    Args:
+        shell: the terminal's shell.
+    """
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._prompts = getattr(shell, "pt_app", None) is not None
+        self._open = is_terminal(shell)
+
+    def close(self) -> None:
+        """Print no more."""
+        self._open = False
+
+    def ended(self, job: Job, result: EventualResult) -> None:
+        """Say that a job ended, unless somebody waited for it or it failed."""
+        if result.awaited or job.state == "failed":
+            return
+        done = job.state == "done"
+        text = JOB_DONE if done else JOB_CANCELLED
+        line = text.format(job=job, cell=job.cell, time=duration(job.seconds))
+        self._say(line, result.peek() if done else None)
+
+    def fired(self, firing: Firing, result: object, awaited: bool) -> None:
+        """Say that a Deferred fired, unless its result goes on to other callbacks or it failed."""
+        if awaited or firing.state == "failed":
+            return
+        done = firing.state == "done"
+        text = DEFERRED_FIRED if done else DEFERRED_CANCELLED
+        fired = "fired" if firing.kind == "Deferred" else "is done"
+        time = duration(firing.seconds)
+        line = text.format(kind=firing.kind, fired=fired, cell=firing.cell, time=time)
+        self._say(line, result if done else None)
+
+    def _say(self, line: str, value: object) -> None:
+        def say() -> None:
+            try:
+                if self._open:
+                    self._print(line if value is None else f"{line}: {own_text(value)}")
+            except Exception:
+                _log.failure("The end of a job could not be said")
+
+        if is_plain(value):
+            say()
+        elif self._prompts:
+            call_in_main_thread(say)
+        else:
+            start().reactor.callInThread(say)
+
+    def _print(self, line: str) -> None:
+        line = one_line(line, shutil.get_terminal_size().columns)
+        # A plain prompt is not drawn again: the line stands below it.
+        print(line if self._prompts else f"\n{line}", flush=True)

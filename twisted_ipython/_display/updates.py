@@ -1,0 +1,197 @@
+"""
+A spot in a notebook: what is displayed there is replaced in place when a result comes.
+
+The goal.  Something pending is displayed, in one or more spots, and shows its
+value as soon as it has one, wherever the work ends.
+
+What fails.  A value's representation is the user's code: it may take long, draw
+with a GUI toolkit, or read what belongs to the main thread.  In the reactor
+thread it would hold up everybody.  But the main thread may run a long cell, and
+then a spot would say "pending" for as long.
+
+What we do.  The thread that ends the work replaces what is in the spot by the
+state and, for numbers and short strings, by the value.  Any other value is
+formatted by the shell's formatters in the main thread, as soon as that is free.
+Each update runs in a copy of the context in which the spot was displayed, so that
+what a representation prints stands there too.
+
+What can still go wrong.  A value that displays itself (``_ipython_display_``)
+stands below the spot, which has its text.  After the extension is unloaded, spots stay as
+they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from os import urandom
+from typing import Any, Final, NamedTuple
+
+from IPython.core.displaypub import DisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+from twisted.logger import Logger
+
+from twisted_ipython._base.formatting import own_text
+from twisted_ipython._waiting.calls import call_in_main_thread
+
+__all__ = [
+    "Bundle",
+    "Spot",
+    "bundle_of",
+    "decline",
+    "finish",
+    "is_plain",
+    "is_terminal",
+    "keeps_spots",
+    "use_printer",
+]
+
+_log = Logger()
+
+# Values of these types are formatted in any thread: nothing of the user's runs for them.
+_PLAIN: Final = (type(None), bool, int, float, complex, str, bytes)
+# Characters, bytes or bits of a value that is formatted at once.
+_SHORT: Final = 10_000
+
+
+class Bundle(NamedTuple):
+    """
+    What is shown of something.
+
+    Attributes:
+        data: by MIME type.
+        metadata: by MIME type.
+    """
+
+    data: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+class Spot:
+    """
+    One spot; it belongs to the context that makes it.
+
+    Args:
+        shell: in whose front end it is.
+    """
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+        self._number = urandom(16).hex()
+        self._context = copy_context()
+
+    def show(self, bundle: Bundle) -> None:
+        """Display what is to be replaced.  In the thread that displays."""
+        self._publish(bundle, update=False)
+
+    def replace(self, bundle: Bundle) -> None:
+        """Replace what is displayed.  Any thread."""
+        self.run(lambda: self._publish(bundle, update=True))
+
+    def run(self, function: Callable[[], object]) -> None:
+        """Run ``function`` in the spot's context."""
+        self._context.copy().run(function)  # a copy: two threads may be at it
+
+    def _publish(self, bundle: Bundle, *, update: bool) -> None:
+        self._shell.display_pub.publish(
+            data=bundle.data,
+            metadata=bundle.metadata,
+            transient={"display_id": self._number},
+            update=update,
+        )
+
+
+def finish(
+    shell: InteractiveShell,
+    spots: Sequence[Spot],
+    value: object,
+    bundle: Callable[[Bundle | None], Bundle],
+    *,
+    wanted: Callable[[], bool] = lambda: True,
+) -> None:
+    """
+    Replace what stands in ``spots`` by what the work came to.  Any thread; raises nothing.
+
+    Args:
+        shell: formats the value.
+        spots: at least one.
+        value: the value of work that is done; None is one.
+        bundle: makes what is shown, given what is shown of the value; without it, for the
+            time until the main thread is free.
+        wanted: whether to go on, asked in the main thread.
+    """
+
+    def draw_value() -> None:
+        spots[0].run(lambda: _draw(spots, bundle, bundle_of(shell, value)))
+
+    def draw_value_if_wanted() -> None:
+        if wanted():
+            draw_value()
+
+    if is_plain(value):
+        draw_value()
+    else:
+        _draw(spots, bundle, None)
+        call_in_main_thread(draw_value_if_wanted)
+
+
+def _draw(
+    spots: Sequence[Spot], bundle: Callable[[Bundle | None], Bundle], given: Bundle | None
+) -> None:
+    try:
+        shown = bundle(given)
+        for spot in spots:
+            spot.replace(shown)
+    except Exception:
+        _log.failure("A result could not be displayed in place")
+
+
+def bundle_of(shell: InteractiveShell, value: object) -> Bundle:
+    """What the shell's formatters make of a value; never without text."""
+    assert shell.display_formatter is not None
+    data, metadata = shell.display_formatter.format(value)
+    if "text/plain" not in data:  # it displayed itself, or its repr() failed, which IPython says
+        data = {**data, "text/plain": own_text(value)}
+    return Bundle(data, metadata)
+
+
+def is_plain(value: object) -> bool:
+    """Whether formatting a value takes no time, and runs nothing of the user's."""
+    if isinstance(value, (str, bytes)):
+        size = len(value)
+    else:
+        size = value.bit_length() if isinstance(value, int) else 0
+    return type(value) in _PLAIN and size <= _SHORT
+
+
+def keeps_spots(shell: InteractiveShell) -> bool:
+    """Whether the shell's front end can replace what it displays; a terminal cannot."""
+    return type(shell.display_pub).publish is not DisplayPublisher.publish
+
+
+def is_terminal(shell: InteractiveShell) -> bool:
+    """Whether it is a TerminalInteractiveShell, whose module is slow to import where it is not."""
+    return hasattr(shell, "simple_prompt")
+
+
+def use_printer(formatter: Any, kind: type, printer: Callable[..., Any]) -> Callable[[], None]:
+    """
+    Have one of the shell's formatters print objects of a class by ``printer``.
+
+    Returns:
+        what takes it off.  A printer of the user's own, set before or after, stays.
+    """
+    if kind in formatter.type_printers:
+        return lambda: None
+    formatter.for_type(kind, printer)
+
+    def undo() -> None:
+        if formatter.type_printers.get(kind) == printer:
+            formatter.pop(kind)
+
+    return undo
+
+
+def decline(_: object) -> None:
+    """Leave an object to the other formatters: a printer."""
+    raise NotImplementedError

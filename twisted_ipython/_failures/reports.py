@@ -1,0 +1,256 @@
+"""
+A failure that is nobody's, shown once, in the cell whose work it was.
+
+The goal.  What fails in the background is seen at once, as IPython shows an
+error of a cell, below the cell that started the work.
+
+What fails.  IPython's own ``showtraceback`` is made for the cell that runs: it
+overwrites what ``%tb`` and ``%debug`` look at, and in a kernel the reply of the
+cell that runs.  A Deferred's failure is noticed when it is collected, which
+happens in any thread and between any two lines.
+
+What we do.  Each failure goes to the reactor thread, with the context in which
+it was noticed, and is formatted there by a copy of IPython's formatter.  Which
+cell it belongs to is what ipykernel's context variables say in that context.
+An exception that was shown is marked, so that what else holds it (a Deferred,
+a log record) shows nothing.  When the process ends, nobody will look any more:
+what has failed by then is shown before the reactor stops.
+
+What can still go wrong.  What failed in a context that belongs to no cell is
+shown in the cell that began last.  While something holds the reactor thread, nothing is shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import Context, ContextVar, copy_context
+from functools import partial
+from time import monotonic
+from typing import Final
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from twisted_ipython._base import work_id
+from twisted_ipython._base.exceptions import Break
+from twisted_ipython._base.formatting import failure_line, one_line
+from twisted_ipython._bridge.deferred_failure import exception_of
+
+__all__ = [
+    "CANCELLATIONS",
+    "GRACE",
+    "Reports",
+    "mark_shown",
+    "mark_unseen",
+    "reports",
+]
+
+# Seconds that whoever will look at a failure gets, before it counts as nobody's.
+GRACE: Final = 0.5
+# How many failures of a cell are shown in full in each stretch of so many seconds.
+_SHOWN: Final = 10
+_STRETCH: Final = 1.0
+# How long the line above a traceback may be.
+_HEAD: Final = 200
+
+MORE: Final = "{count} more failures{of_cell} within a second were not shown; the last: {line}"
+
+CANCELLATIONS: Final = (CancelledError, asyncio.CancelledError, Break)
+
+# What a context carried before the cells that have begun in it, the innermost last.
+_outer: Final[ContextVar[tuple[work_id.Numbers, ...]]] = ContextVar(
+    "twisted_ipython_outer", default=()
+)
+
+_Show = Callable[[BaseException, str], None]
+
+
+def mark_shown(error: BaseException) -> None:
+    """Note that the user has seen an exception, and what it is about."""
+    with suppress(AttributeError):  # a slotted class
+        error.__dict__["_twisted_ipython_shown"] = True
+    inner = getattr(error, "subFailure", None)  # gatherResults: the Deferreds fail with this one
+    if isinstance(inner, Failure):
+        mark_shown(exception_of(inner))
+
+
+def mark_unseen(error: BaseException) -> None:
+    """Note that an exception is to be shown after all."""
+    getattr(error, "__dict__", {}).pop("_twisted_ipython_shown", None)
+
+
+def _was_shown(error: BaseException) -> bool:
+    """Whether `mark_shown` was told of it."""
+    return "_twisted_ipython_shown" in getattr(error, "__dict__", {})
+
+
+def of_cell() -> str:
+    """The words for the cell that the current context belongs to, if it is known."""
+    number = work_id.current().cell
+    return f" of cell {number}" if number else ""
+
+
+class _Stretch:
+    """The failures of one cell in one stretch of time."""
+
+    def __init__(self, ends: float) -> None:
+        self.ends = ends
+        self.count = 0
+        self.last: BaseException | None = None
+
+
+class Reports:
+    """What shows failures; one in the process."""
+
+    def __init__(self) -> None:
+        self._shows: list[_Show] = []
+        self._call: Callable[..., object] | None = None
+        self._later: Callable[..., object] | None = None
+        self._stretches: dict[int, _Stretch] = {}
+        self._latest = Context()
+        # What `unless_seen` has yet to call.
+        self._looks: list[Callable[[], None]] = []
+        self._last_looks: list[Callable[[], None]] = []
+
+    # ---- what loading sets
+
+    def attach(self, call: Callable[..., object], later: Callable[..., object]) -> None:
+        """
+        Show failures in the reactor thread.
+
+        Args:
+            call: calls a function in the reactor thread soon; any thread.
+            later: the same after a number of seconds; in the reactor thread.
+        """
+        self._call, self._later = call, later
+
+    def add(self, show: _Show) -> Callable[[], None]:
+        """Show failures by ``show`` (the latest one added is used); returns what undoes it."""
+        self._shows.append(show)
+        return lambda: self._shows.remove(show)
+
+    def at_end(self, look: Callable[[], None]) -> Callable[[], None]:
+        """Call ``look`` before the process ends, in the reactor thread; returns what undoes it."""
+        self._last_looks.append(look)
+        return lambda: self._last_looks.remove(look)
+
+    def begin_cell(self, number: int) -> None:
+        """Have the context of a cell that begins carry its number.  In that context."""
+        _outer.set((*_outer.get(), work_id.current()))
+        work_id.carry(work_id.new(number))
+        self._latest = copy_context()
+
+    def end_cell(self) -> None:
+        """Have a cell's context belong to the cell around it again, or to none."""
+        *rest, before = _outer.get() or (work_id.NOBODY,)
+        _outer.set(tuple(rest))
+        work_id.carry(before)
+
+    @property
+    def active(self) -> bool:
+        """Whether failures can be shown: a shell has the extension."""
+        return bool(self._shows) and self._call is not None
+
+    # ---- what is told
+
+    def report(self, error: BaseException, head: str, context: Context | None = None) -> None:
+        """
+        Show an exception that nobody will see otherwise, soon.  Any thread.
+
+        Nothing is shown of a cancellation, nor of an exception that was shown.
+
+        Args:
+            error: the exception.
+            head: the line above it; ``{of_cell}`` stands for the words " of cell 5".
+            context: of the cell that it belongs to; the current one if left out.
+        """
+        if isinstance(error, CANCELLATIONS) or not self.active:
+            return
+        assert self._call is not None
+        context = copy_context() if context is None else context.copy()
+        self._call(context.run, self._take, error, head)
+
+    def unless_seen(self, look: Callable[[], None]) -> None:
+        """Call ``look`` in the reactor thread after `GRACE` seconds.  In the reactor thread."""
+        if self._later is not None:
+            self._looks.append(look)
+            self._later(GRACE, self._look_first)
+
+    def _look_first(self) -> None:
+        """Call what was told first, if `end` has not done so: the times are all the same."""
+        if self._looks:
+            self._looks.pop(0)()
+
+    def end(self) -> Deferred[None] | None:
+        """
+        Show what has failed so far, for a reactor that stops.  In the reactor thread.
+
+        Returns:
+            a Deferred that fires when it is shown.
+        """
+        if not self.active:
+            return None
+        assert self._call is not None
+        # What nobody holds any more, but for itself; of late only, which takes no time.
+        gc.collect(1)
+        for look in self._last_looks:
+            look()
+        while self._looks:
+            self._look_first()
+        shown: Deferred[None] = Deferred()
+        self._call(shown.callback, None)
+        return shown
+
+    # ---- in the reactor thread, in the context of the failure
+
+    def _take(self, error: BaseException, head: str) -> None:
+        if _was_shown(error) or not self._shows:
+            return
+        mark_shown(error)
+        if self._counts(error):
+            head = one_line(head.replace("{of_cell}", of_cell()), _HEAD)
+            show = partial(_safely, self._shows[-1])
+            if work_id.current() == work_id.NOBODY:
+                # ipykernel before 7.1 takes it for one of the cell that loaded the extension.
+                self._latest.copy().run(show, error, head)
+            else:
+                show(error, head)
+
+    def _counts(self, error: BaseException) -> bool:
+        """Count a failure of this cell; whether it is among the first of its stretch."""
+        cell, now = work_id.current().cell, monotonic()
+        stretch = self._stretches.get(cell)
+        if stretch is None or stretch.ends <= now:
+            stretch = self._stretches[cell] = _Stretch(now + _STRETCH)
+        stretch.count += 1
+        if stretch.count <= _SHOWN:
+            return True
+        if stretch.count == _SHOWN + 1 and self._later is not None:
+            self._later(stretch.ends - now, copy_context().run, self._say_rest, stretch)
+        stretch.last = error
+        return False
+
+    def _say_rest(self, stretch: _Stretch) -> None:
+        cell = work_id.current().cell
+        if self._stretches.get(cell) is stretch:
+            del self._stretches[cell]
+        if stretch.last is not None:
+            line = failure_line(stretch.last)
+            count = stretch.count - _SHOWN
+            print(MORE.format(count=count, of_cell=of_cell(), line=line), file=sys.stderr)
+
+
+def _safely(show: _Show, error: BaseException, head: str) -> None:
+    """Show a failure; if that fails, in the plainest way: it would be the next failure."""
+    try:
+        show(error, head)
+    except Exception:
+        print(head, *traceback.format_exception(error), sep="\n", file=sys.__stderr__)
+
+
+reports: Final = Reports()

@@ -1,0 +1,73 @@
+"""
+An exception, shown on a shell as that of a cell, by a copy of IPython's formatter.
+
+Which cell is the matter of the current context.  Any thread.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from twisted_ipython._base.tracebacks import explain, tidied
+
+__all__ = ["showing_on"]
+
+
+def showing_on(shell: InteractiveShell) -> Callable[[BaseException, str], None]:
+    """
+    What shows an exception on a shell, in the current context's cell.
+
+    Neither ``sys.last_value`` and its like nor the reply of a cell that runs is
+    touched.  Any thread.
+    """
+    # The context variable of a stream is the one that all ipykernels of 6.29 to
+    # 7.4 have; that of the display hook came with 7.0.
+    stream = next((one for one in (sys.stdout, sys.stderr) if hasattr(one, "parent_header")), None)
+
+    def show(error: BaseException, head: str) -> None:
+        lines = [head, *_formatted(shell, error)]
+        hook: Any = shell.displayhook
+        if getattr(hook, "session", None) is None or not hasattr(hook, "pub_socket"):
+            # A plain prompt is not drawn again: the lines stand below it.
+            lines[:0] = [""] * (getattr(shell, "pt_app", None) is None)
+            shell._showtraceback(type(error), error, lines)
+            return
+        sys.stdout.flush()
+        sys.stderr.flush()
+        content = {"ename": type(error).__name__, "evalue": _text(error), "traceback": lines}
+        parent = (hook if stream is None else stream).parent_header
+        topic = hook.topic.replace(b"execute_result", b"error") if hook.topic else None
+        hook.session.send(hook.pub_socket, "error", content, parent, ident=topic)
+
+    return show
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "<its str() failed>"
+
+
+def _formatted(shell: InteractiveShell, error: BaseException) -> list[str]:
+    """The lines of an exception as IPython shows it, with the user's frames; never raises."""
+    explain(error)
+    with tidied(error):
+        try:
+            if hasattr(error, "_render_traceback_"):
+                return list(error._render_traceback_())
+            if not isinstance(error, BaseExceptionGroup):  # which IPython 9 leaves to Python too
+                # A copy, since the formatter keeps the traceback for `%debug`.
+                formatter = copy.copy(shell.InteractiveTB)
+                return formatter.structured_traceback(
+                    type(error), error, error.__traceback__, tb_offset=0
+                )
+        except Exception:
+            pass  # as IPython does: Python's own words
+        return "".join(traceback.format_exception(error)).splitlines()

@@ -1,0 +1,96 @@
+"""
+Magics that wait, as awaiting cells, which keep a kernel alive.
+
+In shells that do not await, the magics themselves wait, blocking.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Final
+
+from IPython.core.error import UsageError
+
+from twisted_ipython._cells.await_magics import Awaited, AwaitedMagic, Kind
+from twisted_ipython._cells.statements import send_home
+from twisted_ipython._magics.magics import TwistedMagics
+from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._waiting.calls import at_home
+
+__all__ = ["awaited"]
+
+# So many frames up there is none: IPython then looks names up in the namespace only.
+_NO_FRAME: Final = 1_000_000
+
+
+def awaited(magics: TwistedMagics) -> Awaited:
+    """The magics of one shell that wait."""
+    timed: list[tuple[Kind, str]] = [
+        (kind, name) for kind in ("line", "cell") for name in ("time", "timeit")
+    ]
+    return {
+        **{key: _Timed(magics, key) for key in timed},
+        ("cell", "run_in_reactor"): _RunAndWait(magics),
+        ("line", "reactor"): _WaitForJob(magics),
+    }
+
+
+class _Timed:
+    """`%time` and the like, which take a while to import: when they are first used."""
+
+    def __init__(self, magics: TwistedMagics, key: tuple[Kind, str]) -> None:
+        self._magics = magics
+        self._key = key
+
+    @cached_property
+    def _magic(self) -> AwaitedMagic:
+        from twisted_ipython._magics import timing
+
+        return timing.awaited(self._magics, send_home)[self._key]
+
+    def awaits(self, line: str, cell: str | None) -> bool:
+        """See `_cells.await_magics.AwaitedMagic`."""
+        return self._magic.awaits(line, cell)
+
+    async def run(self, line: str, cell: str | None) -> Any:
+        """See `_cells.await_magics.AwaitedMagic`."""
+        return await self._magic.run(line, cell)
+
+
+class _RunAndWait:
+    """`%%run_in_reactor` with ``--wait`` or ``--replace``."""
+
+    def __init__(self, magics: TwistedMagics) -> None:
+        self._magics = magics
+
+    def awaits(self, line: str, cell: str | None) -> bool:
+        """See `_cells.await_magics.AwaitedMagic`."""
+        try:
+            return cell is not None and self._magics.background.options(line).waits
+        except UsageError:
+            return False  # the magic itself says what is wrong
+
+    async def run(self, line: str, cell: str | None) -> Any:
+        """See `_cells.await_magics.AwaitedMagic`."""
+        run = self._magics.background.options(line)
+        begin = await at_home(lambda: self._magics.background.prepare(run, cell or ""))
+        return await self._magics.background.finish(run, cell or "", begin)
+
+
+class _WaitForJob:
+    """`%reactor wait`."""
+
+    def __init__(self, magics: TwistedMagics) -> None:
+        self._magics = magics
+
+    def awaits(self, line: str, cell: str | None) -> bool:
+        """See `_cells.await_magics.AwaitedMagic`."""
+        return cell is None and line.split()[:1] == ["wait"]
+
+    async def run(self, line: str, cell: str | None) -> Any:
+        """See `_cells.await_magics.AwaitedMagic`."""
+        from twisted_ipython._magics.reactor_command import waiting
+
+        assert cell is None
+        expanded = await at_home(lambda: self._magics.shell.var_expand(line, _NO_FRAME))
+        return await waiting(start(), expanded)

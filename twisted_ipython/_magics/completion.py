@@ -1,0 +1,90 @@
+"""
+Tab after our magics: options, subcommands, jobs and settings.
+
+The thread that runs the shell's cells.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from IPython.core.completer import (
+    CompletionContext,
+    SimpleCompletion,
+    SimpleMatcherResult,
+    context_matcher,
+)
+
+from twisted_ipython._reactor.jobs import Job, jobs
+
+__all__ = ["complete"]
+
+_OPTIONS: Final = ("--global", "--replace", "--thread", "--wait", "-g", "-r", "-t", "-w")
+_SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "autoawait": ("False", "True"),
+    "timeout": ("INFINITY",),
+}
+# A magic can stand after an assignment: `result = %reactor wait 3`.
+_LINE: Final = re.compile(r"\s*(?:[^=%]*=\s*)?%(reactor|twisted_config)\s+(.*)")
+_CELL: Final = re.compile(r"%%run_in_reactor\s.*")
+
+
+@context_matcher(identifier="twisted_ipython")  # type: ignore[untyped-decorator]  # a partial
+def complete(context: CompletionContext) -> SimpleMatcherResult:
+    """What can stand where the cursor is, if that is in the line of one of our magics."""
+    found = [
+        SimpleCompletion(text=word, type="magic")
+        for word in _candidates(context)
+        if word.startswith(context.token)
+    ]
+    return {"completions": found, "suppress": bool(found), "ordered": True}
+
+
+def _candidates(context: CompletionContext) -> Iterable[str]:
+    """What could stand there, whatever of it is written already."""
+    text = context.text_until_cursor
+    if _CELL.fullmatch(text):
+        return _OPTIONS if context.token.startswith("-") else ()
+    if match := _LINE.fullmatch(text):
+        words = match[2].removesuffix(context.token).split()
+        return _MAGICS[match[1]](words)
+    return ()
+
+
+def _of_reactor(words: list[str]) -> Iterable[str]:
+    from twisted_ipython._magics.reactor_command import COMMANDS
+
+    match words:
+        case []:
+            return COMMANDS
+        case ["cancel"]:
+            return ["all", *_names(jobs.all())]
+        case ["cancel", *named] if "all" not in named:
+            return [name for name in _names(jobs.all()) if name not in named]
+        case ["wait"]:
+            return _names(jobs.pending())
+    return ()
+
+
+def _names(known: list[Job]) -> list[str]:
+    """The names of jobs, and the numbers of those that have none."""
+    return sorted({job.name or str(job.number) for job in known})
+
+
+def _of_config(words: list[str]) -> Iterable[str]:
+    match words:
+        case []:
+            return ["reset", "show", *_SETTINGS]
+        case ["show"]:
+            return _SETTINGS
+        case [name]:
+            return _SETTINGS.get(name, ())
+    return ()
+
+
+_MAGICS: Final[Mapping[str, Callable[[list[str]], Iterable[str]]]] = {
+    "reactor": _of_reactor,
+    "twisted_config": _of_config,
+}

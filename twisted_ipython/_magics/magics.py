@@ -1,0 +1,291 @@
+"""
+The magics.
+
+A magic's docstring is its manual.  Magics run in the home thread, the one in
+which IPython runs the cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Final
+
+from IPython.core import magic_arguments
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
+from traitlets import observe
+
+from twisted_ipython._cells.autoawait import AutoAwait
+from twisted_ipython._magics.runner import runner
+from twisted_ipython._magics.settings import SettingError, Settings
+from twisted_ipython._plain import sharing
+from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._waiting.awaiting_cell import AwaitingCell
+from twisted_ipython._waiting.cell_thread import BlockingHome, run_blocking
+
+if TYPE_CHECKING:
+    from twisted_ipython._magics.run_in_reactor import Background
+
+__all__ = ["TwistedMagics", "give_body"]
+
+CONFIG_USAGE: Final = "usage: %twisted_config show [NAME] | reset | NAME VALUE"
+NOT_HERE: Final = (
+    "Code in the reactor thread cannot wait for the reactor by a magic, it would wait for itself"
+    " for ever: `await` the EventualResult"
+)
+# What %autoawait takes that says nothing about the runner.
+_SWITCHES: Final = frozenset({"", "on", "true", "off", "false"})
+
+
+@magics_class
+class TwistedMagics(Settings, Magics):
+    """
+    The magics of twisted_ipython, and its settings.
+
+    Args:
+        shell: the shell that has them.
+    """
+
+    shell: InteractiveShell
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell=shell)
+        self.auto = AutoAwait(
+            shell, lambda: self.timeout, runner, sharing.Statement, sharing.end_cell
+        )
+        self._autoawait: Callable[[str], None] = shell.find_line_magic("autoawait")
+
+    @line_magic
+    def twisted_config(self, line: str) -> None:
+        """
+        Show or change the settings of twisted_ipython.
+
+        ``%twisted_config show``         all settings
+        ``%twisted_config show NAME``    one of them
+        ``%twisted_config NAME VALUE``   change it
+        ``%twisted_config reset``        all settings as they are by default
+
+        timeout
+            Seconds that a cell may await before what it awaits is cancelled
+            and the cell ends with a TimeoutError. INFINITY, the default, is
+            for ever.
+        autoawait
+            Whether loading the extension also says ``%autoawait twisted``: for
+            a configuration file.
+        share_reactor
+            Whether cells that do not await share the reactor and its asyncio
+            loop: the running loop that they find is the reactor's, and when
+            they call the reactor, its thread stands aside meanwhile. One
+            reactor serves all shells of a process: what was set last holds.
+
+        ``%config TwistedMagics.timeout = 5`` does the same, and so does
+        ``c.TwistedMagics.timeout = 5`` in IPython's configuration file.
+
+        Example::
+
+            In [1]: %twisted_config timeout 5
+            timeout=5
+        """
+        try:
+            match line.split():
+                case ["show", *names] if len(names) < 2:
+                    self._print(names)
+                case ["reset"]:
+                    self.restore()
+                    self._print([])
+                case [name, value] if name != "show":
+                    self.write(name, value)
+                    self._print([name])
+                case _:
+                    raise UsageError(CONFIG_USAGE)
+        except SettingError as error:
+            raise UsageError(str(error)) from None
+
+    @observe("share_reactor")
+    def _switch_sharing(self, change: Any) -> None:
+        sharing.switch(on=change["new"])
+
+    def _print(self, names: list[str]) -> None:
+        for name in names or self.names():
+            print(self.written(name))
+
+    # ---- awaiting
+
+    @line_magic("autoawait")  # type: ignore[arg-type]  # typed for use without a name
+    def switch_autoawait(self, line: str) -> None:
+        """
+        Choose what runs the awaits at the top level of a cell.
+
+        ``%autoawait twisted``
+            Deferreds, coroutines, EventualResults and everything of asyncio's
+            can be awaited, in any mixture. The statements of a cell that
+            awaits run in the reactor thread, on one loop for Twisted and
+            asyncio; magics, ``!commands``, display and tracebacks stay in the
+            thread that the cell was typed in. Ctrl-C (or the stop button)
+            cancels what is awaited.
+        ``%autoawait asyncio`` and all other words
+            What IPython itself makes of them.
+        ``%autoawait``
+            Says what is chosen.
+
+        Example::
+
+            In [1]: %autoawait twisted
+
+            In [2]: await deferLater(reactor, 0.1, lambda: "later")
+            Out[2]: 'later'
+        """
+        word = line.strip()
+        if word == "twisted":
+            self.auto.switch_on()
+        elif word == "" and self.auto.on:
+            state = "on" if self.shell.autoawait else "off"
+            print(f"IPython autoawait is `{state}`, and set to use `twisted`")
+        else:
+            if word.lower() not in _SWITCHES:
+                self.auto.switch_off()
+            self._autoawait(line)
+
+    # ---- background cells
+
+    @cached_property
+    def background(self) -> Background:
+        """What makes background cells; it takes a while to import: when there is one."""
+        from twisted_ipython._magics.run_in_reactor import Background
+
+        parse = partial(magic_arguments.parse_argstring, self.run_in_reactor)
+        return Background(self.shell, parse)
+
+    @magic_arguments.magic_arguments("%run_in_reactor")
+    @magic_arguments.argument("name", nargs="?", help="what to bind the EventualResult to")
+    @magic_arguments.argument(
+        "-w", "--wait", action="store_true", help="wait for the value and show it"
+    )
+    @magic_arguments.argument(
+        "-r",
+        "--replace",
+        action="store_true",
+        help="first stop what NAME holds from an earlier run",
+    )
+    @magic_arguments.argument(
+        "-t", "--thread", action="store_true", help="run blocking code, in Twisted's thread pool"
+    )
+    @magic_arguments.argument(
+        "-g", "--global", action="store_true", help="names belong to the namespace, as in a script"
+    )
+    @no_var_expand
+    @cell_magic
+    def run_in_reactor(self, line: str, cell: str) -> Any:
+        """
+        Run the cell in the reactor thread, in the background.
+
+        The statements become the body of a function that `crochet.run_in_reactor`
+        runs. Its value is what it returns, or else its last expression (none if
+        that ends in ``;``). With ``await`` it is a coroutine, with ``yield`` it
+        is driven as `inlineCallbacks` does. Its names are local, except those
+        that are declared ``global``; it reads those of the namespace.
+
+        The cell's EventualResult is the cell's own result, shown as a card that
+        changes when the work ends (unless the cell ends in ``;``), and is bound
+        to NAME: ``NAME.wait(5)``, ``await NAME``, ``NAME.cancel()``.
+        ``%reactor jobs`` lists the cells that run.
+
+        ``--replace`` stops what NAME holds, and waits for that: a pending job
+        with its LoopingCalls, a listening port with the connections that it
+        accepted, a LoopingCall, a service, a connector, a DelayedCall, an
+        asyncio Task or Server, a child process, and lists or tuples of these.
+        So a cell that starts a server can be run again.
+
+        ``--wait`` waits as an awaiting cell does: Ctrl-C cancels, the time
+        limit of ``%twisted_config timeout`` holds.
+
+        ``--thread`` is for code that blocks. ``--global`` is for scripts, whose
+        functions and classes use each other's names, and ``__main__.NAME``.
+
+        Example::
+
+            In [1]: %%run_in_reactor --replace port
+               ...: from twisted.internet import reactor
+               ...: from twisted.web import resource, server
+               ...: return reactor.listenTCP(8080, server.Site(resource.Resource()))
+
+            In [2]: port.wait(2)
+            Out[2]: <...Port of twisted.web.server.Site on 8080>
+
+            In [3]: %%run_in_reactor --wait
+               ...: import asyncio
+               ...: await asyncio.sleep(0.1, "later")
+            Out[3]: 'later'
+        """
+        run = self.background.options(line)
+        begin = self.background.prepare(run, cell)
+        if run.waits:
+            return self._wait_for(self.background.finish(run, cell, begin))
+        from twisted_ipython._magics.run_in_reactor import shown
+
+        return shown(cell, begin())
+
+    def _wait_for(self, coro: Coroutine[Any, Any, Any]) -> Any:
+        """Wait as an awaiting cell does, but blocking: for shells that do not await."""
+        thread = start()
+        if thread.here():
+            coro.close()
+            raise RuntimeError(NOT_HERE)
+        return run_blocking(
+            AwaitingCell(thread, BlockingHome(), lambda _: coro, self.timeout).run()
+        )
+
+    # ---- the reactor
+
+    @line_magic
+    def reactor(self, line: str) -> Any:
+        """
+        Show what the reactor is and does, and handle background jobs.
+
+        ``%reactor``
+            the reactor, its thread and latency; jobs, asyncio tasks, delayed
+            calls, ports and connections, child processes, the thread pool
+        ``%reactor jobs``
+            the cells that run, or ran, in the background
+        ``%reactor cancel JOB... | all``
+            cancel jobs (by number or name) and stop the LoopingCalls that they
+            started; also asyncio tasks, by name; ``all`` are all jobs
+        ``%reactor wait JOB [SECONDS]``
+            wait for a job, as an awaiting cell does, and give its EventualResult
+        ``%reactor stack``
+            where the reactor thread is right now, your own code first
+
+        Example::
+
+            In [1]: %%run_in_reactor download
+               ...: await asyncio.sleep(60)
+
+            In [2]: %reactor jobs
+            Jobs
+              job  name      cell  code                     state    age    waits at
+              1    download  1     await asyncio.sleep(60)  pending  3.1 s  Cell In[1], line 2
+        """
+        from twisted_ipython._magics import reactor_command
+
+        if reactor_command.waits(line):
+            return self._wait_for(reactor_command.waiting(start(), line))
+        reactor_command.command(self.shell, start(), line)
+        return None
+
+
+_CALL: Final = f"get_ipython().run_cell_magic('{TwistedMagics.run_in_reactor.__name__}', "
+_NO_BODY: Final = ", '')\n"
+
+
+def give_body(lines: list[str]) -> list[str]:
+    """
+    A hook for ``shell.input_transformers_post``: an empty `%%run_in_reactor` gets a line.
+
+    IPython refuses a cell magic without lines below it before the magic is asked.
+    """
+    match lines:
+        case [line] if line.startswith(_CALL) and line.endswith(_NO_BODY):
+            return [line.removesuffix(_NO_BODY) + ", '\\n')\n"]
+    return lines

@@ -1,0 +1,181 @@
+"""What `%reactor` does: show the reactor, and handle jobs and tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from math import isfinite
+from typing import Any, Final
+
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+from twisted.internet.defer import Deferred
+
+from twisted_ipython._base.formatting import Report, duration
+from twisted_ipython._base.frames import labels_of
+from twisted_ipython._magics.reactor_tables import (
+    ask,
+    jobs_table,
+    overview,
+    stack_table,
+    tasks,
+    threads_table,
+)
+from twisted_ipython._reactor.eventual_result import EventualResult, NotInTime
+from twisted_ipython._reactor.jobs import THREAD_GOES_ON, Job, jobs
+from twisted_ipython._reactor.thread import ReactorThread
+
+__all__ = ["COMMANDS", "command", "waiting", "waits"]
+
+COMMANDS: Final = ("cancel", "jobs", "stack", "wait")
+USAGE: Final = "usage: %reactor [jobs | cancel JOB... | cancel all | wait JOB [SECONDS] | stack]"
+NO_COMMAND: Final = "there is no %reactor {word}; " + USAGE
+NO_JOB: Final = "there is no job {word!r}; there are: {names}"
+STUCK: Final = "the reactor does not answer, so its tasks are not known; jobs: {names}"
+NOT_SECONDS: Final = "{word!r} is not a number of seconds; " + USAGE
+STILL_PENDING: Final = "{job} is still pending after {seconds:g} s, and goes on"
+ENDED: Final = "{job} has ended: {state} after {time}"
+# How many ended jobs an error names.
+_NAMED: Final = 5
+
+
+def waits(line: str) -> bool:
+    """Whether this is a `%reactor` that waits.  Any thread."""
+    return line.split()[:1] == ["wait"]
+
+
+def command(shell: InteractiveShell, thread: ReactorThread, line: str) -> None:
+    """
+    Do what a `%reactor` that does not wait says.  In the home thread.
+
+    Raises:
+        UsageError: there is no such command, job or task.
+    """
+    match line.split():
+        case []:
+            _show(shell, overview(thread, labels_of(shell)))
+        case ["jobs"]:
+            threads = threads_table(labels_of(shell))
+            _show(shell, Report(jobs_table(labels_of(shell)), *([threads] if threads.rows else [])))
+        case ["stack"]:
+            _show(shell, Report(stack_table(thread, labels_of(shell))))
+        case ["cancel", *words] if words:
+            _cancel(thread, words)
+        case [word, *_]:
+            raise UsageError(USAGE if word in COMMANDS else NO_COMMAND.format(word=word))
+
+
+def _show(shell: InteractiveShell, report: Report) -> None:
+    """`IPython.display.display` on this shell, which need not be the one of the process."""
+    assert shell.display_formatter is not None
+    data, metadata = shell.display_formatter.format(report)
+    shell.display_pub.publish(data=data, metadata=metadata)
+
+
+# ---- cancel
+
+
+def _cancel(thread: ReactorThread, words: list[str]) -> None:
+    """Cancel jobs, by number or name, and tasks, by name; nothing if one is unknown."""
+    for one in jobs.pending() if words == ["all"] else _named(thread, words):
+        if isinstance(one, Job):
+            if one.in_thread and one.ended is None:
+                print(THREAD_GOES_ON.format(job=one))
+            jobs.cancel(thread, one)
+        else:
+            thread.call(one.cancel)
+
+
+def _named(thread: ReactorThread, words: list[str]) -> list[Job | asyncio.Task[Any]]:
+    """The jobs and tasks of these names."""
+    found: dict[str, Job | asyncio.Task[Any]] = {}
+    found.update((word, job) for word in words if (job := jobs.find(word)) is not None)
+    if len(found) < len(set(words)):
+        running = _tasks_by_name(thread)
+        for word in words:
+            if word not in found:
+                found[word] = running.get(word) or _refuse(word, running)
+    return list(found.values())
+
+
+def _tasks_by_name(thread: ReactorThread) -> dict[str, asyncio.Task[Any]]:
+    try:
+        return ask(thread, lambda: {task.get_name(): task for task in tasks(thread)})
+    except NotInTime:
+        raise UsageError(STUCK.format(names=_names({}))) from None
+
+
+def _refuse(word: str, running: Mapping[str, object]) -> Any:
+    raise UsageError(NO_JOB.format(word=word, names=_names(running)))
+
+
+def _names(running: Mapping[str, object]) -> str:
+    """The latest jobs that have ended, those that have not, and tasks."""
+    known = jobs.all()
+    old = [job for job in known if job.ended is not None][:-_NAMED]
+    names = [str(job) for job in known if job not in old]
+    return ", ".join([*names, *(f"task {name}" for name in running)]) or "none"
+
+
+# ---- wait
+
+
+def waiting(thread: ReactorThread, line: str) -> Coroutine[Any, Any, EventualResult | None]:
+    """
+    What waits for the job that ``wait JOB [SECONDS]`` names.  Any thread.
+
+    Returns:
+        a coroutine for the reactor thread, which gives the job's result; None
+        if the job had ended and nobody holds its result. It raises
+        TimeoutError if the job is still pending after the seconds; it goes on.
+
+    Raises:
+        UsageError: there is no such job, or the line is not of that form.
+    """
+    match line.split():
+        case ["wait", word]:
+            seconds = None
+        case ["wait", word, number]:
+            seconds = _seconds(number)
+        case _:
+            raise UsageError(USAGE)
+    return _wait(thread, jobs.find(word) or _refuse(word, {}), seconds)
+
+
+def _seconds(word: str) -> float:
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = -1
+    if not (isfinite(seconds) and seconds >= 0):
+        raise UsageError(NOT_SECONDS.format(word=word))
+    return seconds
+
+
+async def _wait(thread: ReactorThread, job: Job, seconds: float | None) -> EventualResult | None:
+    result = job.result
+    if result is None:
+        print(ENDED.format(job=job, state=job.state, time=duration(job.seconds)))
+    elif not await _ends(thread, result, seconds):
+        raise TimeoutError(STILL_PENDING.format(job=job, seconds=seconds or 0))
+    return result
+
+
+async def _ends(thread: ReactorThread, result: EventualResult, seconds: float | None) -> bool:
+    """Wait for the end of the work, which goes on if this is cancelled; whether it came."""
+    ended: Deferred[bool] = Deferred()
+
+    def end(came: bool) -> None:
+        if not ended.called:
+            ended.callback(came)
+
+    result.when_done(lambda: thread.call(end, True))
+    timer = None if seconds is None else thread.reactor.callLater(seconds, end, False)
+    try:
+        came = await ended
+        if came:
+            result.mark_seen()  # which `%reactor wait` gives, and the cell shows
+        return came
+    finally:
+        if timer is not None and timer.active():
+            timer.cancel()

@@ -1,0 +1,190 @@
+"""
+A cell of ``%%run_in_reactor``: its options, its function, and the job that it becomes.
+
+It is read and compiled in the home thread, and begins in any.
+"""
+
+from __future__ import annotations
+
+import keyword
+import unicodedata
+from argparse import Namespace
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from typing import Any, Final, NamedTuple
+
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+from twisted.internet.defer import inlineCallbacks
+from twisted.internet.threads import deferToThreadPool
+
+from twisted_ipython._base import work_id
+from twisted_ipython._base.tracebacks import of_cell
+from twisted_ipython._cells.cell_function import CellFunction, Kind, rewrite
+from twisted_ipython._cells.source import ends_quietly, parse
+from twisted_ipython._cells.statements import await_magics
+from twisted_ipython._reactor.eventual_result import EventualResult
+from twisted_ipython._reactor.jobs import Job, first_line, jobs
+from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor.thread import ReactorThread
+from twisted_ipython._scripts.session import new
+
+__all__ = ["Background", "RunOptions", "shown", "start_job"]
+
+RUN_USAGE: Final = "usage: %%run_in_reactor [NAME] [--wait] [--replace] [--thread] [--global]"
+NOT_A_NAME: Final = "{name!r} cannot be the name of a result; " + RUN_USAGE
+REPLACE_WHAT: Final = "--replace needs the NAME whose result is to be replaced; " + RUN_USAGE
+
+
+class RunOptions(NamedTuple):
+    """What the line of `%%run_in_reactor` says."""
+
+    line: str
+    name: str | None
+    wait: bool
+    replace: bool
+    in_thread: bool
+    as_script: bool
+
+    @property
+    def waits(self) -> bool:
+        """Whether the cell has to wait for something."""
+        return self.wait or self.replace
+
+
+class Background:
+    """
+    The background cells of one shell.
+
+    Args:
+        shell: the shell.
+        parse_line: reads the magic's line; a UsageError or ValueError for what is none.
+    """
+
+    def __init__(self, shell: InteractiveShell, parse_line: Callable[[str], Namespace]) -> None:
+        self._shell = shell
+        self._parse_line = parse_line
+
+    def options(self, line: str) -> RunOptions:
+        """The options of `%%run_in_reactor`; a UsageError of one line for what is none."""
+        try:
+            args = self._parse_line(line)
+        except (UsageError, ValueError) as error:
+            raise UsageError(f"{error}; {RUN_USAGE}") from None
+        name = args.name
+        if name is not None:
+            # As Python reads it in code: another spelling would be another key.
+            name = unicodedata.normalize("NFKC", name)
+            if not name.isidentifier() or keyword.iskeyword(name):
+                raise UsageError(NOT_A_NAME.format(name=args.name))
+        if args.replace and name is None:
+            raise UsageError(REPLACE_WHAT)
+        return RunOptions(line, name, args.wait, args.replace, args.thread, getattr(args, "global"))
+
+    def prepare(self, run: RunOptions, cell: str) -> Callable[[], EventualResult]:
+        """
+        Compile the cell.
+
+        Returns:
+            what starts it as a job and binds its name.  Any thread.
+
+        Raises:
+            SyntaxError: it does not compile; to be shown without a traceback.
+        """
+        try:
+            function = self._compile(run, cell)
+        except SyntaxError as error:
+            raise of_cell(error) from None
+        number = self._shell.displayhook.prompt_count
+        names = self._shell.user_ns
+        bound = function.bind(names)
+        context = copy_context()
+
+        def begin() -> EventualResult:
+            job = Job(run.name, number, first_line(cell), in_thread=run.in_thread)
+            result = start_job(start(), job, bound, function, context)
+            if run.name is not None:
+                names[run.name] = result
+            return result
+
+        return begin
+
+    async def finish(self, run: RunOptions, cell: str, begin: Callable[[], EventualResult]) -> Any:
+        """Stop what is replaced, begin, and wait if that is asked.  In the reactor thread."""
+        names = self._shell.user_ns
+        if run.replace and run.name is not None and run.name in names:
+            from twisted_ipython._magics.replace import stop
+
+            await stop(start(), run.name, names[run.name])
+        result = begin()
+        return await result if run.wait else shown(cell, result)
+
+    def _compile(self, run: RunOptions, cell: str) -> CellFunction:
+        """The cell as a function; a SyntaxError has the lines of the cell as typed."""
+        shell = self._shell
+        heading = f"%%run_in_reactor {run.line}".rstrip() + "\n"
+        # A line in front, or IPython drops blank lines and dedents strings.
+        text = shell.transform_cell("#\n" + cell).removeprefix("#\n")
+        number = shell.displayhook.prompt_count
+        name = shell.compile.cache(heading + text, number, raw_code=heading + cell)
+        flags = shell.compile.flags
+        tree = parse(text, filename=name, first_line=2, flags=flags)
+        tree = shell.transform_ast(tree)
+        return rewrite(
+            await_magics(tree) if "_magic(" in text else tree,
+            filename=name,
+            source=heading + cell,
+            flags=flags,
+            quiet=ends_quietly(text),
+            top_level_global=run.as_script,
+            in_thread=run.in_thread,
+        )
+
+
+def shown(cell: str, result: EventualResult) -> EventualResult | None:
+    """What a cell shows that does not wait: its result, unless it ends in ``;``.  Any thread."""
+    return None if ends_quietly(cell) else result
+
+
+def start_job(
+    thread: ReactorThread,
+    job: Job,
+    function: Callable[[], Any],
+    cell: CellFunction,
+    context: Context,
+) -> EventualResult:
+    """
+    Run a cell's function in the reactor thread.
+
+    Args:
+        thread: the reactor thread.
+        job: the job that it is.
+        function: the cell as a function.
+        cell: what it was compiled to.
+        context: to run it in; it will carry the job's numbers.
+
+    Returns:
+        what will come of it.
+
+    Raises:
+        RuntimeError: the reactor was stopped.
+    """
+    context.run(work_id.carry, job.numbers)
+
+    def begin() -> Any:
+        if job.in_thread:
+            reactor = thread.reactor
+            pool = reactor.getThreadPool()
+            run = context.copy().run
+            return context.run(lambda: deferToThreadPool(reactor, pool, run, function))
+        if cell.kind is Kind.COROUTINE:
+            return thread.deferred(job.follow(function()), context)
+        if cell.kind is Kind.GENERATOR:
+            return context.run(inlineCallbacks(lambda: job.follow(function())))
+        name, codes = str(job), cell.codes
+        script = new(thread.reactor, name, job.numbers, context, function, codes)
+        return job.follow(script).begin()
+
+    result = thread.run(begin)
+    jobs.add(job, result)
+    return result

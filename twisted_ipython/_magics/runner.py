@@ -1,0 +1,106 @@
+"""
+The runner: IPython's way to run a coroutine, with its awaits in the reactor thread.
+
+A shell without the extension gets the cut through its cell for as long as the
+runner runs one of its cells.  Any thread but the reactor's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from twisted_ipython._base.instance import override
+from twisted_ipython._cells.autoawait import AutoAwait, elsewhere
+from twisted_ipython._plain.sharing import Statement, end_cell
+from twisted_ipython._waiting.awaiting_cell import AwaitingCell
+from twisted_ipython._waiting.cell_thread import BlockingHome, run_blocking
+from twisted_ipython._waiting.entry import end_entry
+
+__all__ = ["Runner", "runner"]
+
+_T = TypeVar("_T")
+
+
+class Runner:
+    """
+    IPython's way to run a coroutine, with its awaits in the reactor thread.
+
+    This is what ``%autoawait twisted`` sets, and what ``IPython.embed(using=...)``
+    takes: `twisted_ipython.runner`.  The reactor is chosen and started with the
+    first coroutine, or with the extension: what imports
+    ``twisted.internet.reactor`` before that chooses it.
+
+    Args:
+        timeout: gives the time limit, in seconds or None, of a coroutine that
+            is no cell's; a cell has its shell's.
+    """
+
+    def __init__(self, timeout: Callable[[], float | None] = lambda: None) -> None:
+        self._timeout = timeout
+
+    def __call__(self, coro: Coroutine[Any, Any, _T]) -> _T:
+        """
+        Run ``coro`` to its end, blocking.  Any thread but the reactor's.
+
+        A coroutine of ``run_cell`` stays in this thread, but for the cell's
+        statements; any other one runs in the reactor thread.
+
+        Raises:
+            RuntimeError: in the reactor thread, or the reactor was stopped.
+            KeyboardInterrupt: Ctrl-C, which cancels what is awaited.
+            BaseException: what the coroutine raises.
+        """
+        shell = _shell_of(coro)
+        if shell is None:
+            try:
+                thread = elsewhere()
+            except RuntimeError:
+                coro.close()
+                raise
+            cell = AwaitingCell(thread, BlockingHome(), lambda _: coro, self._timeout())
+            value: _T = run_blocking(cell.run())
+            return value
+        try:
+            if _is_cut(shell):
+                return run_blocking(coro)
+            with _cut(shell, self._timeout):
+                return run_blocking(coro)
+        finally:
+            end_entry()
+
+    def __str__(self) -> str:
+        return "twisted"
+
+    def __repr__(self) -> str:
+        return "twisted_ipython.runner"
+
+
+runner: Final = Runner()
+
+
+def _shell_of(coro: Coroutine[Any, Any, Any]) -> InteractiveShell | None:
+    """The shell whose cell this is, not begun; None if it is no cell."""
+    code, frame = getattr(coro, "cr_code", None), getattr(coro, "cr_frame", None)
+    if code is None or frame is None or code.co_name != "run_cell_async":
+        return None
+    shell = frame.f_locals.get("self")
+    return shell if isinstance(shell, InteractiveShell) else None
+
+
+def _is_cut(shell: InteractiveShell) -> bool:
+    return isinstance(getattr(shell.run_ast_nodes, "__self__", None), AutoAwait)
+
+
+@contextmanager
+def _cut(shell: InteractiveShell, timeout: Callable[[], float | None]) -> Iterator[None]:
+    """Within, the awaiting cells of a shell without the extension go to the reactor thread."""
+    auto = AutoAwait(shell, timeout, runner, Statement, end_cell)
+    undo = override(shell, auto.methods())
+    try:
+        yield
+    finally:
+        undo()

@@ -1,0 +1,228 @@
+"""
+The reactor's methods, for any thread: another one borrows the reactor first.
+
+The goal.  ``port = reactor.listenTCP(8080, site)`` in a cell that does not
+await does what it says, and so does every method that an interface of the
+reactor's declares, and every library that calls them.
+
+What fails.  The reactor is not thread-safe.  Called in another thread, a timer
+is only noticed when something else wakes the reactor, and what the two threads
+do at once is lost or done twice, now and then.
+
+What we do.  Each such method is set on the one instance, behind a look at the
+thread: another thread borrows the reactor (`_plain.borrow`).  What changes something
+before it calls the reactor borrows at its own door: ports, connections, timers
+and LoopingCalls (`_plain.transports`), TLS on top of a connection (`_plain.tls`), the
+resolver of names and Twisted's one Cooperator.  `LoopingCall.start` asks the
+reactor for the time first.
+
+What can still go wrong.  A Deferred that comes back is a Deferred: it may fire
+in the reactor thread while this one adds a callback, which is safe.  What a
+library changes before its first call of the reactor, and that no instance lets
+us reach (a pool of HTTP connections, `Deferred.cancel`), it changes beside the
+reactor thread.
+
+This attaches last, over what other modules set on the reactor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial, wraps
+from threading import get_ident
+from typing import Any, Final
+
+from twisted.internet import task
+from twisted.internet.task import LoopingCall
+from zope.interface import providedBy
+
+from twisted_ipython._base.instance import override
+from twisted_ipython._base.loans import loans
+from twisted_ipython._plain.borrow import Borrow
+from twisted_ipython._plain.tls import Wrappers
+from twisted_ipython._plain.transports import Given, declared
+from twisted_ipython._reactor import delayed_calls, looping_calls, trial
+from twisted_ipython._reactor.thread import ReactorThread
+
+__all__ = ["attach"]
+
+# Safe from any thread.
+_SAFE: Final = {"callFromThread", "callInThread", "getThreadPool", "seconds"}
+# What a script's end and beginning hang on, which looks after threads itself.
+_OF_SCRIPTS: Final = {
+    "addSystemEventTrigger",
+    "callWhenRunning",
+    "crash",
+    "removeSystemEventTrigger",
+    "run",
+    "stop",
+}
+_INSTALLING: Final = ("installNameResolver", "installResolver")
+# Of Twisted's Cooperator, and of a resolver.
+_COOPERATE: Final = ("coiterate", "cooperate")
+_RESOLVE: Final = "resolveHostName"
+
+_Method = Callable[..., Any]
+
+
+class _Carried:
+    """
+    One reactor whose methods any thread may call.
+
+    Args:
+        thread: its thread.
+        borrow: how other threads call them.
+    """
+
+    def __init__(self, thread: ReactorThread, borrow: Borrow) -> None:
+        self._thread = thread
+        self._borrow = borrow
+        self._given = Given(thread.ident, self._elsewhere)
+        self._wrappers = Wrappers(thread.ident, self._elsewhere)
+        self._resolvers = ExitStack()
+
+    def attach(self) -> ExitStack:
+        """Set the methods on the reactor; gives what takes them off.  Any thread."""
+        reactor = self._thread.reactor
+        names = declared(providedBy(reactor).flattened()) - _SAFE - _OF_SCRIPTS - {*trial.METHODS}
+        owns = {name: getattr(reactor, name) for name in names}
+        methods = {name: self._carrying(own) for name, own in owns.items() if not _looks(own)}
+        for name in _INSTALLING:
+            methods[name] = self._following(methods[name])
+        methods["iterate"] = self._iterating(reactor.iterate)
+        methods["addReader"] = self._carrying(self._finding_all(owns["addReader"]))
+        methods["addWriter"] = self._carrying(self._finding(owns["addWriter"]))
+        undo = ExitStack()
+        undo.callback(override(reactor, methods))
+        undo.callback(self._given.take_back)
+        undo.callback(self._wrappers.take_back)
+        undo.push(self._resolvers)
+        self._carry_resolver()
+        cooperator: Any = getattr(task, "_theCooperator", None)  # Twisted 24.10 to 26.10
+        if cooperator is not None:
+            undo.callback(
+                override(cooperator, {n: self._holding(getattr(cooperator, n)) for n in _COOPERATE})
+            )
+        delayed_calls.elsewhere.append(self.call)
+        undo.callback(delayed_calls.elsewhere.remove, self.call)
+        looping_calls.starts.append(self.start_loop)
+        undo.callback(looping_calls.starts.remove, self.start_loop)
+        return undo
+
+    # ---- a method
+
+    def _carrying(self, own: _Method) -> _Method:
+        """A method that any thread may call."""
+        ident, elsewhere = self._thread.ident, self._elsewhere
+
+        @wraps(own)
+        def method(*args: Any, **kwargs: Any) -> Any:
+            if get_ident() == ident:
+                return own(*args, **kwargs)
+            return elsewhere(own, args, kwargs)
+
+        return method
+
+    def _holding(self, own: _Method) -> _Method:
+        """A method after which the caller keeps the reactor, for what it does with the answer."""
+        ident = self._thread.ident
+
+        @wraps(own)
+        def method(*args: Any, **kwargs: Any) -> Any:
+            if get_ident() == ident:
+                return own(*args, **kwargs)
+            self._borrow.hold()
+            return self._elsewhere(own, args, kwargs)
+
+        return method
+
+    def call(self, own: _Method, *args: Any, **kwargs: Any) -> Any:
+        """Call a method; any thread."""
+        if get_ident() == self._thread.ident or not loans.are_needed():
+            return own(*args, **kwargs)
+        return self._borrow.call(own, args, kwargs)
+
+    def _elsewhere(self, own: _Method, args: Any, kwargs: Any) -> Any:
+        """Call a method with the reactor borrowed.  Any other thread."""
+        if loans.are_needed():
+            return self._given.give(self._borrow.call(own, args, kwargs))
+        return own(*args, **kwargs)
+
+    def _iterating(self, own: _Method) -> _Method:
+        """``reactor.iterate``, which gives the reactor its turns where a cell has it."""
+
+        @wraps(own)
+        def iterate(delay: float = 0) -> Any:
+            if self._thread.here() or not loans.are_needed() or trial.is_trials():
+                return own(delay)
+            turns = partial(task.deferLater, self._thread.reactor, delay, lambda: None)
+            return self._thread.run(turns).wait()
+
+        return iterate
+
+    def _finding(self, own: _Method) -> _Method:
+        """A method that has the reactor watch an object, whose methods any thread may call then."""
+        give = self._given.give
+
+        @wraps(own)
+        def method(one: Any) -> Any:
+            return own(give(one))
+
+        return method
+
+    def _finding_all(self, own: _Method) -> _Method:
+        """The same, with the transports on top of it, which are there when it is first read."""
+        give, find = self._given.give, self._wrappers.find
+
+        @wraps(own)
+        def method(one: Any) -> Any:
+            find(one)
+            return own(give(one))
+
+        return method
+
+    def start_loop(self, loop: LoopingCall) -> None:
+        """Have a LoopingCall that is being started run with the reactor borrowed.  Any thread."""
+        self._given.give(loop)
+        if get_ident() != self._thread.ident:
+            self._borrow.hold()
+
+    # ---- names
+
+    def _carry_resolver(self) -> None:
+        """Have any thread ask the resolver that is installed.  Any thread."""
+        resolver: Any = self._thread.reactor.nameResolver
+        if _RESOLVE not in getattr(resolver, "__dict__", {}):
+            ask = self._holding(getattr(resolver, _RESOLVE))
+            self._resolvers.callback(override(resolver, {_RESOLVE: ask}))
+
+    def _following(self, install: _Method) -> _Method:
+        """A method that installs a resolver, which any thread may ask then."""
+
+        @wraps(install)
+        def method(*args: Any, **kwargs: Any) -> Any:
+            before = install(*args, **kwargs)
+            self._carry_resolver()
+            return before
+
+        return method
+
+
+def _looks(own: _Method) -> bool:
+    """Whether a method looks at the thread by itself."""
+    return isinstance(getattr(own, "__self__", None), delayed_calls.Timers)
+
+
+def attach(thread: ReactorThread, borrow: Borrow) -> Callable[[], None]:
+    """
+    Have any thread call the reactor's methods, by borrowing the reactor.  Any thread.
+
+    Args:
+        thread: the reactor thread.
+        borrow: how other threads call its methods.
+
+    Returns:
+        What takes it off the reactor, and off all that was given back.
+    """
+    return _Carried(thread, borrow).attach().close

@@ -1,0 +1,151 @@
+"""
+A plain cell shares the reactor and its loop: what is set while its statements run.
+
+`attach` sets up what all plain cells of the process use; `Statement` is what each
+statement, and each callback of a comm message, runs within.
+
+The thread in which IPython runs cells, unless a docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial, wraps
+from typing import Any, Final
+
+from twisted_ipython._base.instance import override
+from twisted_ipython._base.loans import loans
+from twisted_ipython._base.running_loop import outside, put_back
+from twisted_ipython._base.running_loop import switch as switch_loop
+from twisted_ipython._plain import reactor_methods
+from twisted_ipython._plain.borrow import Borrow
+from twisted_ipython._plain.loop_methods import LoopMethods
+from twisted_ipython._reactor.thread import ReactorThread
+
+__all__ = ["Statement", "attach", "attach_to_kernel", "detach", "end_cell", "switch"]
+
+# What a kernel calls for messages of comms, by their types.
+_COMMS: Final = ("comm_open", "comm_msg", "comm_close")
+
+
+class _Plain:
+    """What plain cells of the process use."""
+
+    def __init__(self, thread: ReactorThread) -> None:
+        borrow = Borrow(thread)
+        with ExitStack() as undo:
+            undo.callback(reactor_methods.attach(thread, borrow))
+            undo.callback(_leave_out_loans(thread.loop))
+            self.methods = None if thread.loop is None else LoopMethods(thread, borrow)
+            if self.methods is not None:
+                undo.callback(self.methods.attach())
+            self.close = undo.pop_all().close
+
+
+def _leave_out_loans(loop: Any) -> Callable[[], None]:
+    """Have asyncio's debug mode report no loan as a slow callback; returns what undoes it."""
+    logger = logging.getLogger("asyncio")
+
+    def is_other(record: logging.LogRecord) -> bool:
+        """Whether a record does not say that a callback, which is a loan, was slow."""
+        if not str(record.msg).startswith("Executing "):  # asyncio's words
+            return True
+        # Python 3.11 to 3.15, in debug mode.
+        handle = getattr(loop, "_current_handle", None)
+        return loans.lend not in (getattr(handle, "_args", None) or ())[:1]
+
+    logger.addFilter(is_other)
+    return partial(logger.removeFilter, is_other)
+
+
+_attached: list[_Plain] = []
+
+
+def attach(thread: ReactorThread, *, on: bool = True) -> None:
+    """
+    Have plain cells share the reactor; a second time this is `switch`.  Any thread.
+
+    Args:
+        thread: the reactor thread.
+        on: whether from now on, or from the first `switch` that says so.
+    """
+    if not _attached:
+        _attached.append(_Plain(thread))
+    switch(on=on)
+
+
+def detach() -> None:
+    """Take all of it off.  Any thread."""
+    loans.on = False
+    while _attached:
+        _attached.pop().close()
+
+
+def switch(*, on: bool) -> None:
+    """Share the reactor from now on, or do not.  Any thread."""
+    loans.on = on
+
+
+class Statement:
+    """Within ``with Statement():`` a statement of a plain cell shares the reactor's loop."""
+
+    __slots__ = ("_methods", "_switched")
+
+    def __enter__(self) -> None:
+        self._methods = _attached[-1].methods if _attached and loans.on else None
+        if self._methods is not None:
+            self._methods.begin()
+            thread = self._methods.thread
+            assert thread.loop is not None
+            self._switched = switch_loop(thread.loop, thread.hooks)
+
+    def __exit__(self, *_: object) -> None:
+        if self._methods is not None:
+            if self._switched:
+                put_back()
+            self._methods.end()
+
+
+def end_cell(work: int) -> None:
+    """The plain cell with that number has ended."""
+    if _attached and _attached[-1].methods is not None:
+        _attached[-1].methods.end_cell(work)
+
+
+def attach_to_kernel(kernel: Any) -> Callable[[], None]:
+    """
+    Have the callbacks of a kernel's comms share the reactor; returns what undoes it.
+
+    Args:
+        kernel: the shell's, or None.
+    """
+    undo = ExitStack()
+    table: dict[str, Callable[..., Any]] = getattr(kernel, "shell_handlers", {})
+    for name in _COMMS:
+        if name in table:
+            own = table[name]
+            table[name] = shares = _sharing(own)
+            undo.callback(_put_back, table, name, shares, own)
+    # ipykernel 6.29 to 7.4: what a GUI's loop is entered from is to be the kernel's own loop.
+    update = getattr(kernel, "_update_eventloop", None)
+    if update is not None:
+        undo.callback(override(kernel, {"_update_eventloop": outside(update)}))
+    return undo.close
+
+
+def _sharing(own: Callable[..., Any]) -> Callable[..., Any]:
+    """What a kernel calls for a message of a comm."""
+
+    @wraps(own)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with Statement():
+            return own(*args, **kwargs)
+
+    return call
+
+
+def _put_back(table: dict[str, Any], name: str, ours: Any, own: Any) -> None:
+    if table.get(name) is ours:
+        table[name] = own

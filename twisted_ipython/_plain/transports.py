@@ -1,0 +1,143 @@
+"""
+The methods of ports, connections, processes, timers and LoopingCalls, for any thread.
+
+What a port or a connection does belongs to the reactor thread, as what the
+reactor does.  In another thread ``transport.loseConnection()`` would find the
+reactor half-way through it: it asks for a turn of the reactor, and only then
+notes what that turn is to do.  So the methods that the interfaces of such
+objects declare are set on each of them, behind a look at the thread.
+
+An object is found when a method of the reactor's returns it in another thread,
+when it first asks the reactor to watch its file descriptor, or when it asks
+for the time to start from; transports on top of others are found by `_plain.tls`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial, wraps
+from threading import get_ident
+from types import MethodType
+from typing import Any, Final
+from weakref import WeakSet, ref
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.interfaces import (
+    IConnector,
+    IDelayedCall,
+    IListeningPort,
+    IMulticastTransport,
+    ITransport,
+    IUDPTransport,
+    IUNIXDatagramTransport,
+)
+from twisted.internet.task import LoopingCall
+from zope.interface import implementedBy
+from zope.interface.interface import InterfaceClass, Method
+
+from twisted_ipython._reactor.delayed_calls import LoopCall
+
+__all__ = ["Elsewhere", "Given", "declared"]
+
+# Whose methods are meant.
+_INTERFACES: Final = (
+    IConnector,
+    IDelayedCall,
+    IListeningPort,
+    IMulticastTransport,
+    ITransport,
+    IUDPTransport,
+    IUNIXDatagramTransport,
+)
+
+# Calls a method with the reactor borrowed.
+Elsewhere = Callable[[Callable[..., Any], Any, Any], Any]
+
+
+def declared(interfaces: Iterable[InterfaceClass]) -> set[str]:
+    """The names of the methods that the interfaces declare."""
+    return {
+        name
+        for interface in interfaces
+        for name, what in interface.namesAndDescriptions()
+        if isinstance(what, Method)
+    }
+
+
+class Given:
+    """
+    The objects whose methods any thread may call.
+
+    Args:
+        ident: the reactor thread.
+        elsewhere: calls a method for another thread.
+    """
+
+    def __init__(self, ident: int, elsewhere: Elsewhere) -> None:
+        self._ident = ident
+        self._elsewhere = elsewhere
+        self._objects: WeakSet[Any] = WeakSet()
+        # What to set on the objects of a class.
+        self._methods: dict[type, Mapping[str, Callable[..., Any]]] = {}
+
+    def give(self, one: Any) -> Any:
+        """Return an object, with its methods for any thread.  Any thread."""
+        methods = self._methods.get(type(one))
+        if methods is None:
+            methods = self._methods[type(one)] = self._methods_of(type(one))
+        if methods and one not in self._objects:
+            self._objects.add(one)
+            # What the reactor works for it holds; to what nobody holds nothing happens
+            # any more.
+            weak = isinstance(one, (FileDescriptor, LoopingCall))
+            reference = ref(one) if weak else partial(_itself, one)
+            names = one.__dict__
+            for name, method in methods.items():
+                names[name] = MethodType(method, reference)
+            if IConnector.providedBy(one):
+                self.give(one.transport)
+        return one
+
+    def take_back(self) -> None:
+        """Take the methods off all objects.  Any thread."""
+        for one in list(self._objects):
+            for name in self._methods[type(one)]:
+                one.__dict__.pop(name, None)
+
+    def _methods_of(self, kind: type) -> dict[str, Callable[..., Any]]:
+        interfaces = [each for each in implementedBy(kind).flattened() if _is_meant(each)]
+        open_to_us = kind.__dictoffset__ and kind.__weakrefoffset__  # no slots
+        if issubclass(kind, LoopCall) or not open_to_us:  # that looks at the thread by itself
+            return {}
+        names = {name for name in declared(interfaces) if not _only_reads(name)}
+        if issubclass(kind, LoopingCall):
+            names |= {"reset", "stop"}
+        return {name: self._method(getattr(kind, name)) for name in names if hasattr(kind, name)}
+
+    def _method(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """What stands for a method; its first argument gives the object."""
+        ident, elsewhere = self._ident, self._elsewhere
+
+        @wraps(function)
+        def method(reference: Callable[[], Any], /, *args: Any, **kwargs: Any) -> Any:
+            one = reference()
+            if one is None:
+                return None
+            if get_ident() == ident:
+                return function(one, *args, **kwargs)
+            return elsewhere(partial(function, one), args, kwargs)
+
+        return method
+
+
+def _itself(one: Any) -> Any:
+    return one
+
+
+def _is_meant(interface: InterfaceClass) -> bool:
+    return any(interface.isOrExtends(each) for each in _INTERFACES)
+
+
+def _only_reads(name: str) -> bool:
+    """Whether a method of that name only reads."""
+    return name.startswith("get") or name == "active"

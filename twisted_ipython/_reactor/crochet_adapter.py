@@ -1,0 +1,110 @@
+"""
+crochet, which runs the reactor in a thread of its own.
+
+Only this module and `_reactor.eventual_result` know it.  Its registry of results is changed
+on the instance, and put back when the last shell unloads the extension.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+import crochet
+from crochet._eventloop import ThreadLogObserver
+
+from twisted_ipython._base.instance import override
+from twisted_ipython._reactor.eventual_result import EventualResult, adopt
+
+__all__ = [
+    "FORKED",
+    "STOPPED",
+    "ThreadLogObserver",
+    "adopt_results",
+    "call_in_reactor",
+    "reactor_thread",
+    "set_up",
+]
+
+FORKED: Final = (
+    "This process was forked from the one whose reactor it would need, and a fork has no reactor"
+    " thread: run the script in a cell, where it can run again and again, or have multiprocessing"
+    " `spawn` the process."
+)
+STOPPED: Final = (
+    "The reactor was stopped, and a reactor cannot be started again in the same process."
+    " Restart the kernel (or this program) and load twisted_ipython again."
+)
+
+
+def set_up() -> None:
+    """
+    Have crochet start the reactor, if nothing has.  Any thread.
+
+    Its threads are daemons: those of a thread that is one are.
+    """
+    _in_daemon_thread(crochet.setup)
+
+
+def _in_daemon_thread(function: Callable[[], object]) -> None:
+    """Call ``function`` where the threads that it starts inherit being daemons."""
+    raised: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            function()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=call, name="twisted_ipython start", daemon=True)
+    thread.start()
+    thread.join()
+    if raised:
+        raise raised[0]
+
+
+def reactor_thread() -> threading.Thread | None:
+    """crochet's reactor thread, if crochet started one that is alive."""
+    for thread in threading.enumerate():
+        if thread.name == "CrochetReactor":
+            return thread
+    return None
+
+
+def call_in_reactor(function: Callable[[], Any]) -> EventualResult:
+    """
+    What will come of ``function``, called in the reactor thread.  Any thread.
+
+    Raises:
+        RuntimeError: the reactor was stopped.
+    """
+    try:
+        return adopt(_call(function))
+    except crochet.ReactorStopped:
+        raise RuntimeError(STOPPED) from None
+
+
+@crochet.run_in_reactor
+def _call(function: Callable[[], Any]) -> Any:
+    """Decorated once: crochet's decorator takes longer than the call."""
+    return function()
+
+
+def adopt_results() -> Callable[[], None]:
+    """Have crochet's results be awaitable; returns what undoes it."""
+    # Where crochet 2.1.1 notes each result; its stub leaves it out.
+    registry: Any = crochet._main._registry  # type: ignore[attr-defined]
+    register = registry.register
+
+    process = os.getpid()
+
+    def register_awaitable(result: Any) -> None:
+        if os.getpid() != process:
+            raise RuntimeError(FORKED)
+        register(adopt(result))
+
+    for result in list(registry._results):
+        adopt(result)
+    return override(registry, {"register": register_awaitable})

@@ -1,0 +1,207 @@
+"""
+Twisted's timers on asyncio's own heap, and calls from other threads in one hop.
+
+Twisted's asyncio reactor keeps a heap of its own beside the loop's, and moves
+one loop timer about for it: twice the price of the epoll reactor's timers.
+Here each `DelayedCall` has a timer of the loop.  That also gives it the
+context in which it was asked for, which the loop captures by itself, and the
+context decides which cell a ``print`` belongs to.
+
+All is set on one reactor instance; the reactor's class is untouched.
+"""
+
+from __future__ import annotations
+
+import sys
+from asyncio import AbstractEventLoop, Handle
+from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
+from threading import get_ident
+from typing import Any, Final
+
+from twisted.internet.base import DelayedCall
+from twisted.internet.threads import blockingCallFromThread
+from twisted.logger import Logger
+from twisted.python.threadable import isInIOThread
+
+from twisted_ipython._base.borrowed_sigint import give_back
+from twisted_ipython._base.collected import unheld
+from twisted_ipython._base.instance import override
+from twisted_ipython._base.loans import loans
+from twisted_ipython._reactor.trial import CASES, is_cleaning, refuse_case
+
+__all__ = ["BLOCKING_CALL", "LoopCall", "Timers", "attach", "elsewhere"]
+
+_log = Logger()
+
+BLOCKING_CALL: Final = (
+    "threads.blockingCallFromThread was called in the reactor thread, which would then wait"
+    " for itself for ever. The statements of an awaiting cell run in the reactor thread:"
+    " call the function there, and `await` its Deferred"
+)
+
+
+# What calls a method with the reactor borrowed; empty if nothing does.
+elsewhere: Final[list[Callable[..., Any]]] = []
+
+
+class LoopCall(DelayedCall):
+    """A `DelayedCall` that one timer of the loop will run."""
+
+    handle: Handle
+    context: Context
+
+    def cancel(self) -> None:
+        """See `IDelayedCall`; any thread, while other threads' calls are carried."""
+        if elsewhere:
+            elsewhere[-1](super().cancel)
+        else:
+            super().cancel()
+
+    def reset(self, secondsFromNow: float) -> None:
+        """See `IDelayedCall` and `cancel`."""
+        if elsewhere:
+            elsewhere[-1](super().reset, secondsFromNow)
+        else:
+            super().reset(secondsFromNow)
+
+    def delay(self, secondsLater: float) -> None:
+        """See `IDelayedCall` and `cancel`."""
+        if elsewhere:
+            elsewhere[-1](super().delay, secondsLater)
+        else:
+            super().delay(secondsLater)
+
+
+class Timers:
+    """The delayed calls of one reactor, each behind a timer of its loop."""
+
+    def __init__(self, reactor: Any, loop: AbstractEventLoop, thread: int) -> None:
+        self._reactor = reactor
+        self._loop = loop
+        self._thread = thread
+        # asyncio's own (3.11 to 3.14); a loop without one sorts all calls by itself.
+        self._has_heap = hasattr(loop, "_scheduled")
+        self._run_one = self._run  # made once: it is wanted for each call
+        # The class's own: it is asked twice for each call, so what is set on the
+        # instance costs timers nothing.
+        self._seconds: Callable[[], float] = type(reactor).seconds
+        self._original = reactor.callLater
+        self._originals = reactor.getDelayedCalls
+        self._calls: set[LoopCall] = set()
+
+    def call_later(
+        self, /, delay: float, callable: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> DelayedCall:
+        """``reactor.callLater``; in another thread, by way of `elsewhere`."""
+        if get_ident() != self._thread and elsewhere and loans.are_needed():
+            call: DelayedCall = elsewhere[-1](self.call_later, delay, callable, *args, **kwargs)
+            return call
+        if getattr(callable, "__module__", None) == CASES:  # no call: this is done for each timer
+            return refuse_case(callable, *args)
+        reactor = self._reactor
+        if reactor._stopped:
+            # Twisted's own loop of timers is what notices a stop (26.10).
+            late: DelayedCall = self._original(delay, callable, *args, **kwargs)
+            return late
+        assert delay >= 0, f"{delay} is not greater than or equal to 0 seconds"
+        seconds = self._seconds
+        when = seconds() + delay
+        call = LoopCall(when, callable, args, kwargs, self._cancel, self._sooner, seconds)
+        call.context = context = copy_context()
+        self._calls.add(call)
+        loop = self._loop
+        if delay or self._is_late():
+            call.handle = loop.call_at(loop.time() + delay, self._run_one, call, context=context)
+        else:  # half the price
+            call.handle = loop.call_soon(self._run_one, call, context=context)
+        return call
+
+    def _is_late(self) -> bool:
+        """Whether a timer of the loop may be due, which has to run before a call of now."""
+        if not self._has_heap:
+            return True
+        heap = self._loop._scheduled  # type: ignore[attr-defined]
+        return bool(heap) and heap[0]._when <= self._loop.time()
+
+    def delayed_calls(self) -> Sequence[DelayedCall]:
+        """``reactor.getDelayedCalls``; in another thread, by way of `elsewhere`."""
+        if is_cleaning():  # trial, which would cancel all of them
+            return []
+        if get_ident() != self._thread and elsewhere and loans.are_needed():
+            calls: Sequence[DelayedCall] = elsewhere[-1](self.delayed_calls)
+            return calls
+        return [*self._originals(), *self._calls]
+
+    def _run(self, call: LoopCall) -> None:
+        if call.delayed_time > 0.0:  # it was put off: wait for the rest
+            call.activate_delay()
+            self._schedule(call)
+            return
+        self._calls.discard(call)
+        del call.handle  # or the two, and the arguments, keep each other alive
+        call.called = 1
+        try:
+            call.func(*call.args, **call.kw)
+        except BaseException:
+            _log.failure("while handling timed call {call}", call=call)
+        unheld.look()
+
+    def _schedule(self, call: LoopCall) -> None:
+        when = self._loop.time() + call.time - call.seconds()
+        call.handle = self._loop.call_at(when, self._run, call, context=call.context)
+
+    def _sooner(self, call: DelayedCall) -> None:
+        assert isinstance(call, LoopCall)
+        call.handle.cancel()
+        self._schedule(call)
+
+    def _cancel(self, call: DelayedCall) -> None:
+        assert isinstance(call, LoopCall)
+        call.handle.cancel()
+        self._calls.discard(call)
+
+
+def _call_from_thread(loop: AbstractEventLoop) -> Callable[..., None]:
+    """``reactor.callFromThread``; any thread."""
+
+    def run(callable: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        try:
+            callable(*args, **kwargs)
+        except BaseException:
+            _log.failure("while calling from thread")
+        unheld.look()
+
+    def call_from_thread(callable: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        if sys._getframe(1).f_code is blockingCallFromThread.__code__:
+            give_back()
+            if isInIOThread():
+                raise RuntimeError(BLOCKING_CALL)
+        loop.call_soon_threadsafe(run, callable, args, kwargs)
+
+    return call_from_thread
+
+
+def attach(reactor: Any, loop: AbstractEventLoop, thread: int) -> Callable[[], None]:
+    """
+    Set `callLater`, `getDelayedCalls` and `callFromThread` on the reactor instance.
+
+    Call in the reactor thread, or before the reactor runs.
+
+    Args:
+        reactor: a reactor that runs on ``loop``.
+        loop: the reactor's loop.
+        thread: the reactor thread's identifier.
+
+    Returns:
+        What takes them off; calls that are pending by then still run.
+    """
+    timers = Timers(reactor, loop, thread)
+    return override(
+        reactor,
+        {
+            "callLater": timers.call_later,
+            "getDelayedCalls": timers.delayed_calls,
+            "callFromThread": _call_from_thread(loop),
+        },
+    )

@@ -1,0 +1,221 @@
+"""
+Break synchronous code that holds the reactor thread.
+
+The goal.  Ctrl-C ends ``while True: pass`` in the reactor thread too, whether
+the cell's own code runs it or a callback that the cell is stuck behind, and the
+reactor works afterwards.
+
+What fails.  Cancelling needs the reactor to turn.  A signal is handled in the
+main thread only.  `PyThreadState_SetAsyncExc` makes another thread raise, but
+wherever it stands: thrown without a look, the first one killed the reactor's
+loop.  KeyboardInterrupt and SystemExit leave asyncio's ``run_forever`` by
+design.
+
+What we do.  We throw a BaseException of our own, and only while the thread
+stands in the user's code, or in a library that the user's code called, but
+neither in asyncio, Twisted and crochet nor in this package: there, an exception
+between two lines would leave a task entered or a callback lost.  The look and
+the throw happen without another thread running in between, as far as Python
+lets us: `_base.switch_interval` keeps the interpreter lock here meanwhile.  A
+thread that waits for that lock raises at the very line we saw.  A thread that
+is inside C code (``time.sleep``, a lock) would raise some time later, elsewhere:
+what has not been raised after `_DELIVERY` seconds is taken back.
+
+What can still go wrong.  The thread may return from C code between the throw
+and the taking back, and leave the user's code before it raises.  As a second
+line, `resuming` gives our own loop a ``run_forever`` that goes on.
+Code in C that never returns cannot be broken: `Breaker.stuck_at` says where it
+is.
+
+Any thread but the reactor's, unless a docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import sys
+import threading
+from collections.abc import Callable
+from time import monotonic, sleep
+from typing import Final, Protocol
+
+from twisted_ipython._base import frames
+from twisted_ipython._base.exceptions import Break
+from twisted_ipython._base.loans import loans
+from twisted_ipython._base.switch_interval import turns_of
+
+__all__ = ["Pulse", "break_until", "resuming", "set_exception", "throw"]
+
+SILENT: Final = "The reactor has not answered for {seconds:g} s; it is at {place}"
+STUCK: Final = (
+    "The reactor thread is stuck at {place}, in code that cannot be broken. The cell was given up;"
+    " restart the kernel if that code does not return."
+)
+# Seconds without an answer after which a waiting cell says so.
+_SILENCE: Final = 5.0
+# Seconds that a reactor gets to answer before what holds it is broken, and for how long.
+_PATIENCE: Final = 0.1
+_BOUND: Final = 2.0
+
+# Seconds for which no other thread gets the interpreter: far more than a look takes.  One that
+# had asked for it before gets it all the same, and a loop then keeps it for so long.
+_ALONE: Final = 0.1
+# Seconds that a throw gets to be raised before it is taken back.
+_DELIVERY: Final = 0.05
+# Seconds between two looks at a thread that stands where nothing may be thrown.
+_LOOK: Final = 0.002
+# Modules in whose frames an exception between two lines would do harm.
+_FRAGILE: Final = ("asyncio", "twisted.internet", "twisted.python", "crochet", "twisted_ipython")
+
+
+class Reached(Protocol):
+    """What is needed of the reactor thread."""
+
+    ident: int
+
+    def call(self, function: Callable[..., object], *args: object) -> None:
+        """Call ``function`` in the reactor thread soon."""
+
+
+def throw(ident: int) -> bool:
+    """
+    Throw `Break` into the thread ``ident`` if the user's code holds it.
+
+    Returns:
+        whether it was raised there; False too if that could not be done
+        without harm.
+    """
+    raised = threading.Event()
+
+    class Thrown(Break):
+        def __init__(self) -> None:
+            raised.set()
+
+    # What a log or a traceback calls it is what the user did.
+    Thrown.__name__ = Thrown.__qualname__ = "KeyboardInterrupt"
+    Thrown.__module__ = "builtins"
+    with turns_of(_ALONE):
+        if not _may_throw(ident):
+            return False
+        set_exception(ident, Thrown)
+    if raised.wait(_DELIVERY):
+        return True
+    set_exception(ident, None)
+    # It may have been raised just before it was taken back.
+    return raised.wait(_LOOK)
+
+
+def _may_throw(ident: int) -> bool:
+    """Whether the thread stands in the user's code, or in what that called and is not fragile."""
+    frame = sys._current_frames().get(ident)
+    while frame is not None:
+        if frames.is_users(frame):
+            return True
+        name = str(frame.f_globals.get("__name__", ""))
+        if name.startswith(_FRAGILE):
+            return False
+        frame = frame.f_back
+    return False
+
+
+def set_exception(ident: int, kind: type[BaseException] | None) -> None:
+    """Set, or take back, the exception that a thread is to raise; the interpreter lock is kept."""
+    exception = ctypes.py_object() if kind is None else ctypes.py_object(kind)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), exception)
+
+
+def break_until(ident: int, answered: Callable[[], bool], patience: float, bound: float) -> None:
+    """
+    Break what holds the thread ``ident`` until it answers.
+
+    Args:
+        ident: the reactor thread.
+        answered: whether the reactor turns again.
+        patience: seconds that it gets before the first throw.
+        bound: seconds after which to stop trying.
+    """
+    begun = monotonic()
+    while not answered() and monotonic() - begun < bound:
+        if monotonic() - begun >= patience:
+            throw(ident)
+        sleep(_LOOK)
+
+
+def resuming(loop: asyncio.AbstractEventLoop) -> None:
+    """
+    Have a loop that we made go on when a `Break` reaches its own code.
+
+    Call before it runs.
+    """
+    run_forever = loop.run_forever
+
+    def run() -> None:
+        while True:
+            try:
+                return run_forever()
+            except Break:
+                continue
+
+    loop.run_forever = run  # type: ignore[method-assign]  # on this one instance
+
+
+class Pulse:
+    """
+    Whether the reactor turns, for somebody who waits for it.
+
+    Args:
+        thread: the reactor thread.
+        label: how to write where it is.
+    """
+
+    def __init__(self, thread: Reached, label: frames.Label) -> None:
+        self._thread = thread
+        self._label = label
+        self._looks = 0
+        self._asked: float | None = None
+        self._said = False
+
+    def look(self) -> None:
+        """Ask; say once that there has been no answer for `_SILENCE` seconds.  The home thread."""
+        self._looks += 1
+        if self._looks == 1:
+            return  # most waits end before the second look
+        asked = self._asked
+        if asked is None:
+            self._ask()
+        elif monotonic() - asked > _SILENCE and not self._said:
+            self._said = True
+            print(SILENT.format(seconds=_SILENCE, place=self._place()), file=sys.stderr)
+
+    def pardon(self) -> None:
+        """Forget that there was no answer.  The home thread."""
+        self._asked = None
+
+    def free(self) -> None:
+        """Break what holds the reactor, if anything does.  Any thread but the reactor's."""
+        self._asked = None
+        self._ask()
+        threading.Thread(target=self._free, name="twisted_ipython break", daemon=True).start()
+
+    def stuck_at(self) -> str | None:
+        """Where the reactor is stuck, in a sentence; None if it turns.  Any other thread."""
+        asked = self._asked
+        if asked is None or monotonic() - asked < _PATIENCE or loans.current is not None:
+            return None
+        return STUCK.format(place=self._place())
+
+    def _ask(self) -> None:
+        self._asked = monotonic()
+        self._thread.call(self._answer)
+
+    def _answer(self) -> None:
+        self._asked = None
+
+    def _free(self) -> None:
+        break_until(self._thread.ident, lambda: self._asked is None, _PATIENCE, _BOUND)
+
+    def _place(self) -> str:
+        places = frames.of_thread(loans.holder(self._thread.ident))
+        place = next((place for place in places if place.users), places[0] if places else None)
+        return "an unknown place" if place is None else self._label(place)

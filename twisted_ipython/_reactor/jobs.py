@@ -1,0 +1,178 @@
+"""
+Background jobs: what `%%run_in_reactor` started, and cells that were given up.
+
+The table keeps a job's result while the job is pending, and a bounded number
+of ended jobs without their results.  Any thread, unless a docstring says
+otherwise.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections import deque
+from collections.abc import Callable
+from time import time
+from typing import Any, Final
+
+from twisted_ipython._base import work_id
+from twisted_ipython._base.formatting import duration
+from twisted_ipython._base.frames import Place, waits_at
+from twisted_ipython._reactor import looping_calls
+from twisted_ipython._reactor.eventual_result import EventualResult
+from twisted_ipython._reactor.thread import ReactorThread
+
+__all__ = [
+    "THREAD_GOES_ON",
+    "Job",
+    "Jobs",
+    "first_line",
+    "jobs",
+    "pending_lines",
+]
+
+# How many ended jobs the table remembers.
+_KEPT: Final = 100
+
+THREAD_GOES_ON: Final = "{job} runs in a pool thread, which nothing can stop: its code goes on"
+GOES_ON: Final = "{job} of cell {cell} goes on in the reactor thread; pending for {time}"
+
+
+class Job:
+    """
+    One piece of background work.
+
+    Args:
+        name: what the user called it, or None.
+        cell: the number of the cell that started it.
+        code: the first line of its code.
+
+    Attributes:
+        number: what `%reactor` calls it.
+        numbers: what its context carries.
+        began: when it was started, in seconds since the epoch.
+        ended: when it ended, or None.
+        state: ``pending``, ``done``, ``failed`` or ``cancelled``.
+        in_thread: whether a thread of Twisted's pool runs it.
+    """
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, name: str | None, cell: int, code: str, *, in_thread: bool = False) -> None:
+        self.number = next(Job._numbers)
+        self.numbers = work_id.new(cell)
+        self.name = name
+        self.cell = cell
+        self.code = code
+        self.in_thread = in_thread
+        self.began = time()
+        self.ended: float | None = None
+        self.state = "pending"
+        self._coro: Callable[[], Any] = lambda: None
+        self._result: Callable[[], EventualResult | None] = lambda: None
+
+    def __str__(self) -> str:
+        return f"job {self.number} ({self.name})" if self.name else f"job {self.number}"
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, or has been running."""
+        return (time() if self.ended is None else self.ended) - self.began
+
+    @property
+    def waits_at(self) -> Place | None:
+        """Where a pending coroutine, generator or script waits."""
+        coro = self._coro()
+        return None if coro is None or self.ended is not None else waits_at(coro)
+
+    @property
+    def result(self) -> EventualResult | None:
+        """What came or will come of it, while anybody holds that."""
+        return self._result()
+
+    def follow(self, coro: Any) -> Any:
+        """Note the coroutine, generator or script that does the work, and return it."""
+        self._coro = weakref.ref(coro)
+        return coro
+
+    def begin(self, result: EventualResult) -> None:
+        """Note what will come of it."""
+        self._result = weakref.ref(result)
+        result.job = self
+
+    def end(self, state: str) -> None:
+        """Note the end.  In the reactor thread."""
+        self.ended = time()
+        self.state = state
+
+
+class Jobs:
+    """
+    The table of jobs of the process.
+
+    Attributes:
+        when_ended: what is called with each job that ends and its result, in the thread
+            that ends it; must not raise.
+    """
+
+    def __init__(self) -> None:
+        self.when_ended: list[Callable[[Job, EventualResult], object]] = []
+        self._pending: dict[int, tuple[Job, EventualResult]] = {}
+        self._ended: deque[Job] = deque(maxlen=_KEPT)
+
+    def add(self, job: Job, result: EventualResult) -> None:
+        """Put a job in the table; it is kept with its result until it ends."""
+        self._pending[job.number] = job, result
+        job.begin(result)
+        result.when_done(lambda: self._end(job))
+
+    def _end(self, job: Job) -> None:
+        entry = self._pending.get(job.number)
+        if entry is not None:
+            job.end(entry[1].state)
+            self._ended.append(job)
+            self._pending.pop(job.number, None)
+            for call in self.when_ended.copy():
+                call(job, entry[1])
+
+    def all(self) -> list[Job]:
+        """All jobs, by number."""
+        # The pending ones first: a job that ends meanwhile is in both, not in none.
+        found = [job for job, _ in list(self._pending.values())]
+        numbered = {job.number: job for job in [*found, *self._ended]}
+        return [numbered[number] for number in sorted(numbered)]
+
+    def pending(self) -> list[Job]:
+        """The jobs that have not ended, by number."""
+        return [job for job in self.all() if job.ended is None]
+
+    def find(self, word: str) -> Job | None:
+        """The job of that number, or the latest one of that name."""
+        for job in reversed(self.all()):
+            if word in (str(job.number), job.name):
+                return job
+        return None
+
+    def cancel(self, thread: ReactorThread, job: Job) -> None:
+        """Cancel a pending job, and stop the LoopingCalls that it started."""
+        result = job.result
+        if result is not None and job.ended is None:
+            result.cancel()
+        thread.call(looping_calls.stop, job.numbers)
+
+
+jobs: Final = Jobs()
+
+
+def first_line(cell: str) -> str:
+    """The first line of code, or of what there is."""
+    lines = [line.strip() for line in cell.splitlines() if line.strip()]
+    code = (line for line in lines if not line.startswith("#"))
+    return next(code, lines[0] if lines else "")
+
+
+def pending_lines() -> list[str]:
+    """What goes on when the extension is unloaded: a line for each pending job."""
+    return [
+        GOES_ON.format(job=job, cell=job.cell, time=duration(job.seconds)) for job in jobs.pending()
+    ]

@@ -1,0 +1,194 @@
+"""
+The reactor: choose one, start it in its thread or find the one that runs.
+
+The goal.  One reactor turns for the life of the process, in a thread of
+crochet's; both Twisted and asyncio code run on it; and the process still ends
+when it is asked to.
+
+What fails.  A reactor can be started once and must be installed before
+anything imports it.  crochet's own threads are not daemons when the main
+thread starts them: a reactor that is busy then keeps the process from ending
+(measured: IPython never left).  As daemons, they are cut off in the middle of
+"before shutdown" triggers.
+
+What we do.  With no reactor installed, Twisted's asyncio reactor is installed
+on a new selector loop, never on the kernel's.  crochet is set up from a
+short-lived daemon thread, so that its threads inherit being daemons.  One
+thread of ours that is no daemon waits for the main thread's end, lets crochet
+stop the reactor, and waits for that at most `_GRACE` seconds.  What has to
+change is set on the instances of the reactor, its loop and crochet's registry,
+and taken off when the last shell unloads the extension.  Only the bridge stays
+on a loop that was made here: jobs and servers that go on after that start new
+tasks, which await Deferreds and asyncio objects as before.  On a loop that
+somebody else made it is taken off; tasks that exist by then keep it.
+
+What can still go wrong.  A reactor that is stuck at the end of the process is
+abandoned; one that the program itself set up holds the process, so what it is
+stuck in is broken, which code in C cannot be.  A reactor that somebody else
+installed stays as it is: without an asyncio loop, asyncio objects cannot be
+awaited.
+
+The end of the process waits until the reactor has stopped, but not for ever: `end`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import warnings
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from twisted.python import threadable
+
+from twisted_ipython._base.borrowed_sigint import sigint
+from twisted_ipython._base.loans import loans
+from twisted_ipython._reactor import interrupt, thread_pool
+from twisted_ipython._reactor.crochet_adapter import FORKED, STOPPED, reactor_thread, set_up
+from twisted_ipython._reactor.thread import ReactorThread
+
+__all__ = ["end", "start", "started"]
+
+# Seconds that a starting reactor gets, and one that does not seem to run.
+_START: Final = 10.0
+_LOOK: Final = 0.5
+
+NOT_RUNNING: Final = (
+    "The reactor is not running: crochet.no_setup() was called, so this program has to run"
+    " the reactor itself, and has not yet. Start it, then load twisted_ipython."
+)
+STUCK: Final = (
+    f"The reactor runs, but did not answer within {_START:g} seconds: something blocks its thread."
+)
+
+_lock = threading.Lock()
+_thread: ReactorThread | None = None
+
+
+def started() -> ReactorThread | None:
+    """The reactor thread, if it was started here.  Any thread."""
+    return _thread
+
+
+def start() -> ReactorThread:
+    """
+    Start the reactor thread, or find the one that is there.  Any thread.
+
+    Raises:
+        RuntimeError: the reactor was stopped, nobody runs it, it is stuck, or
+            this process was forked from the one that has it.
+    """
+    global _thread
+    with _lock:
+        if _thread is None:
+            _thread = _start()
+        elif _thread.process != os.getpid():
+            raise RuntimeError(FORKED)
+        return _thread
+
+
+def _start() -> ReactorThread:
+    ours = "twisted.internet.reactor" not in sys.modules
+    if ours:
+        _install()
+    showwarning = warnings.showwarning
+    set_up()
+    thread = _find(ours=ours)
+    # crochet 2.1.1 means to leave this alone when it starts Twisted's log; as it is,
+    # every warning would go to that log, and be shown by another thread some time later.
+    warnings.showwarning = showwarning
+    thread.attach()
+    os.register_at_fork(after_in_child=partial(_after_fork, thread))
+    exits = partial(end, thread)
+    threading.Thread(target=exits, name="twisted_ipython exit", daemon=False).start()
+    return thread
+
+
+def _after_fork(thread: ReactorThread) -> None:
+    """A fork that the reactor thread made must not go on as a second reactor.  In the fork."""
+    loans.void()
+    sigint.void()
+    if thread.here():
+        thread.reactor.callLater(0, _end_fork)
+
+
+def _end_fork() -> None:
+    print(FORKED, file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+def _find(*, ours: bool) -> ReactorThread:
+    """Ask the reactor which thread and loop it runs in."""
+    from twisted.internet import reactor
+
+    answered = threading.Event()
+    answer: list[ReactorThread] = []
+
+    def look() -> None:
+        try:
+            loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        thread = ReactorThread(reactor, loop, threading.get_ident(), ours=ours)
+        thread.hooks = sys.get_asyncgen_hooks()
+        answer.append(thread)
+        answered.set()
+
+    if threadable.isInIOThread():
+        look()
+    else:
+        reactor.callFromThread(look)
+    turning = reactor_thread() is not None or reactor.running
+    if not answered.wait(_START if turning else _LOOK):
+        stopped = reactor._startedBefore
+        raise RuntimeError(STUCK if turning else STOPPED if stopped else NOT_RUNNING)
+    return answer[0]
+
+
+def _install() -> None:
+    """Install Twisted's asyncio reactor on a loop of its own."""
+    from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+    from twisted.internet.main import installReactor
+
+    loop = asyncio.SelectorEventLoop()
+    interrupt.resuming(loop)
+    installReactor(AsyncioSelectorReactor(loop))
+
+
+# Seconds that a stopping reactor gets at the end of the process.
+_GRACE: Final = 1.0
+# Seconds after which one that has not answered counts as stuck.
+_STUCK: Final = 0.5
+# Seconds of a turn from then on.
+_LAST_TURNS: Final = 1e-5
+
+
+def end(reached: ReactorThread) -> None:
+    """
+    Keep the process until the reactor has stopped, `_GRACE` seconds at most.
+
+    In a thread of its own, which is no daemon.
+    """
+    threading.main_thread().join()
+    loans.end_of_gone()
+    thread = reactor_thread()
+    if thread is None:
+        return
+    turns = threading.Event()
+    reached.call(turns.set)
+    # One that is no daemon has to be broken, which takes a while too.
+    thread.join(_STUCK if thread.daemon else _STUCK / 2)
+    if turns.is_set():
+        thread.join(_GRACE - _STUCK)
+    line = thread_pool.abandoned(thread, reached.pool)
+    if not thread.daemon:
+        # The program's own `crochet.setup()` made it: Python waits for it, whatever it does.
+        interrupt.break_until(reached.ident, turns.is_set, 0, _GRACE)
+    if line is not None:
+        # A thread that never waits would let Python's own end have a turn every 5 ms only.
+        sys.setswitchinterval(_LAST_TURNS)
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            print(line, file=sys.stderr, flush=True)

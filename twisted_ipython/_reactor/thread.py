@@ -1,0 +1,299 @@
+"""
+The running reactor and its thread: reached from any other, and what is set on it.
+
+What is set on the instances of the reactor, its loop and its pool is listed in
+`ReactorThread.attach`; `_reactor.lifecycle` says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from time import time
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.threads import blockingCallFromThread
+from twisted.python.failure import Failure
+from twisted.python.threadable import isInIOThread
+from twisted.python.threadpool import ThreadPool
+
+from twisted_ipython._base.borrowed_sigint import give_back
+from twisted_ipython._base.collected import unheld
+from twisted_ipython._base.frames import Label, in_files
+from twisted_ipython._base.instance import override
+from twisted_ipython._base.loans import loans
+from twisted_ipython._bridge import task_factory
+from twisted_ipython._bridge.interruptible import Interruptible
+from twisted_ipython._bridge.without_loop import deferreds_only
+from twisted_ipython._failures import logs, namespace
+from twisted_ipython._failures.reports import reports
+from twisted_ipython._reactor import (
+    contexts,
+    crochet_adapter,
+    delayed_calls,
+    looping_calls,
+    thread_pool,
+    trial,
+)
+from twisted_ipython._reactor.eventual_result import EventualResult
+
+__all__ = ["Ending", "ReactorThread", "when_stopped"]
+
+# Seconds that tasks get to clean up.
+_CLEANUP: Final = 0.3
+
+NO_ASYNCIO: Final = (
+    "{reactor} was installed before twisted_ipython was loaded (importing klein or"
+    " twisted.conch.manhole does that), and it has no asyncio loop: Deferreds can be awaited,"
+    " asyncio objects cannot. To have both, restart and load twisted_ipython first."
+)
+
+
+# What the reactor thread calls when the reactor stops, before any task is cancelled.
+when_stopped: Final[list[Callable[[], object]]] = []
+
+# What asyncio says where no loop runs; the second is what Queue, Event and the like say.
+_WITHOUT_LOOP: Final = ("event loop", "'NoneType' object has no attribute 'create_future'")
+
+
+class ReactorThread:
+    """
+    The running reactor and its thread; one in each process.
+
+    Attributes:
+        reactor: Twisted's reactor.
+        loop: the asyncio loop that it runs on, or None.
+        ident: the reactor thread's identifier.
+        hooks: its loop's for asynchronous generators, as `sys.get_asyncgen_hooks` gives them.
+        began: when it was first reached, in seconds since the epoch.
+        pool: the reactor's thread pool.
+        process: the process that it runs in.
+        label: how to write a place in the code to somebody who waits for the reactor.
+        stopped: whether the reactor has begun to stop: nothing new runs in it.
+
+    Args:
+        ours: whether the reactor was installed here, and its loop made.
+    """
+
+    def __init__(
+        self, reactor: Any, loop: asyncio.AbstractEventLoop | None, ident: int, *, ours: bool
+    ) -> None:
+        self.reactor = reactor
+        self.loop = loop
+        self.ident = ident
+        self.hooks: tuple[Any, Any] = (None, None)
+        self.began = time()
+        self.process = os.getpid()
+        self.label: Label = in_files
+        self.stopped = False
+        reactor.addSystemEventTrigger("before", "shutdown", self._note_stop)
+        self._ends = False
+        self.pool: ThreadPool = reactor.getThreadPool()
+        thread_pool.make_daemons(self.pool)
+        self._undo: list[Callable[[], None]] = []
+        self._also: list[Callable[[ReactorThread], Callable[[], None]]] = []
+        self._attaching = threading.Lock()
+        self._bridge_stays = loop is not None and ours
+        reactor.addSystemEventTrigger("before", "shutdown", reports.end)
+        if loop is not None and ours:
+            task_factory.attach(loop)
+            thread_pool.use_for(loop, reactor.getThreadPool)
+            reactor.addSystemEventTrigger("before", "shutdown", self.end_tasks)
+
+    @property
+    def refusal(self) -> str:
+        """Why asyncio objects cannot be awaited, and what to do."""
+        return NO_ASYNCIO.format(reactor=type(self.reactor).__name__)
+
+    def explain(self, error: BaseException) -> None:
+        """Add a line to an exception that the lack of an asyncio loop caused."""
+        missing = isinstance(error, (RuntimeError, AttributeError)) and any(
+            text in str(error) for text in _WITHOUT_LOOP
+        )
+        if self.loop is None and missing and str(error) != self.refusal:
+            error.add_note(self.refusal)
+
+    def allows(self) -> bool:
+        """Whether the caller may call the reactor now: its thread, or one inside of a call."""
+        return threading.get_ident() in (self.ident, loans.inside)
+
+    def here(self) -> bool:
+        """Whether the caller is in the reactor thread.  Any thread."""
+        return threading.get_ident() == self.ident
+
+    def works_here(self) -> bool:
+        """Whether the caller is in the reactor thread or one of the pool's.  Any thread."""
+        return self.here() or threading.current_thread() in self.pool.threads
+
+    def call(self, function: Callable[..., object], *args: Any) -> None:
+        """Call ``function`` in the reactor thread soon.  Any thread."""
+        self.reactor.callFromThread(function, *args)
+
+    def later(self, seconds: float, function: Callable[..., object], *args: Any) -> None:
+        """Call ``function`` after a time, by a timer that is no DelayedCall if that can be."""
+        later = self.reactor.callLater if self.loop is None else self.loop.call_later
+        later(seconds, function, *args)
+
+    def run(self, function: Callable[[], Any]) -> EventualResult:
+        """
+        Run ``function`` in the reactor thread, as ``crochet.run_in_reactor`` does.
+
+        Any thread.
+
+        Returns:
+            what will come of it; a Deferred that ``function`` returns is waited for.
+
+        Raises:
+            RuntimeError: the reactor was stopped.
+        """
+        return crochet_adapter.call_in_reactor(function)
+
+    def drive(self, coro: Coroutine[Any, Any, None], context: Context) -> Callable[[], object]:
+        """
+        Step a coroutine, which must not raise, until it ends.  In the reactor thread.
+
+        Returns:
+            what cancels the coroutine.
+        """
+        if self.loop is None:
+            guarded = deferreds_only(coro, self.refusal, self.ident, self.call)
+            return context.run(ensureDeferred, guarded).cancel
+        return task_factory.begin_task(coro, self.loop, context).cancel
+
+    def deferred(self, coro: Coroutine[Any, Any, Any], context: Context) -> Deferred[Any]:
+        """
+        A Deferred of what a coroutine returns.  In the reactor thread.
+
+        It fires when the coroutine has ended, also when it is cancelled: what the
+        coroutine awaits may clean up, and its own code may go on.
+        """
+        result = Ending()
+        door = Interruptible(coro)
+
+        async def body() -> None:
+            try:
+                value: Any = await door
+                door.raise_swallowed()
+            except BaseException as error:
+                self.explain(error)
+                value = Failure()
+            if not self._ends:  # crochet has given up its results, and would log this one
+                result.callback(value)
+
+        cancel = self.drive(body(), context)
+
+        def stop() -> None:
+            door.interrupt(asyncio.CancelledError())
+            cancel()
+
+        result.stop = stop
+        return result
+
+    def attach(self) -> None:
+        """Set what we change on the instances of the reactor, its loop and crochet.  Any thread."""
+        if self._undo:
+            return
+        self._undo.append(crochet_adapter.adopt_results())
+        reports.attach(self.call, self.later)
+        self._undo.append(unheld.attach(self.later))
+        self._undo.append(logs.attach(reports, crochet_adapter.ThreadLogObserver))
+        self._undo.append(looping_calls.attach(self.reactor))
+        self._undo.append(thread_pool.attach(self.pool))
+        on_loop = self.loop is not None
+        self._undo.append(contexts.attach(self.reactor, self.pool, on_loop=on_loop))
+        if self.loop is None:
+            self._undo.append(_refuse_blocking_calls(self))
+        else:
+            if not self._bridge_stays:
+                self._undo.append(task_factory.attach(self.loop))
+            self._undo.append(delayed_calls.attach(self.reactor, self.loop, self.ident))
+            self._undo.append(namespace.attach(self.loop, reports))
+        self._undo.append(trial.attach(self.reactor, on_loop=on_loop))
+
+    def attach_also(self, attach: Callable[[ReactorThread], Callable[[], None]]) -> None:
+        """
+        Set what a folder above sets, once, and while what `attach` sets is set.  Any thread.
+
+        Args:
+            attach: sets it; gives what undoes it.
+        """
+        with self._attaching:
+            if self._undo and attach not in self._also:
+                self._undo.append(attach(self))
+                self._also.append(attach)
+
+    def _note_stop(self) -> None:
+        self.stopped = True
+        for call in when_stopped:
+            call()
+
+    def end_tasks(self) -> Deferred[Any]:
+        """
+        Cancel all tasks of the loop, for a reactor that stops.  In the reactor thread.
+
+        Returns:
+            a Deferred that fires when they have ended, or have had `_CLEANUP` seconds.
+        """
+        assert self.loop is not None
+        self._ends = True
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        if not tasks:
+            return succeed(None)
+
+        async def ended() -> None:
+            done, pending = await asyncio.wait(tasks, timeout=_CLEANUP)
+            for task in done:
+                # IPython has emptied the namespace by now: what a `finally` raises is no news.
+                task.cancelled() or task.exception()
+            for task in pending:
+                # asyncio's own switch for its complaint about a task that nobody will run.
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+        return Deferred.fromFuture(self.loop.create_task(ended()))
+
+    def detach(self) -> None:
+        """Take off what `attach` set; what is pending goes on.  Any thread."""
+        self._also.clear()
+        while self._undo:
+            self._undo.pop()()
+
+
+class Ending(Deferred[Any]):
+    """
+    What a coroutine will return; cancelling it cancels the coroutine, and no more.
+
+    Args:
+        stop: cancels the coroutine.
+    """
+
+    def __init__(self, stop: Callable[[], object] = lambda: None) -> None:
+        super().__init__()
+        self.stop = stop
+
+    def cancel(self) -> None:
+        """Cancel the coroutine; once it has ended, what a callback returned."""
+        if self.called:
+            super().cancel()
+        else:
+            self.stop()
+
+
+def _refuse_blocking_calls(thread: ReactorThread) -> Callable[[], None]:
+    """Have `blockingCallFromThread` fail in the reactor thread; returns what undoes it."""
+    original = thread.reactor.callFromThread
+
+    def call_from_thread(callable: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+        if sys._getframe(1).f_code is blockingCallFromThread.__code__:
+            give_back()
+            if isInIOThread():
+                raise RuntimeError(delayed_calls.BLOCKING_CALL)
+        original(callable, *args, **kwargs)
+
+    return override(thread.reactor, {"callFromThread": call_from_thread})

@@ -1,0 +1,151 @@
+"""
+What a script leaves on the reactor when its own has stopped: closed, cancelled, stopped.
+
+A process that ends takes all of it along; here the reactor goes on, and the
+script may be run again.  What belongs to a script is told by the context in
+which it was asked for.  Timers of libraries are left: they look after
+connections of a pool, and are cancelled by their owners.
+
+Runs in the reactor thread.
+
+Scrapy's processes set a resolver and the size of the thread pool, have
+warnings logged, and may make ``sys.stdout`` a log.  What the session had is
+noted when a script begins while no other lives, and put back when one ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any
+
+from twisted.internet.main import CONNECTION_LOST
+from twisted.python.failure import Failure
+from twisted.python.log import callWithLogger
+
+from twisted_ipython._base import frames
+from twisted_ipython._base.work_id import Numbers, numbers_in
+from twisted_ipython._reactor import looping_calls
+from twisted_ipython._reactor.contexts import of_timer, opened_in
+
+__all__ = ["Kept", "close_reactors", "disconnect", "goes_on", "stop"]
+
+
+def disconnect(reactor: Any, numbers: Numbers) -> None:
+    """Close the ports and connections of a script, as `disconnectAll` of a reactor that stops."""
+    for selectable in list(_selectables(reactor, numbers)):
+        reactor.removeReader(selectable)
+        reactor.removeWriter(selectable)
+        callWithLogger(selectable, selectable.connectionLost, Failure(CONNECTION_LOST))
+
+
+def _selectables(reactor: Any, numbers: Numbers) -> Iterator[Any]:
+    """What the reactor watches for a script."""
+    readers = reactor.getReaders()
+    for one in (*readers, *(one for one in reactor.getWriters() if one not in readers)):
+        if numbers_in(opened_in(one)) == numbers:
+            yield one
+
+
+def stop(reactor: Any, numbers: Numbers) -> None:
+    """Stop a script's LoopingCalls, cancel its tasks, and the timers of its own functions."""
+    looping_calls.stop(numbers)
+    for call in _calls(reactor, numbers):
+        function, _ = of_timer(call)
+        if function in (reactor.stop, reactor.crash) or _is_users(function):
+            call.cancel()
+    for task in _tasks(reactor, numbers):
+        task.cancel()
+
+
+def close_reactors(reactor: Any) -> None:
+    """
+    Close what reactors hold that were made in vain.
+
+    Each of Scrapy's processes makes one before it finds that one is installed.
+    """
+    for one in gc.get_objects():
+        # Not by isinstance(), which asks proxies.
+        if type(one) is type(reactor) and one is not reactor:
+            _close_waker(one)
+
+
+def _close_waker(reactor: Any) -> None:
+    """Close the pipe by which other threads would wake a reactor (Twisted 24.10 to 26.10)."""
+    waker = reactor.waker
+    if waker is not None and not reactor.running:
+        reactor.waker = None
+        reactor.removeReader(waker)
+        waker.connectionLost(Failure(CONNECTION_LOST))
+
+
+def goes_on(reactor: Any, numbers: Numbers) -> bool:
+    """Whether anything that a script has begun goes on."""
+    found = chain(
+        _selectables(reactor, numbers), _calls(reactor, numbers), _tasks(reactor, numbers)
+    )
+    return next(found, None) is not None
+
+
+def _calls(reactor: Any, numbers: Numbers) -> Iterator[Any]:
+    for call in reactor.getDelayedCalls():
+        _, context = of_timer(call)
+        if numbers_in(context) == numbers:
+            yield call
+
+
+def _tasks(reactor: Any, numbers: Numbers) -> Iterator[asyncio.Task[Any]]:
+    loop = getattr(reactor, "_asyncioEventloop", None)
+    for task in () if loop is None else asyncio.all_tasks(loop):
+        if numbers_in(getattr(task.get_coro(), "_context", None)) == numbers:
+            yield task
+
+
+def _is_users(function: Any) -> bool:
+    """Whether the user wrote a function."""
+    function = getattr(function, "func", function)  # of a partial
+    code = getattr(function, "__code__", None)
+    return code is not None and frames.is_users_code(code)
+
+
+class Kept:
+    """
+    What the session had.
+
+    Args:
+        reactor: whose resolver and pool it is.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        pool = reactor.getThreadPool()
+        self._reactor = reactor
+        self._resolvers = reactor.resolver, reactor.nameResolver
+        self._sizes = pool.min, pool.max
+        self._captured = _captures_warnings()
+        self._stdout = sys.stdout
+
+    def put_back(self) -> None:
+        """Put back what has changed."""
+        reactor = self._reactor
+        resolver, name_resolver = self._resolvers
+        if reactor.nameResolver is not name_resolver:
+            reactor.installNameResolver(name_resolver)
+            reactor.resolver = resolver  # that made another one
+        pool = reactor.getThreadPool()
+        if (pool.min, pool.max) != self._sizes:
+            pool.adjustPoolsize(*self._sizes)
+        if _captures_warnings() and not self._captured:
+            logging.captureWarnings(False)
+        if type(sys.stdout).__module__ == "scrapy.utils.log":
+            sys.stdout = self._stdout
+
+
+def _captures_warnings() -> bool:
+    """Whether Python's logging gets the warnings."""
+    show: Callable[..., object] = warnings.showwarning
+    return getattr(show, "__module__", None) == logging.__name__

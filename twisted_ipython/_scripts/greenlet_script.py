@@ -1,0 +1,172 @@
+"""
+A script in the reactor thread, which waits there in ``reactor.run()``: a `%%run_in_reactor` cell.
+
+The goal.  The script's code runs in the reactor thread: it has to stop in the
+middle of a call, and go on later, while the reactor turns.
+
+What fails.  A thread of the script's own would call the reactor from outside of
+the reactor's thread.  A second loop inside of the call would nest: the script
+that began to wait first could only go on when all later ones have ended.
+
+What we do.  The cell's code runs in a greenlet of the reactor thread, in the
+context of its job.  ``reactor.run()`` switches back to the greenlet that runs
+the loop.  When the script was stopped, the loop switches into the cell again,
+from the loop and from nowhere deeper: then nothing that was entered (a task, a
+context of Twisted's) is left on the stack of the one greenlet while the other
+runs.
+
+What can still go wrong.  A greenlet is no thread: code of the script that
+blocks, before ``reactor.run()`` or after it, stops the reactor.
+
+Runs in the reactor thread, unless a docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context
+from threading import get_ident
+from types import CodeType
+from typing import Any, Final
+
+from greenlet import getcurrent, greenlet
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.python.failure import Failure
+
+from twisted_ipython._base.work_id import Numbers
+from twisted_ipython._scripts.callers import would_run
+from twisted_ipython._scripts.notes import names_of_cell
+from twisted_ipython._scripts.script import Script, Stage, Surroundings
+
+__all__ = ["GreenletScript"]
+
+
+class GreenletScript(Script):
+    """
+    One run of a background cell.
+
+    Args:
+        name: what messages call it.
+        numbers: those that its context carries.
+        context: to run it in.
+        surroundings: the session.
+        function: runs the cell's code.
+        codes: the code.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        numbers: Numbers,
+        context: Context,
+        surroundings: Surroundings,
+        function: Callable[[], Any],
+        codes: tuple[CodeType, ...],
+    ) -> None:
+        super().__init__(name, numbers, context, surroundings)
+        self.names = names_of_cell(function)
+        self._function = function
+        self._codes = codes
+        self._outcome: Any = None
+        self._result: _Result | None = None
+        self._value: Deferred[Any] | None = None
+
+    def begin(self) -> Any:
+        """
+        Run the cell until it ends or waits.
+
+        Returns:
+            its value, a Failure, or a Deferred of what it will come to.
+        """
+        self._thread = get_ident()
+        self._greenlet = self._waiting = greenlet(self._body)
+        self._greenlet.gr_context = self._context
+        self._enter()
+        if self.stage is Stage.ENDED:
+            return self._take_outcome()
+        self._result = _Result(self.cancel)
+        return self._result
+
+    @property
+    def gr_frame(self) -> Any:
+        """The innermost frame of its code while it waits, else None.  Any thread."""
+        return self._waiting.gr_frame
+
+    def may_run(self) -> bool:
+        """See `Script`: whether its code asks, and no callback of the reactor's."""
+        here = get_ident() == self._thread
+        return here and self.stage is Stage.CODE and getcurrent() is not self._loops
+
+    starts_later = may_run
+
+    def keeps_stop(self) -> bool:
+        """See `Script`: no callback comes before ``reactor.run()``, as in a process of its own."""
+        return False
+
+    def would_run(self) -> bool:
+        """See `Script`."""
+        return would_run(*self._codes)
+
+    def wait(self) -> None:
+        """See `Script`."""
+        self._waiting = getcurrent()
+        self._begin_run()
+        while self.stage is not Stage.CODE:
+            self._loops.switch()
+
+    def cancel(self) -> None:
+        """See `Script`; once it has ended, cancel what its value waits for."""
+        super().cancel()
+        if self._value is not None:
+            self._value.cancel()
+
+    def _resume(self) -> None:
+        self._enter()
+        if self.stage is Stage.ENDED:
+            assert self._result is not None
+            self._value = maybeDeferred(self._take_outcome)
+            self._value.chainDeferred(self._result)
+
+    # ---- the greenlet
+
+    def _enter(self) -> None:
+        """Switch to the cell's code until it waits or ends."""
+        self._loops = getcurrent()
+        self._greenlet.parent = self._loops
+        self._waiting.switch()
+        if self._greenlet.dead:
+            self.stage = Stage.ENDED
+            self.run_in_context(self._end)
+
+    def _end(self) -> None:
+        try:
+            self._outcome = self._session.ended(self, self._outcome)
+        except BaseException:  # or nobody would ever be told what came of the cell
+            self._outcome = Failure()
+
+    def _take_outcome(self) -> Any:
+        # Or the script and the traceback of its failure would keep each other alive.
+        outcome, self._outcome = self._outcome, None
+        return outcome
+
+    def _body(self) -> None:
+        """The cell's code; nothing leaves this: it would be raised in the loop."""
+        try:
+            self._outcome = self._function()
+        except BaseException:
+            self._outcome = Failure()
+
+
+class _Result(Deferred[Any]):
+    """What will come of a script; cancelling it stops the script, whose value it still gives."""
+
+    def __init__(self, stop: Callable[[], object]) -> None:
+        super().__init__()
+        self._stop: Final = stop
+
+    def cancel(self) -> None:
+        """Stop the script."""
+        if self.called:
+            super().cancel()
+        else:
+            self._stop()

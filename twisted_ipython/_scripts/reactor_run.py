@@ -1,0 +1,245 @@
+"""
+``reactor.run()``, ``reactor.stop()`` and what goes with them, for scripts in cells.
+
+The goal.  A script that was written for a reactor of its own runs in a cell,
+again and again, while one reactor turns for all: it waits in its
+``reactor.run()``, its ``stop`` ends that wait and nothing else, and its startup
+and shutdown triggers are its own.
+
+What fails.  ``run`` raises `ReactorAlreadyRunning`; ``stop`` ends the reactor for
+good, and so does one that comes late.  ``callWhenRunning`` calls at once where
+the reactor runs always: a ``stop`` that was meant for the reactor's start then
+comes before ``run``, which waits for ever.
+
+What we do.  The methods are set on the reactor's instance.  Each call belongs
+to the script whose number the caller's context carries.  Connections of a pool
+keep the context of the cell that opened them, so a ``stop`` from a context
+without a script that waits stops the only script that waits.  A plain cell is a
+script once it calls any of these; a thread that is none of the reactor's and
+belongs to no script waits in ``run`` as a script of its own.
+
+What can still go wrong.  A reactor that serves its connections by other means
+than an asyncio loop, epoll, poll or select loses their contexts: what they stop
+is the only script that waits.
+
+Any thread, unless a docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from contextvars import copy_context
+from functools import partial
+from types import FrameType
+from typing import Any, Final, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorAlreadyRunning, ReactorNotRestartable
+from twisted.logger import ILogObserver, globalLogPublisher
+
+from twisted_ipython._base import work_id
+from twisted_ipython._base.instance import override
+from twisted_ipython._base.tracebacks import users_frames_only
+from twisted_ipython._reactor import installed
+from twisted_ipython._reactor.crochet_adapter import FORKED, reactor_thread
+from twisted_ipython._reactor.thread import ReactorThread
+from twisted_ipython._scripts import script_log
+from twisted_ipython._scripts.callers import begun_by, failure_of_react, main_of_react
+from twisted_ipython._scripts.registry import (
+    NOBODY_WAITS,
+    any_has_run,
+    elsewhere,
+    end_all,
+    explain_logged,
+    note,
+    own,
+    own_or_only_one,
+    to_stop,
+)
+from twisted_ipython._scripts.script import Script, Stage
+from twisted_ipython._scripts.session import refuse
+from twisted_ipython._scripts.system_events import Trigger
+
+__all__ = ["attach"]
+
+IN_CALLBACK: Final = (
+    "reactor.run() was called in a callback, in a coroutine or in a cell that awaits, which the"
+    " reactor itself runs: a script calls it outside of any coroutine, in a cell without `await`."
+)
+
+
+class _Methods:
+    """What scripts call of one reactor."""
+
+    def __init__(self, reactor: Any, here: Callable[[], bool], *, owned: bool) -> None:
+        self._here = here
+        self._owned = owned
+        self._reactor = reactor
+        self._stop = reactor.stop
+        self._crash = reactor.crash
+        self.add_to_session = reactor.addSystemEventTrigger
+        self._remove = reactor.removeSystemEventTrigger
+        self._ends = False
+        self._process = os.getpid()
+
+    def all(self) -> dict[str, Callable[..., Any]]:
+        """What takes the place of the reactor's own methods, on its instance."""
+        return {
+            "run": self.run,
+            "stop": self.stop,
+            "crash": self.crash,
+            "callWhenRunning": self.call_when_running,
+            "addSystemEventTrigger": self.add_trigger,
+            "removeSystemEventTrigger": self.remove_trigger,
+        }
+
+    def run(self, *_: object, **__: object) -> None:
+        """``reactor.run``; a script waits in it."""
+        self._check_process()
+        caller = sys._getframe(1)
+        script = self._script_of(caller)
+        if self._ends:
+            raise ReactorNotRestartable
+        if script is None:
+            elsewhere[-1]()
+        else:
+            script.main = main_of_react(caller)
+            script.wait()
+
+    def _script_of(self, caller: FrameType) -> Script | None:
+        """
+        The script whose own code calls ``run``, or is about to; None in a thread that has none.
+
+        Raises:
+            ReactorAlreadyRunning: it is the reactor that runs the code.
+        """
+        script = own()
+        mine = script is not None and script.may_run()
+        inside = not mine or _in_task() if self._here() else self._waits(script)
+        if inside:
+            self._reactor.callFromThread(copy_context().run, refuse, begun_by(caller))
+            raise users_frames_only(ReactorAlreadyRunning(IN_CALLBACK))
+        return script if mine else None
+
+    def _waits(self, script: Script | None) -> bool:
+        return script is not None and script.stage is not Stage.CODE
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise users_frames_only(RuntimeError(FORKED))
+
+    def stop(self) -> None:
+        """``reactor.stop``."""
+        self._check_process()
+        if self._is_programs_own():
+            self._stop()
+            return
+        script = to_stop()
+        if script is not None:
+            script.fail(failure_of_react(sys._getframe(1)))
+            script.stop()
+
+    def crash(self) -> None:
+        """``reactor.crash``."""
+        if self._is_programs_own():
+            self._crash()
+            return
+        script = to_stop(crash=True)
+        if script is not None:
+            script.crash()
+
+    def end(self) -> Deferred[Any]:
+        """The reactor stops: so does the wait of every script."""
+        self._ends = True
+        return end_all()
+
+    def _is_programs_own(self) -> bool:
+        """Whether a stop is that of a program which runs the reactor itself."""
+        return not self._owned and work_id.current() == work_id.NOBODY
+
+    def call_when_running(
+        self, callable: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Trigger | None:
+        """``reactor.callWhenRunning``."""
+        self._check_process()
+        script = own()
+        if script is not None and script.starts_later():
+            return script.startup.add("after", partial(callable, *args, **kwargs))
+        if self._here():
+            callable(*args, **kwargs)
+        else:
+            self._reactor.callFromThread(copy_context().run, callable, *args, **kwargs)
+        return None
+
+    def add_trigger(
+        self, phase: str, eventType: str, callable: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """``reactor.addSystemEventTrigger``."""
+        self._check_process()
+        caller = sys._getframe(1)
+        if begun_by(caller) is not None:
+            self._script_of(caller)
+        script = own_or_only_one()
+        if script is None or eventType not in ("startup", "shutdown"):
+            return self.add_to_session(phase, eventType, callable, *args, **kwargs)
+        event = script.startup if eventType == "startup" else script.shutdown
+        return event.add(phase, partial(callable, *args, **kwargs))
+
+    def remove_trigger(self, triggerID: Any) -> None:
+        """``reactor.removeSystemEventTrigger``."""
+        if isinstance(triggerID, Trigger):
+            triggerID.remove()
+        else:
+            self._remove(triggerID)
+
+
+def _in_task() -> bool:
+    """Whether a task of asyncio's is entered: others could not be, while it is suspended."""
+    try:
+        return asyncio.current_task() is not None
+    except RuntimeError:  # no loop runs here
+        return False
+
+
+def attach(thread: ReactorThread) -> Callable[[], None]:
+    """
+    Set ``run``, ``stop`` and the like on the reactor instance.
+
+    Args:
+        thread: the reactor thread.
+
+    Returns:
+        What takes them off.
+    """
+    reactor, crochets = thread.reactor, reactor_thread()
+    # Whether crochet runs it, and not the program itself.
+    owned = crochets is not None and crochets.ident == thread.ident
+    methods = _Methods(reactor, thread.here, owned=owned)
+    undo = ExitStack()
+    # Before what notes which observers a script adds.
+    observer = cast(ILogObserver, explain_logged)
+    globalLogPublisher.addObserver(observer)
+    undo.callback(globalLogPublisher.removeObserver, observer)
+    undo.callback(script_log.attach(owned=owned))
+    undo.callback(installed.attach(reactor))
+    undo.callback(override(reactor, methods.all()))
+    note(reactor)
+    # Not by the new method: in a cell's context it would be a trigger of the cell's.
+    ends = methods.add_to_session("before", "shutdown", methods.end)
+    undo.callback(methods.remove_trigger, ends)
+
+    def detach() -> None:
+        undo.close()
+        if owned and any_has_run():
+            # A `stop` that such a script left for later would end the reactor now.
+            override(reactor, {"stop": _ignore, "crash": _ignore})
+
+    return detach
+
+
+def _ignore() -> None:
+    print(NOBODY_WAITS)

@@ -1,0 +1,198 @@
+"""
+A script: code that may wait in ``reactor.run()``, for its own ``reactor.stop()``.
+
+The goal.  A script ends in ``reactor.run()``, and the code below it runs when
+the reactor has stopped.  Here the reactor runs already, for everybody.
+
+What we do.  ``reactor.run()`` makes the startup calls that the script asked
+for, and waits.  ``stop`` lets the shutdown calls run, in a turn of the loop of
+their own, and after them the wait ends.  A stop that comes before ``run()`` is
+kept for it where the reactor turns beside the script's code, which then cannot
+say when its first timer will fire.
+
+How a script waits is for the kinds of it to say: a cell of
+``%%run_in_reactor`` (`_scripts.greenlet_script`), and a plain cell or a file
+(`_scripts.thread_script`).
+
+Runs in the reactor thread, unless a docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextvars import Context
+from enum import Enum
+from functools import partial
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from twisted_ipython._base.work_id import Numbers
+from twisted_ipython._failures.reports import mark_shown
+from twisted_ipython._scripts.system_events import Event
+
+__all__ = ["Script", "Stage", "Surroundings"]
+
+
+class Stage(Enum):
+    """How far a script is."""
+
+    CODE = "its own code runs"
+    WAITS = "it waits in reactor.run()"
+    STOPS = "it was stopped, and shuts down"
+    ENDED = "it has ended"
+
+
+class Surroundings(Protocol):
+    """What a script needs of the session that it runs in."""
+
+    def soon(self, function: Callable[..., object], *args: Any) -> None:
+        """Call ``function`` in a later turn of the reactor.  Any thread."""
+
+    def disconnect(self, script: Script) -> None:
+        """Close what the script has opened, as a reactor that stops does."""
+
+    def stopped(self, script: Script) -> None:
+        """Its reactor has stopped: end what it has started."""
+
+    def ended(self, script: Script, outcome: Any) -> Any:
+        """Its code has ended; gives what is to come of the cell."""
+
+
+class Script(ABC):
+    """
+    One run of a cell or a file.
+
+    Args:
+        name: what messages call it.
+        numbers: those that its context carries.
+        context: of its cell.
+        surroundings: the session.
+
+    Attributes:
+        names: those that its function keeps to itself.
+        stage: how far it is.
+        ran: whether it has called ``reactor.run()``.
+        stops: how a stop that came before ``reactor.run()`` will end it, or None.
+        startup: what it asked to be called when its reactor runs.
+        shutdown: what it asked to be called when its reactor stops.
+        failure: what made `twisted.internet.task.react` exit, or None.
+        main: what `twisted.internet.task.react` waits for, or None.
+    """
+
+    names: frozenset[str] = frozenset()
+
+    def __init__(
+        self, name: str, numbers: Numbers, context: Context, surroundings: Surroundings
+    ) -> None:
+        self.name = name
+        self.numbers = numbers
+        self.stage = Stage.CODE
+        self.ran = False
+        self.stops: Callable[[], None] | None = None
+        self.startup = Event()
+        self.shutdown = Event()
+        self.failure: Failure | None = None
+        self.main: Deferred[Any] | None = None
+        self._context = context
+        self._session = surroundings
+        # A second stop of the same run is told from one of the next run by this.
+        self._runs = 0
+        self._when_over: list[Deferred[None]] = []
+
+    def __str__(self) -> str:
+        return self.name
+
+    @abstractmethod
+    def may_run(self) -> bool:
+        """Whether the caller is the script's own code, which may call ``run()``.  Any thread."""
+
+    @abstractmethod
+    def starts_later(self) -> bool:
+        """Whether what the caller does is done before ``reactor.run()``.  Any thread."""
+
+    @abstractmethod
+    def keeps_stop(self) -> bool:
+        """Whether a stop that the caller asks for before ``reactor.run()`` is kept.  Any thread."""
+
+    @abstractmethod
+    def would_run(self) -> bool:
+        """Whether its code names what runs the reactor; see `_scripts.callers`.  Any thread."""
+
+    def run_in_context(self, function: Callable[[], object]) -> None:
+        """Call ``function`` where what it prints belongs to the script's cell."""
+        self._context.copy().run(function)
+
+    def when_over(self) -> Deferred[None]:
+        """A Deferred that fires when it waits no more."""
+        over: Deferred[None] = Deferred()
+        self._when_over.append(over)
+        return over
+
+    # ---- reactor.run(), reactor.stop() and reactor.crash()
+
+    @abstractmethod
+    def wait(self) -> None:
+        """Wait until it is stopped.  In its own greenlet or thread."""
+
+    @abstractmethod
+    def _resume(self) -> None:
+        """Have `wait` return."""
+
+    def _begin_run(self) -> None:
+        """Its reactor runs, as far as it is concerned."""
+        self.ran = True
+        self.failure = None
+        self.stage = Stage.WAITS
+        self._runs += 1
+        self.startup.fire()
+        stops, self.stops = self.stops, None
+        if stops is not None and self.stage is Stage.WAITS:
+            stops()
+
+    def stop(self) -> None:
+        """Have its shutdown calls run, and `wait` return.  Any thread, while it waits."""
+        self.stage = Stage.STOPS
+        self._session.soon(self._shut_down, self._runs)
+
+    def fail(self, failure: Failure | None) -> None:
+        """Note what `twisted.internet.task.react` is about to log, which the cell will show."""
+        self.failure = failure
+        if failure is not None and failure.value is not None:
+            mark_shown(failure.value)
+
+    def crash(self) -> None:
+        """Have `wait` return.  Any thread, while it waits."""
+        self.stage = Stage.STOPS
+        self._session.soon(self._go_on, self._runs)
+
+    def cancel(self) -> None:
+        """Stop it; the second time, do not wait for its shutdown calls either.  Any thread."""
+        if self.stage is Stage.WAITS:
+            self.stop()
+        elif self.stage is Stage.STOPS:
+            self.crash()
+
+    def _shut_down(self, run: int) -> None:
+        if run != self._runs or self.stage is not Stage.STOPS:
+            return
+        self.shutdown.add_first("during", partial(self._session.disconnect, self))
+        stopped: list[Deferred[None]] = []
+        self.run_in_context(lambda: stopped.append(self.shutdown.fire()))
+        stopped[0].addBoth(lambda _: self._session.soon(self._stopped, run))
+
+    def _stopped(self, run: int) -> None:
+        if run == self._runs and self.stage is Stage.STOPS:
+            self.run_in_context(partial(self._session.stopped, self))
+            self._session.soon(self._go_on, run)
+
+    def _go_on(self, run: int) -> None:
+        if run != self._runs or self.stage is not Stage.STOPS:
+            return
+        self.stage = Stage.CODE
+        self._resume()
+        over, self._when_over = self._when_over, []
+        for one in over:
+            one.callback(None)

@@ -1,0 +1,241 @@
+"""
+A script in a thread that is none of the reactor's: a plain cell, a file, a thread of the user's.
+
+``reactor.run()`` blocks the thread until the script's own ``reactor.stop()``, and
+Ctrl-C ends that.  Meanwhile the thread runs what the script sends it, as that of a
+cell that awaits does.
+
+What can still go wrong.  A thread that the user starts has an empty context:
+what it opened before ``reactor.run()`` is not known to be its own, and stays.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import copy_context
+from time import monotonic
+from typing import Final
+
+from IPython.core.getipython import get_ipython
+
+from twisted_ipython._base import work_id
+from twisted_ipython._base.borrowed_sigint import give_back
+from twisted_ipython._base.tracebacks import users_frames_only
+from twisted_ipython._reactor.crochet_adapter import STOPPED
+from twisted_ipython._reactor.eventual_result import NotInTime
+from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor.thread import ReactorThread
+from twisted_ipython._scripts import registry, script_log
+from twisted_ipython._scripts.script import Script, Stage
+from twisted_ipython._scripts.session import Session
+from twisted_ipython._waiting.cell_thread import BlockingHome, run_blocking
+from twisted_ipython._waiting.entry import runs_cells
+from twisted_ipython._waiting.sigint import taken
+from twisted_ipython._waiting.work import LOOK, Typed, Waited
+
+__all__ = ["ThreadScript"]
+
+OF_CELL: Final = "cell {number}"
+OF_THREAD: Final = "thread {name}"
+# Seconds that a reactor gets to answer after Ctrl-C, and to end a script.
+_GRACE: Final = 1.0
+_PATIENCE: Final = 5.0
+
+
+class ThreadScript(Script):
+    """
+    One run of a plain cell, of a file, or of a thread that runs the reactor.
+
+    Args:
+        thread: the reactor thread.
+        numbers: those that its context carries.
+        ident: the thread that runs its code.
+        would_run: whether its code names what runs the reactor.
+    """
+
+    def __init__(
+        self,
+        thread: ReactorThread,
+        numbers: work_id.Numbers,
+        ident: int,
+        would_run: Callable[[], bool],
+    ) -> None:
+        name = OF_CELL.format(number=numbers.cell)
+        if not numbers.cell:
+            name = OF_THREAD.format(name=threading.current_thread().name)
+        self.session = Session(thread.reactor)
+        super().__init__(name, numbers, copy_context(), self.session)
+        self._thread = thread
+        self._ident = ident
+        self._would_run = would_run
+        self._wait: _Wait | None = None
+
+    def may_run(self) -> bool:
+        """See `Script`: whether its thread asks."""
+        return self.stage is Stage.CODE and threading.get_ident() == self._ident
+
+    def starts_later(self) -> bool:
+        """See `Script`: the reactor, which turns beside its code, may ask too."""
+        return self.stage is Stage.CODE
+
+    def keeps_stop(self) -> bool:
+        """See `Script`: not between two runs, where its own code knows better."""
+        return self.stage is Stage.CODE and not (self.ran and self.may_run())
+
+    def would_run(self) -> bool:
+        """See `Script`."""
+        return self._would_run()
+
+    def cancel(self) -> None:
+        """See `Script`; before it waits, it is stopped once it does."""
+        if self.stage is Stage.CODE:
+            self.stops = self.stop
+        else:
+            super().cancel()
+
+    def wait(self) -> None:
+        """
+        See `Script`.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C, after the shutdown triggers; a second one
+                does not wait for these.
+            RuntimeError: the reactor itself has stopped.
+        """
+        self.ran = True
+        home = BlockingHome()
+        wait = self._wait = _Wait(self._thread, home, self, self._begin_run)
+        give_back()
+        if runs_cells():
+            run_blocking(wait.wait())
+        else:
+            wait.wait_plainly()
+        wait.result()
+        if home.interrupted:
+            raise taken(users_frames_only(KeyboardInterrupt()))
+
+    def _resume(self) -> None:
+        if self._wait is not None:
+            self._wait.end()
+
+    def end(self, *, closes: bool, gone: bool) -> None:
+        """Its code has ended: see `_scripts.session.Session.over`.  In its thread."""
+
+        def over() -> None:
+            if not closes:
+                script_log.give_up(self.numbers.work)
+            self.session.over(self, closes=closes, gone=gone)
+            if not closes:
+                self.session.take_over(self)
+
+        result = self._thread.run(lambda: self.run_in_context(over))
+        if self._wait is None or not self._wait.given_up:
+            with suppress(NotInTime):
+                result.wait(_PATIENCE)
+
+
+class _Wait(Waited):
+    """
+    The wait of a script, as what a home waits for.
+
+    Args:
+        thread: the reactor thread.
+        home: the waiting thread.
+        script: who waits.
+        begin: what begins its run, in the reactor thread.
+    """
+
+    def __init__(
+        self,
+        thread: ReactorThread,
+        home: BlockingHome,
+        script: ThreadScript,
+        begin: Callable[[], None],
+    ) -> None:
+        super().__init__(thread, home, Typed(script.numbers.cell, label=thread.label))
+        # What its callbacks ask is asked here.
+        self.numbers = script.numbers
+        self._script = script
+        self._begin = begin
+        self._error: BaseException | None = None
+        self._interrupted: float | None = None
+
+    def wait_plainly(self) -> None:
+        """Wait in a thread that runs no cells."""
+        done = threading.Event()
+        self.begin()
+        self.when_done(done.set)
+        while not done.wait(self.look()):
+            pass
+
+    def end(self) -> None:
+        """The wait is over.  In the reactor thread."""
+        self._end_wait()
+
+    def result(self) -> None:
+        """See `Waited`."""
+        if self._error is not None:
+            raise users_frames_only(self._error)
+
+    def stop(self) -> None:
+        """See `Waited`: the script is stopped by itself, as all scripts are."""
+
+    # ---- what the home calls
+
+    def begin(self) -> None:
+        """See `_waiting.cell_thread.Waits`."""
+        self._reactor.call(self.context.run, self._begin)
+
+    def look(self) -> float:
+        """See `_waiting.cell_thread.Waits`: whether the reactor and the kernel go on."""
+        self._pulse.look()
+        if not self._reactor.reactor.running:
+            self._error = RuntimeError(STOPPED)
+            self._end_wait()
+        elif self._interrupted is None:
+            if _is_left():
+                self.interrupt()
+        elif monotonic() - self._interrupted > _GRACE:
+            if _is_left():
+                self.interrupt()
+            self._give_up_if_stuck()
+        return LOOK
+
+    def interrupt(self) -> None:
+        """Stop the script; the second time, do not wait for its shutdown calls."""
+        if self._interrupted is None:
+            self._interrupted = monotonic()
+            self._error = taken(KeyboardInterrupt())
+        # First: a shutdown call that takes a while is not what holds the reactor.
+        self._pulse.free()
+        self._script.cancel()
+
+    def _give_up_if_stuck(self) -> None:
+        place = self._pulse.stuck_at()
+        if place is not None and self._error is not None:
+            self._error.add_note(place)
+            self.given_up = True
+            self._end_wait()
+
+
+def _is_left() -> bool:
+    """Whether a kernel was asked to shut down: it says so on its shell, and waits for the cell."""
+    return bool(getattr(get_ipython(), "exit_now", False))
+
+
+def _wait_in_thread() -> None:
+    """Wait in ``reactor.run()`` in a thread whose code belongs to no script."""
+    numbers = work_id.current()
+    if not registry.is_free(numbers):
+        numbers = work_id.new(0)
+    script = ThreadScript(start(), numbers, threading.get_ident(), lambda: True)
+    registry.enter(script)
+    try:
+        script.wait()
+    finally:
+        script.end(closes=True, gone=True)
+
+
+registry.elsewhere.append(_wait_in_thread)

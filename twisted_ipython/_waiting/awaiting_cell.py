@@ -1,0 +1,300 @@
+"""
+An awaiting cell: it runs in the reactor thread while its home waits for it.
+
+A cell's context carries the cell's number, never the cell, its result or the
+shell: what a cell leaves behind (a port, a timer) keeps its context alive.
+"""
+
+from __future__ import annotations
+
+import sys
+from asyncio import CancelledError
+from bdb import BdbQuit
+from collections.abc import Callable, Coroutine
+from time import monotonic
+from typing import Any, Final
+
+from twisted.internet.defer import CancelledError as TwistedCancelledError
+from twisted.internet.defer import Deferred, FirstError
+from twisted.python.failure import Failure
+
+from twisted_ipython._base import work_id
+from twisted_ipython._base.exceptions import Break
+from twisted_ipython._bridge.interruptible import Interruptible
+from twisted_ipython._reactor import thread_pool
+from twisted_ipython._reactor.crochet_adapter import STOPPED
+from twisted_ipython._reactor.jobs import Job, first_line, jobs
+from twisted_ipython._reactor.thread import Ending, ReactorThread
+from twisted_ipython._waiting.cell_thread import Home
+from twisted_ipython._waiting.work import LOOK, Typed, Waited
+
+__all__ = ["AwaitingCell"]
+
+TIMED_OUT: Final = (
+    "The cell awaited for more than {seconds:g} seconds, and what it awaited was cancelled."
+    " `%twisted_config timeout SECONDS` changes the limit, `%twisted_config timeout INFINITY`"
+    " takes it away."
+)
+GIVEN_UP: Final = (
+    "What the cell awaits does not let itself be cancelled. The cell was given up; its work goes"
+    " on as job {number} (see %reactor jobs)."
+)
+
+GOES_ON: Final = (
+    "What the cell awaits has not ended yet. A second Ctrl-C gives up on it: it then goes on as a"
+    " job (see %reactor jobs)."
+)
+
+# Cells that the reactor stopped under: asyncio would complain of their tasks when
+# they are collected.
+_stranded: list[AwaitingCell] = []
+# What ends the code because it was to end.
+_ENDS: Final = (CancelledError, TwistedCancelledError, Break, KeyboardInterrupt, BdbQuit)
+# Seconds that a cell gets to end after its time limit cancelled it.
+_GRACE: Final = 1.0
+
+
+class AwaitingCell(Waited):
+    """
+    One run of awaiting code in the reactor thread, seen from the thread that waits.
+
+    Args:
+        reactor: the reactor thread.
+        home: the waiting thread.
+        code: gives the coroutine to run.
+        timeout: seconds after which it is cancelled, or None.
+        cell: what is known of the cell, if it is one.
+    """
+
+    def __init__(
+        self,
+        reactor: ReactorThread,
+        home: Home,
+        code: Callable[[AwaitingCell], Coroutine[Any, Any, Any]],
+        timeout: float | None = None,
+        cell: Typed | None = None,
+    ) -> None:
+        super().__init__(reactor, home, cell or Typed())
+        self._code = code
+        self._timeout = timeout
+        self._deadline = None if timeout is None else monotonic() + timeout
+        self._reason: BaseException | None = None
+        # When a first Ctrl-C came, until it was said that nothing has ended.
+        self._ends_since: float | None = None
+        self._door: Interruptible[Any] | None = None
+        self._failed: BaseException | None = None
+        self._outcome: tuple[Any, BaseException | None] = None, None
+        self._cancel: Callable[[], object] | None = None
+        self._begun = self._stopped = False
+        # What becomes of the code after it was given up.
+        self._rest: Ending | None = None
+
+    async def wait_quietly(self) -> None:
+        """`wait`, whose failure is left to `result`."""
+        try:
+            await self.wait()
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.fail(error)
+
+    def result(self) -> Any:
+        """
+        What the code returned.  In the home's thread, after `wait`.
+
+        Raises:
+            KeyboardInterrupt: one Ctrl-C cancels what is awaited, a second one
+                stops waiting for it.
+            TimeoutError: the time limit was reached.
+            RuntimeError: the reactor was stopped meanwhile.
+            BaseException: what the code raised.
+        """
+        if not self._begun:
+            assert self._failed is not None
+            raise self._failed
+        if self.given_up:
+            assert self._reason is not None
+            raise self._reason
+        if self._stopped:
+            _stranded.append(self)
+            raise RuntimeError(STOPPED)
+        value, error = self._outcome
+        error = error or self._failed
+        if error is not None:
+            raise error
+        return value
+
+    # ---- in the reactor thread
+
+    def _begin(self) -> None:
+        self.context.run(work_id.carry, self.numbers)
+        self._cancel = self._reactor.drive(self._body(), self.context)
+        if self._reason is not None:
+            self._cancel()
+
+    async def _body(self) -> None:
+        """Run the code; nothing leaves this: a SystemExit would end the reactor's loop."""
+        try:
+            try:
+                self._door = Interruptible(self._code(self))
+                value = await self._door
+                self._raise_swallowed()
+                self._outcome = value, None
+            except BaseException as error:
+                self._reactor.explain(error)
+                self._outcome = None, self._because(error) if _is_cancellation(error) else error
+            if self._reason is not None:
+                self._tell_of_threads(self._reason)
+        finally:
+            self._end_wait()
+            if self._rest is not None:
+                self._rest.callback(self._came_to())
+
+    def _leave_rest(self) -> Deferred[Any]:
+        """What becomes of a cell that was given up."""
+        assert self._cancel is not None
+        rest = Ending(self._cancel)
+        if self._over:
+            rest.callback(self._came_to())
+        else:
+            self._rest = rest
+        return rest
+
+    def _came_to(self) -> Failure | None:
+        """The failure of a cell that was given up."""
+        failed = self._outcome[1]
+        return None if failed is None else Failure(failed)
+
+    def stop(self) -> None:
+        """The reactor stops, and the code with it."""
+        self._stopped = not self._over
+        self._end_wait()
+
+    def _tell_of_threads(self, reason: BaseException) -> None:
+        """Say which threads of the pool go on though the cell was to end."""
+        line = thread_pool.left_by(self.numbers, self.cell.label)
+        if line is not None and self._outcome[1] is reason:
+            reason.add_note(line)
+        elif line is not None:
+            print(line, file=sys.stderr)
+
+    def fail(self, error: BaseException) -> None:
+        """Have `result` raise what would change if it left a coroutine.  In the reactor thread."""
+        self._failed = error
+
+    def check(self) -> None:
+        """
+        Called between the statements of a cell.
+
+        Raises:
+            asyncio.CancelledError: the cell was given up, so no statement follows.
+            BaseException: the cell was to end, and what it awaited has swallowed that.
+        """
+        if self.given_up:
+            raise CancelledError
+        self._raise_swallowed()
+
+    def _raise_swallowed(self) -> None:
+        """Raise why the cell was to end, if it has gone on."""
+        door = self._door
+        if door is None:
+            return
+        if self._reason is not None and not door.told:  # it came while the reactor was stuck
+            door.interrupt(self._reason)
+        door.raise_swallowed()
+
+    def run_statement(self, coro: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+        """Note the coroutine of a statement, whose frame is the cell's own, and return it."""
+        if self._door is not None:
+            self._door.own = coro
+        return coro
+
+    def _because(self, cancelled: BaseException) -> BaseException:
+        """What ended the code, with the traceback of the cancellation that it caused."""
+        if self._reason is None or self.given_up:
+            return cancelled
+        return self._reason.with_traceback(cancelled.__traceback__)
+
+    def _end_because(self, reason: BaseException) -> None:
+        self._reason = reason
+        if self._door is not None:
+            self._door.interrupt(reason, instead=isinstance(reason, KeyboardInterrupt))
+        if self._cancel is not None:
+            self._cancel()
+
+    # ---- what the home calls
+
+    def begin(self) -> None:
+        """See `_waiting.cell_thread.Waits`."""
+        # By no EventualResult: crochet takes longer to make one than this takes in all.
+        if self._reactor.stopped:
+            raise RuntimeError(STOPPED)
+        self._begun = True
+        self._reactor.call(self._begin)
+
+    def look(self) -> float:
+        """See `_waiting.cell_thread.Waits`: the time limit, and whether the reactor answers."""
+        self._pulse.look()
+        self._say_that_it_goes_on()
+        # A signal may reach another thread than the main one, which then sleeps on.
+        self._watch()
+        if self._deadline is None or self.given_up:
+            return LOOK
+        left = self._deadline - monotonic()
+        if left <= 0:
+            self._strike()
+            left = _GRACE
+        return min(left, LOOK)
+
+    def _say_that_it_goes_on(self) -> None:
+        """Say once, a while after a first Ctrl-C, what a second one does."""
+        if self._ends_since is None or self._over or monotonic() - self._ends_since < _GRACE:
+            return
+        self._ends_since = None
+        print(GOES_ON, file=sys.stderr)
+
+    def pardon(self, seconds: float) -> None:
+        """The reactor could not answer, and the time limit not run, for so long.  In the home."""
+        super().pardon(seconds)
+        if self._deadline is not None:
+            self._deadline += seconds
+
+    def interrupt(self) -> None:
+        """Cancel what is awaited; the second time, stop waiting for it."""
+        self._end(KeyboardInterrupt())
+
+    def _strike(self) -> None:
+        """Cancel what is awaited: the time is up; a second later, stop waiting for it."""
+        assert self._timeout is not None
+        self._deadline = monotonic() + _GRACE
+        self._end(TimeoutError(TIMED_OUT.format(seconds=self._timeout)))
+
+    def _end(self, reason: BaseException) -> None:
+        if self._reason is None:
+            self._reason = reason
+            if isinstance(reason, KeyboardInterrupt):
+                self._ends_since = monotonic()
+            # What a canceller prints belongs to the cell.
+            self._reactor.call(self.context.copy().run, self._end_because, reason)
+            self._pulse.free()
+        elif not (self.given_up or self._over):
+            self._give_up(reason)
+
+    def _give_up(self, reason: BaseException) -> None:
+        """Stop waiting; the work goes on as a job."""
+        job = Job(None, self.numbers.cell, first_line(self.cell.code))
+        job.numbers = self.numbers
+        jobs.add(job, self.in_context(lambda: self._reactor.run(self._leave_rest)))
+        reason.add_note(self._pulse.stuck_at() or GIVEN_UP.format(number=job.number))
+        self._reason = reason
+        self.given_up = True
+        self._tell()
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Whether something was cancelled, seen through what `gatherResults` makes of it."""
+    if isinstance(error, FirstError):
+        return error.subFailure.check(TwistedCancelledError) is not None
+    if isinstance(error, BaseExceptionGroup):  # as anyio's task groups do with any exception
+        return all(map(_is_cancellation, error.exceptions))
+    return isinstance(error, _ENDS)

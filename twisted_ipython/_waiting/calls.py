@@ -1,0 +1,193 @@
+"""
+What is sent to the thread that waits for a cell, and to the main thread.
+
+Code in the reactor thread has magics, display and what is bound to the main
+thread done there, and awaits a Deferred of it; the reactor turns meanwhile.
+What is sent to the main thread while it runs a plain cell, or idles, is done
+when it is free.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Any, Final, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from twisted_ipython._base import work_id
+from twisted_ipython._base.borrowed_sigint import give_back
+from twisted_ipython._base.tracebacks import STUB
+from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._waiting.cell_thread import Home
+
+__all__ = [
+    "WaitingCell",
+    "at_home",
+    "call_in_main_thread",
+    "cells",
+    "in_main_thread",
+    "later_calls",
+    "pokes",
+    "run_at_home",
+    "run_later_calls",
+    "show_at_home",
+    "waiting_cell",
+]
+
+_T = TypeVar("_T")
+
+
+class WaitingCell(Protocol):
+    """What is known here of work that a home waits for; see `_waiting.work.Waited`."""
+
+    home: Home
+
+    @property
+    def waits(self) -> bool:
+        """Whether its home waits for it.  Any thread."""
+
+    def in_context(self, function: Callable[[], _T]) -> _T:
+        """What ``function`` gives in its context.  Any thread."""
+
+    def pardon(self, seconds: float) -> None:
+        """The reactor could not answer for so long.  In the home's thread."""
+
+    def interrupt(self) -> None:
+        """Take one Ctrl-C.  In the home's thread."""
+
+    def stop(self) -> None:
+        """The reactor stops.  In its thread."""
+
+
+# What homes wait for: cells, mostly, by the numbers that their contexts carry.
+cells: Final[dict[work_id.Numbers, WaitingCell]] = {}
+# What waits for the main thread; and what has that thread look here soon, while
+# it idles, in each shell that has the extension.
+later_calls: Final[deque[Callable[[], None]]] = deque()
+pokes: Final[list[Callable[[], object]]] = []
+
+
+def _current() -> WaitingCell | None:
+    """The awaiting cell whose context this is, while it is waited for.  Any thread."""
+    return cells.get(work_id.current())
+
+
+def waiting_cell(*, any_cell: bool) -> WaitingCell | None:
+    """
+    The cell that is waited for where the caller's work is to be asked about.  Any thread.
+
+    Args:
+        any_cell: whether the latest of all cells does, if none waits for the caller.
+    """
+    own, known = _current(), list(cells.values())
+    if own is None:
+        return known[-1] if known and any_cell else None
+    # A cell that its thread runs inside of it waits now.
+    return next((one for one in reversed(known) if one.home.thread == own.home.thread), None)
+
+
+def _send(call: Callable[[Callable[[], None]], object], function: Callable[[], _T]) -> Deferred[_T]:
+    """Have ``call`` run ``function`` in another thread; the Deferred fires in the reactor's."""
+    result: Deferred[_T] = Deferred()
+    context = copy_context()
+    reactor = start()
+
+    def fire(value: Any) -> None:
+        if not result.called:
+            result.callback(value)
+
+    def run() -> None:
+        try:
+            try:
+                value: Any = context.run(function)
+            finally:
+                give_back()
+        except BaseException:
+            value = Failure()
+        reactor.call(fire, value)
+
+    call(run)
+    return result
+
+
+def run_at_home(source: str) -> Deferred[Any]:
+    """
+    Evaluate IPython's own language (``%magic``, ``!command``) where the cell was typed.
+
+    It is evaluated in the namespaces of the caller, as IPython does it: magics
+    look at the frame that called them.  In the reactor thread, which turns
+    meanwhile.
+
+    Args:
+        source: a Python expression.
+
+    Raises:
+        RuntimeError: nobody waits for the cell any more.
+    """
+    caller = sys._getframe(1)
+    code = compile(source, STUB, "eval", dont_inherit=True)
+    return at_home(lambda: eval(code, caller.f_globals, caller.f_locals))
+
+
+def show_at_home(value: object) -> Deferred[None]:
+    """Display ``value`` as IPython displays an expression.  In the reactor thread."""
+    return at_home(lambda: sys.displayhook(value))
+
+
+def at_home(function: Callable[[], _T]) -> Deferred[_T]:
+    """
+    Run ``function`` where the cell was typed, or in the main thread if nobody waits for the cell.
+
+    In the reactor thread, which turns meanwhile.
+    """
+    cell = _current()
+    return _send(call_in_main_thread if cell is None else cell.home.call, function)
+
+
+def in_main_thread(function: Callable[..., _T], /, *args: Any) -> Deferred[_T]:
+    """
+    Run ``function(*args)`` in the main thread: ``await in_main_thread(f, x)``.
+
+    For what belongs to that thread: signals, sqlite objects that plain cells
+    made, GUI toolkits.  Any thread; await the result in an awaiting cell or in
+    a coroutine of the reactor thread, which turns meanwhile.  While the main
+    thread runs a plain cell, the call waits for that cell's end; at a prompt
+    without prompt_toolkit, for the next cell.
+
+    On Ctrl-C and on a timeout the await is cancelled, and a function that has
+    begun goes on.
+
+    Args:
+        function: what to run, in a copy of the caller's context.
+        args: its arguments.
+
+    Returns:
+        a Deferred of what it returns, or of the failure that it raises.
+    """
+    return _send(call_in_main_thread, lambda: function(*args))
+
+
+def call_in_main_thread(function: Callable[[], None]) -> None:
+    """Run ``function`` in the main thread: at once if this is it.  See `in_main_thread`."""
+    main = threading.main_thread().ident
+    if threading.get_ident() == main:
+        function()
+        return
+    later_calls.append(function)
+    for cell in reversed(list(cells.values())):
+        if cell.home.thread == main:
+            cell.home.call(run_later_calls)
+            return
+    for poke in pokes.copy():
+        poke()
+
+
+def run_later_calls(*_: object) -> None:
+    """Run what waits for the main thread, if this is that thread.  Any thread."""
+    while later_calls and threading.current_thread() is threading.main_thread():
+        later_calls.popleft()()

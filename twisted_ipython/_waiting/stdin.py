@@ -1,0 +1,234 @@
+"""
+`input()` and `getpass()` in the reactor thread: asked where a cell waits.
+
+The goal.  Code of an awaiting cell may ask the user, and so may a debugger in
+it: `pdb` asks by ``input``.  Code that nobody waits for is told so at once.
+
+What fails.  In the reactor thread a question blocks everything, and Ctrl-C,
+which only reaches the main thread, does not end it.  At a prompt two threads
+would read the same terminal.  A kernel that idles would read a pipe into which
+nobody ever writes.
+
+What we do.  While the extension is loaded ``builtins.input`` and
+``getpass.getpass`` are ours, as ipykernel's are while it runs a cell (ours are
+what it puts back).  ipykernel's end in one method of the kernel, which is set
+on that instance.  A question of the reactor thread, or of another thread that
+works for a cell, is put by the thread that waits for the cell, which gets
+Ctrl-C; the one that asks blocks until then.  All other threads ask as ever.
+``breakpoint()`` in a kernel is debugpy's, and does nothing while no front end
+debugs; then ours starts IPython's debugger for code of the reactor thread and
+its pool.
+
+What can still go wrong.  While a question stands, the reactor does not turn.
+Who took ``getpass.getpass`` by ``from`` import at a terminal, before loading,
+has Python's own.
+"""
+
+from __future__ import annotations
+
+import builtins
+import cmd
+import getpass
+import os
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial, wraps
+from time import monotonic
+from types import FrameType
+from typing import Any, Final
+
+from IPython.core import debugger
+
+from twisted_ipython._base.borrowed_sigint import give_back
+from twisted_ipython._base.instance import override
+from twisted_ipython._reactor.lifecycle import started
+from twisted_ipython._waiting.calls import WaitingCell, waiting_cell
+from twisted_ipython._waiting.sigint import Breakable
+from twisted_ipython._waiting.work import LOOK
+
+__all__ = ["attach"]
+
+NOBODY_WAITS: Final = (
+    "input() was called in the reactor thread while no cell waits, so nobody can answer. Ask"
+    " before, in a plain cell, or in a cell that awaits (or `%%run_in_reactor --wait`)."
+)
+NO_DEBUGGER: Final = (
+    "A debugger was started in the reactor thread while no cell waits, so nobody can talk to it."
+    " Use breakpoint() in a cell that awaits (or `%%run_in_reactor --wait`), or `%debug` after a"
+    " failure."
+)
+
+
+class _Question(Breakable):
+    """
+    One question, put in the thread that waits for a cell.
+
+    Args:
+        cell: the cell.
+        ask: what asks, and gives the answer.
+        debugs: whether a debugger asks, which would ask again after Ctrl-C: it
+            is told that nothing more comes, and the cell is interrupted.
+    """
+
+    def __init__(self, cell: WaitingCell, ask: Callable[[], str], *, debugs: bool) -> None:
+        super().__init__(self._put)
+        self._cell = cell
+        self._ask = ask
+        self._debugs = debugs
+        self._answered = threading.Event()
+        self._answer = ""
+        self._error: BaseException | None = None
+
+    def __call__(self) -> None:
+        """Ask, if the cell still waits; never raises.  In the home's thread."""
+        if not self._cell.waits:
+            return
+        asked = monotonic()
+        try:
+            super().__call__()
+        except BaseException as error:
+            self._error = error.with_traceback(None)
+            if self._debugs and isinstance(error, KeyboardInterrupt):
+                self._error = EOFError()
+                self._cell.interrupt()
+        finally:
+            self._cell.pardon(monotonic() - asked)
+            self._answered.set()
+
+    def _put(self) -> None:
+        self._answer = self._cell.in_context(self._ask)
+
+    def answer(self) -> str:
+        """
+        Block until it is answered.  In the thread that asks.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C.
+            EOFError: Ctrl-C, for a debugger.
+            RuntimeError: the cell was given up meanwhile.
+        """
+        self._cell.home.call(self)
+        while not self._answered.wait(LOOK):
+            if not self._cell.waits:
+                raise RuntimeError(NOBODY_WAITS)
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+
+def _ask(here: Callable[[], str], there: Callable[[], str]) -> str:
+    """Ask in the right thread: by ``here`` if it is this one.  Any thread."""
+    give_back()
+    if threading.current_thread() is threading.main_thread():
+        return here()
+    thread = started()
+    in_reactor = thread is not None and thread.here()
+    cell = waiting_cell(any_cell=in_reactor)
+    if cell is None and in_reactor:
+        raise RuntimeError(NO_DEBUGGER if _in_debugger() else NOBODY_WAITS)
+    if cell is None or cell.home.thread == threading.get_ident():
+        return here()
+    return _Question(cell, there, debugs=_in_debugger()).answer()
+
+
+def _in_debugger() -> bool:
+    """Whether the loop of a debugger asks."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not cmd.Cmd.cmdloop.__code__:
+        if not _is_between(frame):
+            return False
+        frame = frame.f_back
+    return frame is not None
+
+
+def _is_between(frame: FrameType) -> bool:
+    """Whether it lies between who asks and this module."""
+    name = str(frame.f_globals.get("__name__", ""))
+    return name == __name__ or name.startswith("ipykernel.")
+
+
+def attach(kernel: Any) -> Callable[[], None]:
+    """
+    Have questions asked in the right thread.  In the thread that runs the shell's cells.
+
+    Args:
+        kernel: the shell's, or None.
+
+    Returns:
+        what undoes it.
+    """
+    undo = ExitStack()
+    request = getattr(kernel, "_input_request", None)  # ipykernel 6.29 to 7.4
+    if request is not None:
+
+        def input_request(prompt: str, *args: Any, password: bool = False) -> str:
+            return _ask(
+                partial(request, prompt, *args, password=password),
+                partial(kernel.getpass if password else kernel.raw_input, prompt),
+            )
+
+        undo.callback(override(kernel, {"_input_request": input_request}))
+    undo.callback(_replace(builtins, "input", kernel, "_sys_raw_input", "raw_input"))
+    undo.callback(_replace(getpass, "getpass", kernel, "_save_getpass", "getpass"))
+    undo.callback(_replace_breakpoint())
+    return undo.close
+
+
+def _replace_breakpoint() -> Callable[[], None]:
+    """Have `breakpoint` debug code that a cell waits for; returns what puts back what there was."""
+    own: Any = sys.breakpointhook
+    if not str(getattr(own, "__module__", "")).startswith("debugpy."):
+        return lambda: None
+
+    def hook(*args: Any, **kwargs: Any) -> Any:
+        thread = started()
+        here = thread is not None and thread.works_here()
+        if not here or _is_debugged() or os.environ.get("PYTHONBREAKPOINT"):
+            return own(*args, **kwargs)  # it stops at the next line: the user's
+        return debugger.set_trace(sys._getframe(1), *args, **kwargs)
+
+    def put_back() -> None:
+        if sys.breakpointhook is hook:
+            sys.breakpointhook = own
+
+    sys.breakpointhook = hook
+    return put_back
+
+
+def _is_debugged() -> bool:
+    """Whether a front end debugs, by way of debugpy."""
+    return bool(sys.modules["debugpy"].is_client_connected())
+
+
+def _replace(module: Any, name: str, kernel: Any, saved: str, forwarded: str) -> Callable[[], None]:
+    """
+    Put ours in place of a module's function; returns what puts it back.
+
+    While ipykernel runs a cell its own stands there, and it keeps what it will
+    put back: then that is replaced.
+
+    Args:
+        module: the module.
+        name: the function's name.
+        kernel: the shell's, or None.
+        saved: where the kernel (ipykernel 6.29 to 7.4) keeps what it will put back.
+        forwarded: what the kernel has in its place.
+    """
+    places = [(module, name), (kernel, saved)]
+    in_kernel = getattr(kernel, forwarded, None)
+    holder, attribute = places[getattr(module, name) == in_kernel]
+    own = getattr(holder, attribute)
+
+    @wraps(own)
+    def ask(*args: Any, **kwargs: Any) -> str:
+        return _ask(partial(own, *args, **kwargs), partial(in_kernel or own, *args, **kwargs))
+
+    def put_back() -> None:
+        for holder, attribute in places:
+            if getattr(holder, attribute, None) is ask:
+                setattr(holder, attribute, own)
+
+    setattr(holder, attribute, ask)
+    return put_back

@@ -1,0 +1,188 @@
+"""
+Work in the reactor thread that a home waits for, seen from the thread that waits.
+
+What the work is, how it ends early and what came of it is for the kinds of it
+to say: an awaiting cell, and a call that another thread makes.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextvars import copy_context
+from threading import get_ident
+from typing import Any, Final, NamedTuple, TypeVar
+
+from twisted_ipython._base import work_id
+from twisted_ipython._base.borrowed_sigint import give_back
+from twisted_ipython._base.frames import Label, in_files
+from twisted_ipython._base.loans import loans
+from twisted_ipython._reactor.interrupt import Pulse
+from twisted_ipython._reactor.thread import ReactorThread, when_stopped
+from twisted_ipython._waiting.calls import call_in_main_thread, cells, later_calls
+from twisted_ipython._waiting.cell_thread import Home
+from twisted_ipython._waiting.sigint import watch
+
+__all__ = ["LOOK", "Typed", "Waited"]
+
+_T = TypeVar("_T")
+
+WAITS_FOR_ITSELF: Final = (
+    "The reactor called this code, for a cell that does not await, and stands still until it"
+    " returns: what waits for the reactor here would wait for ever"
+)
+
+# Seconds between two looks at the work.  A SIGINT that comes just as the main thread
+# begins to block is only handled at the next one.
+LOOK: Final = 0.25
+
+
+class Typed(NamedTuple):
+    """
+    What is known of a cell.
+
+    Attributes:
+        number: IPython's.
+        code: what was typed.
+        label: how its shell writes a place in the code.
+    """
+
+    number: int = 0
+    code: str = ""
+    label: Label = in_files
+
+
+class Waited(ABC):
+    """
+    One run of work.
+
+    Args:
+        reactor: the reactor thread.
+        home: the waiting thread.
+        cell: what is known of the cell, if it is one.
+
+    Attributes:
+        context: what the work runs in.
+        before: the same as it was before the work.
+    """
+
+    def __init__(self, reactor: ReactorThread, home: Home, cell: Typed) -> None:
+        self.home = home
+        self.cell = cell
+        self.numbers = work_id.new(cell.number)
+        self.given_up = False
+        # Whether another thread than the main one waits.
+        self._aside = home.thread != threading.main_thread().ident
+        self._reactor = reactor
+        self.context = copy_context()
+        self.before = self.context.copy()
+        self._pulse = Pulse(reactor, cell.label)
+        self._over = False
+        self._tells: list[Callable[[], object]] = []
+
+    async def run(self) -> Any:
+        """`wait`, and then the `result`."""
+        await self.wait()
+        return self.result()
+
+    async def wait(self) -> None:
+        """
+        Run the code in the reactor thread and wait for its end.  In the home's thread.
+
+        Whatever else ends the wait also cancels the code.
+
+        Raises:
+            RuntimeError: the reactor was stopped before, or waits for the caller.
+        """
+        give_back()
+        if loans.inside == get_ident():
+            raise RuntimeError(WAITS_FOR_ITSELF)
+        cells[self.numbers] = self
+        self._watch()
+        try:
+            await self.home.wait(self)
+        except BaseException:
+            self.interrupt()
+            raise
+        finally:
+            del cells[self.numbers]
+            self._watch()
+
+    def _watch(self) -> None:
+        """Have the main thread take Ctrl-C for a cell that another thread waits for."""
+        if self._aside and watch not in later_calls:
+            call_in_main_thread(watch)
+
+    @abstractmethod
+    def result(self) -> Any:
+        """What came of it, or raise that.  In the home's thread, after `wait`."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """The reactor stops.  In its thread."""
+
+    # ---- its end
+
+    def _end_wait(self) -> None:
+        """Have the home go on; it will find what came of it.  Any thread."""
+        self._over = True
+        self._tell()
+
+    def _tell(self) -> None:
+        while self._tells:
+            try:
+                tell = self._tells.pop()
+            except IndexError:  # another thread took it
+                return
+            tell()
+
+    # ---- what a question of the cell's needs
+
+    @property
+    def waits(self) -> bool:
+        """Whether its home waits for it.  Any thread."""
+        return cells.get(self.numbers) is self and not self.given_up
+
+    def in_context(self, function: Callable[[], _T]) -> _T:
+        """What ``function`` gives in the cell's context.  Any thread."""
+        return self.context.copy().run(function)
+
+    def pardon(self, seconds: float) -> None:  # noqa: ARG002  # for a time limit
+        """The reactor could not answer for so long.  In the home's thread."""
+        self._pulse.pardon()
+
+    # ---- what the home calls
+
+    @abstractmethod
+    def begin(self) -> None:
+        """See `_waiting.cell_thread.Waits`."""
+
+    def when_done(self, call: Callable[[], object]) -> None:
+        """See `_waiting.cell_thread.Waits`."""
+        self._tells.append(call)
+        if self._over:
+            self._tell()
+
+    @abstractmethod
+    def look(self) -> float:
+        """See `_waiting.cell_thread.Waits`."""
+
+    @abstractmethod
+    def interrupt(self) -> None:
+        """See `_waiting.cell_thread.Waits`."""
+
+    def put_off(self) -> None:  # noqa: B027  # most work does not mind
+        """See `_waiting.cell_thread.Waits`."""
+
+    def go_on(self) -> None:  # noqa: B027
+        """See `_waiting.cell_thread.Waits`."""
+
+
+def _stop_all() -> None:
+    """The reactor stops.  In its thread."""
+    for cell in list(cells.values()):
+        cell.stop()
+
+
+when_stopped.append(_stop_all)
