@@ -107,7 +107,7 @@ def test_drawn_in_its_own_cell(kernel: Kernel) -> None:
     """The bar of a job goes on in the job's cell, whatever fires what it waits for."""
     job = kernel.ok(
         "%%run_in_reactor job\nglobal gates\ngates = [Deferred() for _ in range(4)]\n"
-        "return await progress(gates)"
+        "return await progress(gates);"
     )
     firing = kernel.ok("for gate in gates:\n    await asyncio.sleep(0.11)\n    gate.callback(1)")
     assert kernel.value("await job") == "[1, 1, 1, 1]"

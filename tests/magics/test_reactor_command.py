@@ -170,7 +170,7 @@ def test_waiting_for_a_job_gives_its_result(session: Session) -> None:
 
 def test_a_job_that_ended_and_is_held_by_nobody_is_said(session: Session) -> None:
     """One line has its state and the time it took."""
-    session.ok("%%run_in_reactor x\n1")
+    session.ok("%%run_in_reactor x\n1;")
     session.names.pop("x").wait(5)
     number = session.job("x").number
     said = session.shown("%reactor wait x")

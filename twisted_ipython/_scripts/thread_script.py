@@ -42,6 +42,8 @@ OF_THREAD: Final = "thread {name}"
 # Seconds that a reactor gets to answer after Ctrl-C, and to end a script.
 _GRACE: Final = 1.0
 _PATIENCE: Final = 5.0
+# Seconds that a reactor gets which has next to nothing to do for it.
+_SOON: Final = 0.2
 
 
 class ThreadScript(Script):
@@ -133,7 +135,8 @@ class ThreadScript(Script):
         result = self._thread.run(lambda: self.run_in_context(over))
         if self._wait is None or not self._wait.given_up:
             with suppress(NotInTime):
-                result.wait(_PATIENCE)
+                # What an ordinary cell leaves is taken over, by a stuck reactor some time later.
+                result.wait(_PATIENCE if closes else _SOON)
 
 
 class _Wait(Waited):
