@@ -33,15 +33,8 @@ from twisted_ipython._base.running_loop import is_switched, put_back
 from twisted_ipython._base.switch_interval import BRIEF, turns_of
 from twisted_ipython._base.tracebacks import explain, is_of_cell, tidy
 from twisted_ipython._base.variables import Variables
+from twisted_ipython._cells import placeholder
 from twisted_ipython._cells.file import run_file
-from twisted_ipython._cells.placeholder import (
-    RESULT,
-    RUN,
-    StandIn,
-    current,
-    evaluate_shown,
-    running,
-)
 from twisted_ipython._cells.plain_cell import note_failure, of_nodes, run_statement, show_exit
 from twisted_ipython._cells.statements import Statements, is_async, prepare, read, split
 from twisted_ipython._failures.reports import mark_shown
@@ -176,7 +169,7 @@ class AutoAwait:
                     self._end_cell(work_id.current().work)
                     self._variables.end(context, copy_context())
             return raised and not plain.exited
-        stand_in = StandIn(compiler)
+        stand_in = placeholder.StandIn(compiler)
         nodes = [stand_in.node, *made.rest]
         interactivity = "last" if made.shows else "none"
         source = "" if result is None else result.info.raw_cell
@@ -208,8 +201,8 @@ class AutoAwait:
         awaiting on: IPython was running it by then.  Magics and commands inside
         of such a statement run in the reactor thread too.
         """
-        if code_obj is RESULT["single"] or code_obj is RESULT["exec"]:
-            await running().wait_quietly()
+        if code_obj is placeholder.RESULT["single"] or code_obj is placeholder.RESULT["exec"]:
+            await placeholder.running().wait_quietly()
             async_ = False
         if not async_ or not self._active():
             shares = self._active()  # then nothing is awaited inside
@@ -218,9 +211,9 @@ class AutoAwait:
             if shares and not failed:
                 sigint.end_statement()
             return failed
-        token = self._send(elsewhere(), lambda _: evaluate_shown(self.shell, code_obj))
+        token = self._send(elsewhere(), lambda _: placeholder.evaluate_shown(self.shell, code_obj))
         try:
-            return await self._run_code(RUN["single"], result, async_=True)
+            return await self._run_code(placeholder.RUN["single"], result, async_=True)
         finally:
             self._forget(token)
 
@@ -237,7 +230,7 @@ class AutoAwait:
         if isinstance(error, BaseException):
             note_failure()
             mark_shown(error)
-            if isinstance(error, KeyboardInterrupt) and current.get(None) is None:
+            if isinstance(error, KeyboardInterrupt) and placeholder.current.get(None) is None:
                 pass_on(error)
             explain(error)
             tidy(error)
@@ -267,13 +260,13 @@ class AutoAwait:
         typed = Typed(shell.displayhook.prompt_count, source, labels_of(shell))
         cell = AwaitingCell(thread, home(), code, self.timeout(), typed)
         self.awaiting += 1
-        return current.set(cell)
+        return placeholder.current.set(cell)
 
     def _forget(self, token: Token[AwaitingCell]) -> None:
-        cell = current.get()
+        cell = placeholder.current.get()
         self._variables.end(cell.before, cell.context)
         self.awaiting -= 1
-        current.reset(token)
+        placeholder.current.reset(token)
         while self._when_idle and not self.awaiting:
             self._when_idle.pop(0)()
 

@@ -1,8 +1,7 @@
 """
 What the reactor is and does: the tables of `%reactor`.
 
-The tables are made in the reactor thread, within a bound: a reactor that does
-not answer is reported as stuck, with its stack.
+They are made in the reactor thread; one that does not answer is reported with its stack.
 """
 
 from __future__ import annotations
