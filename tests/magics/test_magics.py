@@ -461,10 +461,10 @@ def test_a_traceback_has_the_users_frames(
     """The cell's line under the cell's name, then the user's, and nothing of ours or Twisted's."""
     session.ok("def fail():\n    return 1/0")
     if waits:
-        ran = session.run(f"%%run_in_reactor {line} --wait x\n{body}")
+        ran = session.run(f"%%run_in_reactor {line} --wait made\n{body}")
     else:
-        session.ok(f"%%run_in_reactor {line} x\n{body}")
-        ran = session.run("x.wait(5)")
+        session.ok(f"%%run_in_reactor {line} made\n{body}")
+        ran = session.run("made.wait(5)")
     assert type(ran.error) is ZeroDivisionError
     # IPython 8 shows its own frame, from which the magic is called.
     heads = [

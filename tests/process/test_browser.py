@@ -143,7 +143,7 @@ def test_deferred(opened: Opened) -> None:
 
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
 def test_cards(lab: Lab, opened: Opened, theme: str) -> None:
-    """A job's card goes to done, or to failed with the traceback below it, in both themes."""
+    """A job's card, in each cell that shows it, goes to done, or to failed with the traceback."""
     lab.set("apputils-extension/themes", {"theme": f"JupyterLab {theme}"})
     done = """
         %%run_in_reactor download
@@ -169,7 +169,7 @@ def test_cards(lab: Lab, opened: Opened, theme: str) -> None:
             like("^EventualResult of cell 4: failed after .*ZeroDivisionError"),
             like("^job 2 of cell 4 failed:.*ZeroDivisionError .*> 3 return 1 / 0"),
         )
-        notebook.expect_outputs(1)
+        notebook.expect_outputs(1, like("^EventualResult download of cell 2: done in .*1234"))
         assert notebook.page.locator(f"[data-jp-theme-name='JupyterLab {theme}']").count() == 1
         texts = notebook.page.locator(".jp-RenderedHTML :is(div, b, pre)").all()
         assert min(map(contrast, texts)) > 4.5
