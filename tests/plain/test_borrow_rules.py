@@ -7,7 +7,7 @@ from pathlib import Path
 from time import sleep
 
 import pytest
-from kernels import Kernel, fail
+from kernels import SUBSHELLS, Kernel, fail, submit_to, subshell
 
 SETUP = """
 import asyncio, gc, logging, os, signal, socket, subprocess, sys, threading, time, urllib.request
@@ -316,51 +316,44 @@ def test_waiting_inside_of_a_call(kernel: Kernel) -> None:
 # ---- several shells
 
 
-@pytest.fixture
-def subshells(kernel: Kernel) -> list[str]:
-    """The numbers of two subshells."""
-    pytest.importorskip("ipykernel", minversion="7")
-    from test_interrupt import subshell
+if SUBSHELLS:
 
-    return [subshell(kernel) for _ in range(2)]
+    @pytest.fixture
+    def subshells(kernel: Kernel) -> list[str]:
+        """The numbers of two subshells."""
+        return [subshell(kernel) for _ in range(2)]
 
+    def test_turns(kernel: Kernel, subshells: list[str]) -> None:
+        """Two subshells and the main shell, which all call the reactor, take turns."""
+        kernel.ok("counts = {0: [], 1: [], 2: []}")
+        code = (
+            "for _ in range(300): reactor.callLater(0, counts[{0}].append, 1)\n"
+            "time.sleep(0.1)\nfor _ in range(300): reactor.callLater(0, counts[{0}].append, 1)"
+        )
+        cells = [submit_to(kernel, one, code.format(n)) for n, one in enumerate(subshells)]
+        cells.append(kernel.submit(code.format(2)))
+        for cell in cells:
+            assert cell.wait().error is None
+        assert kernel.value(TURNS + "\n[len(counts[n]) for n in range(3)]") == "[600, 600, 600]"
 
-def test_turns(kernel: Kernel, subshells: list[str]) -> None:
-    """Two subshells and the main shell, which all call the reactor, take turns."""
-    from test_interrupt import submit_to
-
-    kernel.ok("counts = {0: [], 1: [], 2: []}")
-    code = (
-        "for _ in range(300): reactor.callLater(0, counts[{0}].append, 1)\n"
-        "time.sleep(0.1)\nfor _ in range(300): reactor.callLater(0, counts[{0}].append, 1)"
-    )
-    cells = [submit_to(kernel, one, code.format(n)) for n, one in enumerate(subshells)]
-    cells.append(kernel.submit(code.format(2)))
-    for cell in cells:
+    def test_who_has_it(kernel: Kernel, subshells: list[str]) -> None:
+        """While a cell keeps the reactor, `%reactor` of another shell says so, and not "stuck"."""
+        kernel.ok(
+            "exec(compile('def doStart(self):\\n    while not flag: pass', '/x.py', 'exec'),"
+            " keeps := {'__name__': 'twisted.keeps', 'flag': []})\n"
+            "Keeps = type('Keeps', (protocol.Factory,), {'doStart': keeps['doStart']})"
+        )
+        cell = kernel.submit(
+            "made = reactor.listenTCP(0, Keeps(), interface='127.0.0.1')\nmade.stopListening();"
+        )
+        sleep(0.5)  # it keeps the reactor until the flag is set
+        stack = submit_to(kernel, subshells[0], "%reactor stack").wait(10)
+        shown = stack.data("display_data")["text/plain"]
+        overview = submit_to(kernel, subshells[0], "%reactor").wait(10)
+        about = overview.data("display_data")["text/plain"]
+        submit_to(kernel, subshells[0], "keeps['flag'].append(1)").wait(10)
         assert cell.wait().error is None
-    assert kernel.value(TURNS + "\n[len(counts[n]) for n in range(3)]") == "[600, 600, 600]"
-
-
-def test_who_has_it(kernel: Kernel, subshells: list[str]) -> None:
-    """While a cell keeps the reactor, `%reactor` of another shell says so, and not "stuck"."""
-    from test_interrupt import submit_to
-
-    kernel.ok(
-        "exec(compile('def doStart(self):\\n    while not flag: pass', '/x.py', 'exec'),"
-        " keeps := {'__name__': 'twisted.keeps', 'flag': []})\n"
-        "Keeps = type('Keeps', (protocol.Factory,), {'doStart': keeps['doStart']})"
-    )
-    cell = kernel.submit(
-        "made = reactor.listenTCP(0, Keeps(), interface='127.0.0.1')\nmade.stopListening();"
-    )
-    sleep(0.5)  # it keeps the reactor until the flag is set
-    stack = submit_to(kernel, subshells[0], "%reactor stack").wait(10)
-    shown = stack.data("display_data")["text/plain"]
-    overview = submit_to(kernel, subshells[0], "%reactor").wait(10)
-    about = overview.data("display_data")["text/plain"]
-    submit_to(kernel, subshells[0], "keeps['flag'].append(1)").wait(10)
-    assert cell.wait().error is None
-    assert "a cell in MainThread has borrowed it, which is at" in shown
-    assert re.search(r"Cell In\[\d+\], line 1 +<module> +made = reactor.listenTCP", shown)
-    assert "a cell in MainThread has borrowed it" in about
-    assert "stuck" not in about
+        assert "a cell in MainThread has borrowed it, which is at" in shown
+        assert re.search(r"Cell In\[\d+\], line 1 +<module> +made = reactor.listenTCP", shown)
+        assert "a cell in MainThread has borrowed it" in about
+        assert "stuck" not in about

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 
-import ipykernel
 import pexpect
 import pytest
-from kernels import Execution, Kernel
+from kernels import SUBSHELLS, Execution, Kernel, submit_to, subshell
 from shells import run_python
 from terminals import Terminal
 
@@ -18,7 +17,6 @@ from twisted_ipython._reactor import interrupt
 from twisted_ipython._reactor.lifecycle import start
 
 # ipykernel 6 has none.
-SUBSHELLS = ipykernel.version_info >= (7,)
 SETUP = """
 import asyncio, fractions, itertools, signal, sys, threading, time
 import anyio
@@ -383,28 +381,6 @@ def test_plain_cell(kernel: Kernel) -> None:
 
 
 # ---- everybody who waits
-
-
-def subshell(kernel: Kernel) -> str:
-    """Make a subshell."""
-    client = kernel.client
-    client.control_channel.send(client.session.msg("create_subshell_request"))
-    while True:
-        reply = client.control_channel.get_msg(timeout=10)
-        if reply["msg_type"] == "create_subshell_reply":
-            number: str = reply["content"]["subshell_id"]
-            return number
-
-
-def submit_to(kernel: Kernel, number: str, code: str, *, asks: bool = False) -> Execution:
-    """Send a cell to a subshell."""
-    content = {"code": code, "silent": False, "store_history": True, "allow_stdin": asks}
-    message = kernel.client.session.msg("execute_request", content)
-    message["header"]["subshell_id"] = number
-    kernel.client.shell_channel.send(message)
-    execution = Execution(kernel, message["header"]["msg_id"])
-    kernel._executions[execution.number] = execution
-    return execution
 
 
 WATCHED = """

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from kernels import Execution, Kernel, fail
+from kernels import SOON, SUBSHELLS, Execution, Kernel, fail
 from script_cells import SETUP, kernel_of_scripts, last_line, script, unchanged
 
 from twisted_ipython._reactor.crochet_adapter import FORKED
@@ -280,8 +281,11 @@ def test_beside_other_scripts(kernel: Kernel) -> None:
     ).wait()
     number = waits.reply["execution_count"] if waits.reply else 0
     name = str(kernel.value("str(job.job)")).strip("'")
-    both = f"{name}, {OF_CELL.format(number=number)}"
-    assert waits.printed() == f"{SEVERAL_WAIT.format(scripts=both)}\nover\n"
+    line = SEVERAL_WAIT.format(scripts=f"{name}, {OF_CELL.format(number=number)}")
+    # ipykernel 6 prints for a thread of the user's in the cell that loaded the extension.
+    said = [waits] if SUBSHELLS else kernel.executions
+    kernel.pump(lambda: any(f"{line}\n" in one.printed() for one in said), SOON)
+    assert waits.printed().endswith("over\n")
     kernel.ok("reactor.stop()")
     assert kernel.value("await job") == "'job'"
 
@@ -646,14 +650,16 @@ print("over")
 """
 
 
-def test_autobahns_runner_again_and_again(kernel: Kernel) -> None:
-    """A session with a router that an earlier cell has started; a failure is raised as ever."""
-    kernel.ok(ROUTER)
-    for _ in range(3):
-        assert kernel.run(SESSION).printed() == "joined realm\nover\n"
-    kernel.ok("await router.stopListening()")
-    ran = fail(kernel, SESSION.replace("{router.getHost().port}", "9"))
-    assert ran.error == "ConnectionRefusedError"
+if find_spec("autobahn"):  # no wheel of it is for Python 3.15
+
+    def test_autobahns_runner_again_and_again(kernel: Kernel) -> None:
+        """A session with a router that an earlier cell has started; a failure is raised as ever."""
+        kernel.ok(ROUTER)
+        for _ in range(3):
+            assert kernel.run(SESSION).printed() == "joined realm\nover\n"
+        kernel.ok("await router.stopListening()")
+        ran = fail(kernel, SESSION.replace("{router.getHost().port}", "9"))
+        assert ran.error == "ConnectionRefusedError"
 
 
 # ---- two recipes

@@ -13,17 +13,21 @@ from threading import Timer
 from time import monotonic
 from typing import IO, Any, Self
 
+import ipykernel
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
-__all__ = ["Cells", "Execution", "Kernel", "fail", "subshell"]
+__all__ = ["SUBSHELLS", "Cells", "Execution", "Kernel", "fail", "submit_to", "subshell"]
 
 SECONDS = 30
 # Within so many seconds what is displayed in place must have changed.
 SOON = 10
 # After this a kernel is killed, whatever its test does.
 LIFETIME = 110
+
+# Whether ipykernel has subshells.
+SUBSHELLS = ipykernel.version_info >= (7,)
 
 Message = dict[str, Any]
 
@@ -181,6 +185,11 @@ class Kernel:
         self._end()
         self._folder.cleanup()
 
+    @property
+    def executions(self) -> list[Execution]:
+        """All requests so far."""
+        return [*self._executions.values()]
+
     # ---- requests
 
     def submit(self, code: str, **options: Any) -> Execution:
@@ -308,6 +317,17 @@ def subshell(kernel: Kernel) -> str:
             return number
 
 
+def submit_to(kernel: Kernel, number: str, code: str, *, asks: bool = False) -> Execution:
+    """Send a cell to a subshell."""
+    content = {"code": code, "silent": False, "store_history": True, "allow_stdin": asks}
+    message = kernel.client.session.msg("execute_request", content)
+    message["header"]["subshell_id"] = number
+    kernel.client.shell_channel.send(message)
+    execution = Execution(kernel, message["header"]["msg_id"])
+    kernel._executions[execution.number] = execution
+    return execution
+
+
 class Cells:
     """
     Cells of one shell of a kernel.
@@ -326,13 +346,7 @@ class Cells:
         kernel = self._kernel
         if self._number is None:
             return kernel.ok(code)
-        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False}
-        message = kernel.client.session.msg("execute_request", content)
-        message["header"]["subshell_id"] = self._number
-        kernel.client.shell_channel.send(message)
-        execution = Execution(kernel, message["header"]["msg_id"])
-        kernel._executions[execution.number] = execution
-        execution.wait()
+        execution = submit_to(kernel, self._number, code).wait()
         assert execution.reply is not None
         assert execution.reply["status"] == "ok", execution.traceback
         assert execution.printed("stderr") == ""

@@ -18,6 +18,8 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+from kernels import SUBSHELLS, Kernel, submit_to, subshell
+
 CHECKOUT = Path(__file__).parents[2]
 # Seconds within which a cell must have ended, and what it asked for must have come.
 BOUND = 20.0
@@ -147,15 +149,9 @@ class Rounds:
         self._kernel = kernel
         self._chance = chance
         self._beside: list[Any] = []
-        self._subshell = self._make_subshell()
+        self._subshell = subshell(kernel) if SUBSHELLS else None
         kernel.ok(SETUP + ALL)
         kernel.ok("one, sent = await made, 0")
-
-    def _make_subshell(self) -> str | None:
-        import ipykernel
-        from test_interrupt import subshell
-
-        return subshell(self._kernel) if ipykernel.version_info >= (7,) else None
 
     def run(self, number: int) -> None:
         """
@@ -193,8 +189,6 @@ class Rounds:
         assert cell.error == expected, (kind, code, cell.error, cell.traceback)
 
     def _send_beside(self, code: str) -> None:
-        from test_interrupt import submit_to
-
         if self._subshell is not None:
             self._beside.append(submit_to(self._kernel, self._subshell, code))
 
@@ -206,8 +200,6 @@ def rounds(number: int, seed: int) -> None:
     Raises:
         AssertionError: see `Rounds.run`.
     """
-    from kernels import Kernel
-
     chance = random.Random(seed)
     ends: list[float] = []
     for begun in range(0, number, OF_A_KERNEL):
@@ -230,7 +222,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     os.environ["PYTHONPATH"] = str(CHECKOUT)
-    sys.path[:0] = [str(CHECKOUT / folder) for folder in ("", "tests/support", "tests/reactor")]
+    sys.path.insert(0, str(CHECKOUT))
     rounds(options.rounds, options.seed)
     return 0
 
