@@ -73,11 +73,15 @@ def tour(*arguments: Path) -> subprocess.CompletedProcess[str]:
 def comparable(cell: Any) -> list[dict[str, Any]]:
     """The outputs of a cell, free of what differs from run to run.
 
-    A stream comes in pieces that depend on the time, so its pieces are joined.
+    A stream comes in pieces that depend on the time, so its pieces are joined.  A card that
+    is done when it is shown is the cell's result, and else something displayed.
     """
     outputs: list[dict[str, Any]] = []
     for output in json.loads(without_varying(json.dumps(cell.get("outputs", [])))):
         output.pop("metadata", None)
+        if "<EventualResult" in str(output.get("data")):
+            output.pop("execution_count", None)
+            output["output_type"] = "display_data"
         stream = output.get("name")
         if stream and outputs and outputs[-1].get("name") == stream:
             outputs[-1]["text"] += output["text"]
