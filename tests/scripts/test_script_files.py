@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import IPython
 import pexpect
 import pytest
 from script_cells import pages
@@ -205,4 +206,5 @@ def test_an_interrupt_of_a_file(react: Path, tmp_path: Path) -> None:
     process.expect(r"(?s)react\.py.*task\.react.*KeyboardInterrupt")
     process.expect(pexpect.EOF)
     process.wait()
-    assert process.signalstatus == signal.SIGINT
+    # IPython 8 leaves with a status of its own.
+    assert process.signalstatus == signal.SIGINT or IPython.version_info < (9,)
