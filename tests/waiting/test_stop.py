@@ -79,7 +79,8 @@ def test_said(kernel: Kernel) -> None:
     """What goes on after a second is said in one line, and the cell ends as interrupted."""
     cell = stopped(kernel, "await retries()")
     assert cell.error == "KeyboardInterrupt"
-    assert cell.printed("stderr") == f"{GOES_ON}\n"
+    # Python may warn there of coroutines of other cells that were stopped before they began.
+    assert cell.printed("stderr").count(f"{GOES_ON}\n") == 1
 
 
 def test_timeout(kernel: Kernel) -> None:
