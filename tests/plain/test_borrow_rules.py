@@ -339,14 +339,16 @@ if SUBSHELLS:
     def test_who_has_it(kernel: Kernel, subshells: list[str]) -> None:
         """While a cell keeps the reactor, `%reactor` of another shell says so, and not "stuck"."""
         kernel.ok(
-            "exec(compile('def doStart(self):\\n    while not flag: pass', '/x.py', 'exec'),"
-            " keeps := {'__name__': 'twisted.keeps', 'flag': []})\n"
+            "body = 'def doStart(self):\\n    began.set()\\n    while not flag: pass'\n"
+            "exec(compile(body, '/x.py', 'exec'),"
+            " keeps := {'__name__': 'twisted.keeps', 'flag': [], 'began': threading.Event()})\n"
             "Keeps = type('Keeps', (protocol.Factory,), {'doStart': keeps['doStart']})"
         )
         cell = kernel.submit(
             "made = reactor.listenTCP(0, Keeps(), interface='127.0.0.1')\nmade.stopListening();"
         )
-        sleep(0.5)  # it keeps the reactor until the flag is set
+        # It keeps the reactor until the flag is set.
+        submit_to(kernel, subshells[0], "keeps['began'].wait(10)").wait(20)
         stack = submit_to(kernel, subshells[0], "%reactor stack").wait(10)
         shown = stack.data("display_data")["text/plain"]
         overview = submit_to(kernel, subshells[0], "%reactor").wait(10)

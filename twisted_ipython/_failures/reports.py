@@ -62,6 +62,8 @@ MORE: Final = "{count} more failures{of_cell} within a second were not shown; th
 
 CANCELLATIONS: Final = (CancelledError, asyncio.CancelledError, Break)
 
+# How many cells run inside of each other.
+_NESTED: Final = 16
 # What a context carried before the cells that have begun in it, the innermost last.
 _outer: Final[ContextVar[tuple[work_id.Numbers, ...]]] = ContextVar(
     "twisted_ipython_outer", default=()
@@ -141,7 +143,8 @@ class Reports:
 
     def begin_cell(self, number: int) -> None:
         """Have the context of a cell that begins carry its number.  In that context."""
-        _outer.set((*_outer.get(), work_id.current()))
+        # Bounded: not everybody who runs cells by `run_cell_async` says that they have ended.
+        _outer.set((*_outer.get()[-_NESTED:], work_id.current()))
         work_id.carry(work_id.new(number))
         self._latest = copy_context()
 
