@@ -13,7 +13,7 @@ The map.  A folder imports only folders below it; its docstring says which.
     _reactor    the reactor, its thread, what is set on it; results and jobs
     _failures   a failure that nobody handles is shown in the cell whose work it was
     _bridge     one coroutine awaits Deferreds and asyncio's objects
-    _base       frames, tracebacks, numbers of work, loans, text
+    _base       frames, tracebacks, work ids, loans, text
 
 The way of a cell that awaits::
 
@@ -22,8 +22,8 @@ The way of a cell that awaits::
     _cells.placeholder:StandIn
     _cells.autoawait:AutoAwait.run_code
     _waiting.awaiting_cell:AwaitingCell.wait_quietly
-    _waiting.work:Waited.wait
-    _waiting.cell_thread:BlockingHome.wait
+    _waiting.work:ReactorWork.wait
+    _waiting.cell_thread:BlockingThread.wait
     _waiting.awaiting_cell:AwaitingCell.begin
     _reactor.thread:ReactorThread.deferred
     _bridge.interruptible:Interruptible
@@ -60,7 +60,7 @@ The way of a cell of ``%%run_in_reactor``::
     _reactor.jobs:Jobs.add
     _display.result_card:Cards.show
 
-The *home thread* is the one that a cell was typed in: the main thread, or that
+The *cell thread* is the one that a cell was typed in: the main thread, or that
 of a subshell.  ``async_runner`` and ``config`` hold names of version 2.
 
 Importing this package starts nothing and installs no reactor; loading the

@@ -26,7 +26,7 @@ from twisted_ipython._display import kernel_messages
 from twisted_ipython._display.deferred import ShownDeferreds, coroutine_text
 from twisted_ipython._display.result_card import Cards
 from twisted_ipython._display.terminal_notices import Notices
-from twisted_ipython._display.updates import decline, is_terminal, keeps_spots, use_printer
+from twisted_ipython._display.updates import can_update, decline, is_terminal, use_printer
 from twisted_ipython._failures import namespace
 from twisted_ipython._failures.logs import ScrapyLog
 from twisted_ipython._failures.reports import reports
@@ -233,7 +233,7 @@ class _Extension:
         undo.callback(use_printer(plain, CoroutineType, coroutine_text))
         for one in (rich, plain):  # it is a Deferred by class only
             undo.callback(use_printer(one, FutureAwait, decline))
-        if keeps_spots(shell):
+        if can_update(shell):
             cards = Cards(shell)
             undo.callback(cards.close)
             undo.callback(use_printer(rich, EventualResult, cards.show))
@@ -258,8 +258,8 @@ class _Extension:
         undo.callback(sharing.attach_to_kernel(kernel))
 
     def _add_poke(self, poke: Callable[[], object]) -> None:
-        calls.pokes.append(poke)
-        self._undo.callback(calls.pokes.remove, poke)
+        calls.wakers.append(poke)
+        self._undo.callback(calls.wakers.remove, poke)
 
 
 def _then_watch(hook: Callable[[], None]) -> Callable[[], None]:

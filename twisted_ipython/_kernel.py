@@ -6,7 +6,7 @@ none.  One that `subprocess` started stays in the table of processes, as a
 zombie, until somebody asks for its status: a kernel of which a cell has started
 a child is then killed by its front end, and nothing ends in order.
 
-Home thread.
+Cell thread.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from twisted_ipython._base.frames import Place, of_coroutine, of_thread, waits_a
 HERE = __file__
 
 
-class Waits:
+class Waitable:
     """Something that a coroutine awaits by a generator of its own."""
 
     def __await__(self) -> Generator[None, None, None]:
@@ -66,7 +66,7 @@ def test_a_coroutine_that_waits_in_a_generator_is_followed() -> None:
     with closing(outer(later())) as coro:
         coro.send(None)
         assert functions(of_coroutine(coro)) == ["later", "inner", "outer"]
-    with closing(outer(Waits())) as coro:
+    with closing(outer(Waitable())) as coro:
         coro.send(None)
         assert functions(of_coroutine(coro)) == ["__await__", "inner", "outer"]
 

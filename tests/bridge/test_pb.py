@@ -47,4 +47,4 @@ def test_shown(kernel: Kernel) -> None:
         kernel.pump(lambda cell=cell: cell.error is not None, SOON)
         assert cell.error == "RemoteError"
         assert cell.traceback.splitlines()[-1] == LAST
-    kernel.shows(cells[1].spots()[0], "failed after")
+    kernel.shows(cells[1].displays()[0], "failed after")

@@ -40,7 +40,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
 
         return send
 
-    for name in ("run_at_home", "show_at_home"):
+    for name in ("run_in_cell_thread", "show_in_cell_thread"):
         monkeypatch.setattr(module_of_calls, name, sender(name))
     return calls
 
@@ -107,14 +107,14 @@ def test_no_value_of_last_statement() -> None:
 def test_language_is_sent_home(source: str, expected: str, sent: list[Any]) -> None:
     """Magics and commands, in blocks too, are sent home as the very call that IPython wrote."""
     run(made(source), {})
-    assert sent == [("run_at_home", expected)]
+    assert sent == [("run_in_cell_thread", expected)]
 
 
 def test_output_of_command_is_bound(sent: list[Any]) -> None:
     """`x = !cmd` binds what comes back from home."""
     names: dict[str, Any] = {}
     run(made("x = !ls"), names)
-    assert names["x"] == "run_at_home"
+    assert names["x"] == "run_in_cell_thread"
 
 
 @pytest.mark.parametrize(
@@ -138,14 +138,18 @@ def test_other_scopes_are_left_alone(source: str, sent: list[Any]) -> None:
 def test_arguments_that_await_stay() -> None:
     """A call whose argument awaits is evaluated where it stands."""
     [code] = made("get_ipython().system(await x)").codes
-    assert "run_at_home" not in code.co_names
+    assert "run_in_cell_thread" not in code.co_names
 
 
 def test_displayed_in_blocks(sent: list[Any]) -> None:
     """What IPython displays before the last expression is displayed at home, in order."""
     statements = made("1\nfor i in (2, 3):\n    i\n4", shown=3)
     assert run(statements, {}) == 4
-    assert sent == [("show_at_home", 1), ("show_at_home", 2), ("show_at_home", 3)]
+    assert sent == [
+        ("show_in_cell_thread", 1),
+        ("show_in_cell_thread", 2),
+        ("show_in_cell_thread", 3),
+    ]
 
 
 def test_rest_begins_where_it_does_not_compile() -> None:

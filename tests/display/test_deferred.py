@@ -25,42 +25,42 @@ def fire(value):
 """
 
 
-def spot_of(execution: Execution) -> str:
+def display_of(execution: Execution) -> str:
     """The display_id of the one thing that a cell displayed."""
-    [spot] = execution.spots()
-    return spot
+    [display] = execution.displays()
+    return display
 
 
 def test_pending_turns_into_its_value(kernel: Kernel) -> None:
     """In place, into all that the value shows of itself; `_` and `Out` hold the Deferred."""
     cell = kernel.ok("d = Deferred()\nd")
-    spot = spot_of(cell)
+    display = display_of(cell)
     assert cell.reply is not None
     number = cell.reply["execution_count"]
-    pending = kernel.displays[spot][0]["content"]["data"]
+    pending = kernel.displays[display][0]["content"]["data"]
     words = rf"<Deferred of cell {number}: pending since \d\d:\d\d:\d\d>"
     assert re.fullmatch(words, pending["text/plain"])
     assert f"of cell {number}: pending since" in pending["text/html"]
     assert kernel.value(f"_ is d and Out[{number}] is d") == "True"
     kernel.ok("fire(Rich())")
-    shown = kernel.shows(spot, "a rich value")
+    shown = kernel.shows(display, "a rich value")
     assert shown.pop("image/png").strip() == "cG5n"
     assert shown == {
         "text/plain": "a rich value",
         "text/html": "<hr>",
         "text/markdown": "**rich**",
     }
-    assert kernel.displays[spot][-1]["msg_type"] == "update_display_data"
+    assert kernel.displays[display][-1]["msg_type"] == "update_display_data"
 
 
 def test_result_is_not_consumed(kernel: Kernel) -> None:
     """Callbacks added before and after it was shown, and awaits, have the value."""
     kernel.ok("seen = []\nd = Deferred()\nd.addCallback(lambda v: v + 1);")
-    spot = spot_of(kernel.ok("d"))
+    display = display_of(kernel.ok("d"))
     kernel.ok("d.addCallback(lambda v: (seen.append(v), v)[1]);")
     firing = "threading.Timer(0.05, fire, [41]).start()"
     assert kernel.ok(f"{firing}\nprint('awaited', await d)").printed() == "awaited 42\n"
-    kernel.shows(spot, "42")
+    kernel.shows(display, "42")
     assert kernel.value("seen, await d, await d") == "([42], 42, 42)"
     kernel.ok("d.addCallback(lambda v: v * 2);")
     assert kernel.value("await d") == "84"
@@ -79,9 +79,9 @@ def test_failure_is_a_line_and_stays_unhandled(kernel: Kernel) -> None:
     """It is raised by an await; with nobody who handles it, Twisted logs it as ever."""
     kernel.ok(LOGGED)
     for code in ("pass", "del d; gc.collect()"):
-        spot = spot_of(kernel.ok("d = Deferred()\ndisplay(d)"))
+        display = display_of(kernel.ok("d = Deferred()\ndisplay(d)"))
         kernel.ok("reactor.callFromThread(d.errback, ValueError('<b>'))")
-        data = kernel.shows(spot, "failed after")
+        data = kernel.shows(display, "failed after")
         assert data["text/plain"].endswith(", ValueError: <b>>")
         assert "ValueError: &lt;b&gt;" in data["text/html"]
         if code == "pass":
@@ -94,9 +94,9 @@ def test_failure_is_a_line_and_stays_unhandled(kernel: Kernel) -> None:
 
 def test_cancelled(kernel: Kernel) -> None:
     """A Deferred that is cancelled says so."""
-    spot = spot_of(kernel.ok("d = Deferred()\nd"))
+    display = display_of(kernel.ok("d = Deferred()\nd"))
     kernel.ok("reactor.callFromThread(d.cancel)")
-    assert "cancelled after" in kernel.shows(spot, "cancelled")["text/html"]
+    assert "cancelled after" in kernel.shows(display, "cancelled")["text/html"]
     kernel.ok("d.addErrback(lambda _: None);")
 
 
@@ -112,9 +112,9 @@ def test_fired_shows_its_value_at_once(kernel: Kernel) -> None:
 def test_paused_and_chained_are_pending(kernel: Kernel) -> None:
     """One that waits for another shows what that comes to."""
     kernel.ok("other = Deferred()\nd = defer.succeed(1)\nd.addCallback(lambda _: other);")
-    chained = spot_of(kernel.ok("d"))
+    chained = display_of(kernel.ok("d"))
     kernel.ok("p = defer.succeed('unpaused')\np.pause()")
-    paused = spot_of(kernel.ok("p"))
+    paused = display_of(kernel.ok("p"))
     kernel.ok(
         "reactor.callFromThread(other.callback, 'chained')\nreactor.callFromThread(p.unpause)"
     )
@@ -124,9 +124,9 @@ def test_paused_and_chained_are_pending(kernel: Kernel) -> None:
 
 def test_of_subclasses(kernel: Kernel) -> None:
     """A DeferredList is one too."""
-    spot = spot_of(kernel.ok("d = Deferred()\nDeferredList([d])"))
+    display = display_of(kernel.ok("d = Deferred()\nDeferredList([d])"))
     kernel.ok("fire(1)")
-    assert kernel.shows(spot, "True")["text/plain"] == "[(True, 1)]"
+    assert kernel.shows(display, "True")["text/plain"] == "[(True, 1)]"
 
 
 def test_fired_in_another_thread(kernel: Kernel) -> None:
@@ -139,7 +139,7 @@ def test_fired_in_another_thread(kernel: Kernel) -> None:
     )
     cell = kernel.ok("d = Deferred()\nd")
     kernel.ok("thread = threading.Thread(target=d.callback, args=[Where()]); thread.start()")
-    assert kernel.shows(spot_of(cell), "drawn")["text/plain"] == "drawn in MainThread"
+    assert kernel.shows(display_of(cell), "drawn")["text/plain"] == "drawn in MainThread"
 
 
 def test_shown_by_an_awaiting_cell(kernel: Kernel) -> None:
@@ -147,18 +147,18 @@ def test_shown_by_an_awaiting_cell(kernel: Kernel) -> None:
     cell = kernel.ok("d = Deferred()\nawait asyncio.sleep(0)\ndisplay(d)")
     last = kernel.ok("await asyncio.sleep(0)\nd")
     kernel.ok("fire(77)")
-    kernel.shows(spot_of(cell), "77")
-    kernel.shows(spot_of(last), "77")
+    kernel.shows(display_of(cell), "77")
+    kernel.shows(display_of(last), "77")
     assert kernel.value("await d") == "77"
 
 
 def test_a_broken_representation_is_no_failure_of_the_deferred(kernel: Kernel) -> None:
     """What is shown says so; the Deferred has its value, and so have its callbacks."""
     kernel.ok("class Broken:\n    def __repr__(self): raise ValueError('no picture')")
-    spot = spot_of(kernel.ok("d = Deferred()\nd"))
+    display = display_of(kernel.ok("d = Deferred()\nd"))
     kernel.ok("d.addCallback(type)")
     kernel.ok("fire(Broken())")
-    kernel.shows(spot, "<Broken, whose repr() failed: ValueError: no picture>")
+    kernel.shows(display, "<Broken, whose repr() failed: ValueError: no picture>")
     assert kernel.value("await d") == "__main__.Broken"
 
 
@@ -179,7 +179,7 @@ def test_task(kernel: Kernel) -> None:
         kernel.ok("t = asyncio.create_task(divides(2))\nawait asyncio.sleep(0)\nt"),
         kernel.ok("fails = asyncio.ensure_future(divides(0))\nfails"),
     ]
-    good, awaited, bad = map(spot_of, cells)
+    good, awaited, bad = map(display_of, cells)
     assert "<task of cell" in kernel.shows(good, "pending since")["text/plain"]
     kernel.ok("gate.set()")
     kernel.shows(good, "42.0")
@@ -194,10 +194,10 @@ def test_task(kernel: Kernel) -> None:
 
 def test_future(kernel: Kernel) -> None:
     """A future shows its value or that it was cancelled; one of another loop, what it is."""
-    spot = spot_of(kernel.ok("f = asyncio.Future()\nf"))
+    display = display_of(kernel.ok("f = asyncio.Future()\nf"))
     kernel.ok("f.cancel();")
-    kernel.shows(spot, "<future of cell")
-    kernel.shows(spot, "cancelled after")
+    kernel.shows(display, "<future of cell")
+    kernel.shows(display, "cancelled after")
     other = kernel.value("other = asyncio.new_event_loop()\nother.create_future()")
     assert str(other).startswith("<Future pending")
     kernel.ok("other.close()")
@@ -226,13 +226,13 @@ def test_bare_coroutine(kernel: Kernel) -> None:
 
 def test_unload_leaves_what_is_shown(kernel: Kernel) -> None:
     """After it a pending Deferred stays as it is, and gives its value as ever."""
-    spot = spot_of(kernel.ok("d = Deferred()\nd"))
+    display = display_of(kernel.ok("d = Deferred()\nd"))
     kernel.ok("%unload_ext twisted_ipython")
     assert "<Deferred at " in str(kernel.value("d"))
     kernel.ok("fire(5)")
     kernel.ok("%load_ext twisted_ipython\n%autoawait twisted")
     assert kernel.value("await d") == "5"
-    assert len(kernel.displays[spot]) == 1
+    assert len(kernel.displays[display]) == 1
 
 
 def test_a_printer_of_the_users_own_stays() -> None:

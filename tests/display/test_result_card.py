@@ -44,34 +44,34 @@ class Where:
 JOB = "%%run_in_reactor {name}\nreturn await gate({value})"
 
 
-def texts(kernel: Kernel, spot: str) -> list[str]:
+def texts(kernel: Kernel, display: str) -> list[str]:
     """What a spot showed, one text after the other."""
-    return [message["content"]["data"]["text/plain"] for message in kernel.displays[spot]]
+    return [message["content"]["data"]["text/plain"] for message in kernel.displays[display]]
 
 
 def ended(kernel: Kernel, value: str, text: str) -> dict[str, Any]:
     """What the card of a job shows that comes to ``value``, which has ``text`` in it."""
     kernel.ok(JOB.format(name="job", value=value))
-    [spot] = kernel.ok("job").spots()
+    [display] = kernel.ok("job").displays()
     kernel.ok("open_gates()")
-    return kernel.shows(spot, text)
+    return kernel.shows(display, text)
 
 
 def test_a_card_changes_wherever_it_is_displayed(kernel: Kernel) -> None:
     """At a cell's end, by `display` in a plain cell and in an awaiting one: each has its spot."""
     number = kernel.ok(JOB.format(name="job", value="'value'")).reply["execution_count"]  # type: ignore[index]
     cells = ["job", "display(job, job)", "await asyncio.sleep(0)\ndisplay(job)"]
-    spots = [spot for cell in cells for spot in kernel.ok(cell).spots()]
-    assert len(set(spots)) == 4
+    displays = [display for cell in cells for display in kernel.ok(cell).displays()]
+    assert len(set(displays)) == 4
     pending = rf"<EventualResult job of cell {number}: pending since \d\d:\d\d:\d\d>"
-    assert all(re.fullmatch(pending, texts(kernel, spot)[0]) for spot in spots)
+    assert all(re.fullmatch(pending, texts(kernel, display)[0]) for display in displays)
     kernel.ok("open_gates()")
     done = rf"<EventualResult job of cell {number}: done in \d+ m?s, 'value'>"
-    for spot in spots:
-        data = kernel.shows(spot, "done")
+    for display in displays:
+        data = kernel.shows(display, "done")
         assert re.fullmatch(done, data["text/plain"])
         assert "&#x27;value&#x27;" in data["text/html"]
-        assert [one["msg_type"] for one in kernel.displays[spot]] == [
+        assert [one["msg_type"] for one in kernel.displays[display]] == [
             "display_data",
             "update_display_data",
         ]
@@ -93,9 +93,9 @@ def test_failed_and_cancelled(kernel: Kernel) -> None:
     assert "ValueError: &lt;script&gt;" in failed["text/html"]
     kernel.ok("from contextlib import suppress\nwith suppress(ValueError): await job")
     kernel.ok(JOB.format(name="job", value=None))
-    [spot] = kernel.ok("job").spots()
+    [display] = kernel.ok("job").displays()
     kernel.ok("job.cancel()")
-    assert "cancelled after" in kernel.shows(spot, "cancelled")["text/html"]
+    assert "cancelled after" in kernel.shows(display, "cancelled")["text/html"]
     kernel.ok("gates.clear()")
 
 
@@ -103,10 +103,10 @@ def test_failed_and_cancelled(kernel: Kernel) -> None:
 def test_html_is_self_contained(kernel: Kernel, state: str) -> None:
     """No script, nothing loaded; colours are the theme's, or work on light and dark."""
     kernel.ok(JOB.format(name="job", value="'</div><script src=\"http://x\">'"))
-    [spot] = kernel.ok("job").spots()
+    [display] = kernel.ok("job").displays()
     kernel.ok("open_gates()")
-    kernel.shows(spot, "done")
-    html = kernel.displays[spot][state == "done"]["content"]["data"]["text/html"]
+    kernel.shows(display, "done")
+    html = kernel.displays[display][state == "done"]["content"]["data"]["text/html"]
     assert not re.search(r"<script|<link|<img|src=http|url\(|class=|onclick", html)
     assert set(re.findall(r"<(\w+)", html)) <= {"div", "b", "pre"}
     colours = re.findall(r"var\((--jp-[\w-]+),(currentColor|#\w{6})\)", html)
@@ -143,15 +143,15 @@ def test_a_state_does_not_wait_for_the_main_thread(kernel: Kernel) -> None:
     """While a plain cell holds the main thread a card says "done", and a number at once."""
     kernel.ok(JOB.format(name="job", value="Where()"))
     kernel.ok(JOB.format(name="number", value="12345"))
-    spot, plain = kernel.ok("display(job, number)").spots()
+    display, plain = kernel.ok("display(job, number)").displays()
     holding = kernel.submit("go = threading.Event(); open_gates(); print('began'); go.wait(20)")
     holding.wait_for("began")
     kernel.shows(plain, "12345")
-    assert "drawn" not in kernel.shows(spot, "done")["text/plain"]
+    assert "drawn" not in kernel.shows(display, "done")["text/plain"]
     kernel.interrupt()
     holding.wait()
-    kernel.shows(spot, "drawn in MainThread")
-    assert len(kernel.displays[spot]) == 3
+    kernel.shows(display, "drawn in MainThread")
+    assert len(kernel.displays[display]) == 3
 
 
 def test_a_representation_that_fails(kernel: Kernel) -> None:
@@ -172,20 +172,20 @@ def test_a_value_that_displays_itself(kernel: Kernel) -> None:
 def test_a_card_holds_no_result(kernel: Kernel) -> None:
     """A displayed job's value goes with the last name of its result."""
     kernel.ok(JOB.format(name="job", value="Rich()") + ";")
-    [spot] = kernel.ok("display(job)").spots()
+    [display] = kernel.ok("display(job)").displays()
     kernel.ok("open_gates(); ref = weakref.ref(job.wait(5))")
-    kernel.shows(spot, "Rich at")
+    kernel.shows(display, "Rich at")
     assert kernel.value("del job; gc.collect(); ref()") is None
 
 
 def test_only_the_last_cards_are_followed(kernel: Kernel) -> None:
     """A loop may display a job for ever."""
     kernel.ok(JOB.format(name="job", value="1"))
-    spots = kernel.ok("for _ in range(101): display(job)").spots()
+    displays = kernel.ok("for _ in range(101): display(job)").displays()
     kernel.ok("open_gates()")
-    kernel.shows(spots[-1], "done")
-    assert "done" in texts(kernel, spots[1])[-1]
-    assert "pending" in texts(kernel, spots[0])[-1]
+    kernel.shows(displays[-1], "done")
+    assert "done" in texts(kernel, displays[1])[-1]
+    assert "pending" in texts(kernel, displays[0])[-1]
 
 
 PERIODIC = """
@@ -217,11 +217,11 @@ def test_pending_cards_cost_nothing(kernel: Kernel) -> None:
 def test_unload_leaves_cards(kernel: Kernel) -> None:
     """After it a card that is pending stays as it is, and a result is IPython's to show."""
     kernel.ok(JOB.format(name="job", value="1"))
-    [spot] = kernel.ok("job").spots()
+    [display] = kernel.ok("job").displays()
     kernel.ok("%unload_ext twisted_ipython")
     shown = kernel.ok("open_gates(); job.wait(5); job")
     assert str(shown.value).endswith(", 1>")
-    assert len(kernel.displays[spot]) == 1
+    assert len(kernel.displays[display]) == 1
     kernel.ok("%load_ext twisted_ipython\n%autoawait twisted")
     assert "2" in ended(kernel, "2", ", 2>")["text/html"]
 

@@ -9,13 +9,13 @@ from session import Session, eventually
 from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks
 from twisted.python.failure import Failure
 
-from twisted_ipython._base import work_id
+from twisted_ipython._base.work_id import new_work, set_work, work_in
 from twisted_ipython._failures.origin import context_of
 
 
 def number_of(failure: Failure) -> int:
     """The cell that the context of a failure belongs to."""
-    return work_id.numbers_in(context_of(failure)).cell
+    return work_in(context_of(failure)).cell
 
 
 def failure_of(deferred: Deferred[Any]) -> Failure:
@@ -39,7 +39,7 @@ def test_coroutine_and_generator() -> None:
         raise ValueError
 
     context = copy_context()
-    context.run(work_id.carry, work_id.new(5))
+    context.run(set_work, new_work(5))
     first = context.run(ensureDeferred, coroutine())
     second = context.run(generator)
     gate.callback(None)

@@ -11,7 +11,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
 from twisted.python.failure import Failure
 
-from twisted_ipython._base import work_id
+from twisted_ipython._base.work_id import new_work, set_work
 from twisted_ipython._failures.reports import MORE, Reports, mark_shown
 
 Shown = list[tuple[BaseException, str]]
@@ -71,7 +71,7 @@ def test_context() -> None:
     shown: Shown = []
     reports, _ = reports_of(shown)
     context = copy_context()
-    context.run(work_id.carry, work_id.new(7))
+    context.run(set_work, new_work(7))
     reports.report(ValueError("a"), "It{of_cell} failed", context)
     context.run(reports.report, ValueError("b"), "Another{of_cell}")
     assert [head for _, head in shown] == ["It of cell 7 failed", "Another of cell 7"]

@@ -591,7 +591,7 @@ def test_throw_into_users_code() -> None:
     assert not thread.is_alive()
     kind = names["kind"]
     assert isinstance(kind, type)
-    assert issubclass(kind, interrupt.Break)
+    assert issubclass(kind, interrupt.ReactorInterrupt)
     assert not issubclass(kind, Exception)
     assert kind.__name__ == "KeyboardInterrupt"
 

@@ -13,7 +13,7 @@ import pytest
 from session import Session, eventually, in_reactor_thread
 from twisted.internet.task import LoopingCall
 
-from twisted_ipython._base import work_id
+from twisted_ipython._base.work_id import NO_WORK, WorkId, current_work, work_in
 from twisted_ipython._cells.cell_function import CellFunction, Kind
 from twisted_ipython._magics.run_in_reactor import start_job
 from twisted_ipython._reactor import looping_calls
@@ -128,16 +128,16 @@ def check_freed(session: Session, cell: str) -> None:
     session.names["Value"] = Value
     session.ok(cell)
     value = weakref.ref(session.names["x"].wait(10))
-    numbers = session.job("x").numbers
+    work_id = session.job("x").work_id
     result = weakref.ref(session.names.pop("x"))
     eventually(lambda: gc.collect() >= 0 and value() is None and result() is None)
-    in_reactor_thread(lambda: tidy_up(numbers))
+    in_reactor_thread(lambda: tidy_up(work_id))
 
 
-def tidy_up(numbers: work_id.Numbers) -> None:
+def tidy_up(work_id: WorkId) -> None:
     """Stop what a cell of `LEAVE` left."""
     reactor = start().reactor
-    looping_calls.stop(numbers)
+    looping_calls.stop(work_id)
     for call in reactor.getDelayedCalls():
         if call.func is int:
             call.cancel()
@@ -154,11 +154,11 @@ def test_contexts_carry_numbers_only(session: Session) -> None:
         context = session.names["x"].wait(5)
         ours = {v.name: value for v, value in context.items() if v.name.startswith("twisted_")}
         job = session.job("x")
-        assert ours["twisted_ipython_numbers"] == (job.numbers.work, job.cell)
+        assert ours["twisted_ipython_numbers"] == (job.work_id.work, job.cell)
         assert all(type(one) is int for value in ours.values() for one in flat(value))
-    assert work_id.current() == work_id.NOBODY
-    assert work_id.numbers_in(copy_context()) == work_id.NOBODY
-    assert work_id.numbers_in(None) == work_id.NOBODY
+    assert current_work() == NO_WORK
+    assert work_in(copy_context()) == NO_WORK
+    assert work_in(None) == NO_WORK
 
 
 def flat(value: Any) -> list[Any]:

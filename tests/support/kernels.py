@@ -72,7 +72,7 @@ class Execution:
         data: dict[str, Any] = message["content"]["data"]
         return data
 
-    def spots(self) -> list[str]:
+    def displays(self) -> list[str]:
         """The display_ids of what it displayed."""
         return [
             message["content"]["transient"]["display_id"]
@@ -218,9 +218,9 @@ class Kernel:
         """The text of a cell's result."""
         return self.ok(code).value
 
-    def shows(self, spot: str, text: str, seconds: float = SOON) -> dict[str, Any]:
+    def shows(self, display: str, text: str, seconds: float = SOON) -> dict[str, Any]:
         """Wait until ``text`` is in what a spot shows; give that, by MIME type."""
-        shown = self.displays[spot]
+        shown = self.displays[display]
         self.pump(lambda: text in shown[-1]["content"]["data"]["text/plain"], seconds)
         data: dict[str, Any] = shown[-1]["content"]["data"]
         return data

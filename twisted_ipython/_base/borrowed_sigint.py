@@ -34,7 +34,7 @@ from typing import Any, Final, NoReturn
 
 from twisted.internet.task import LoopingCall
 
-from twisted_ipython._base.frames import is_users
+from twisted_ipython._base.frames import is_user_frame
 from twisted_ipython._base.loans import loans
 
 __all__ = ["give_back", "sigint"]
@@ -225,7 +225,7 @@ def _held(frame: FrameType | None) -> str | None:
         module = str(frame.f_globals.get("__name__"))
         if module in _HOLD or frame.f_code is _START:
             return name
-        if is_users(frame):
+        if is_user_frame(frame):
             return None
         name = "" if module.startswith(_OURS) else frame.f_code.co_name
         frame = frame.f_back
@@ -234,7 +234,7 @@ def _held(frame: FrameType | None) -> str | None:
 
 def _finalizes(frame: FrameType | None) -> bool:
     """Whether a frame runs for a finalizer, which would swallow what is raised in it."""
-    while frame is not None and not is_users(frame):
+    while frame is not None and not is_user_frame(frame):
         if frame.f_code.co_name == "__del__":
             return True
         frame = frame.f_back
@@ -244,4 +244,4 @@ def _finalizes(frame: FrameType | None) -> bool:
 def _ends_in(frame: FrameType) -> bool:
     """Whether an interrupt that reached a frame has ended there as it should."""
     name = str(frame.f_globals.get("__name__", ""))
-    return is_users(frame) or name.startswith(("IPython.", "ipykernel.", _OURS))
+    return is_user_frame(frame) or name.startswith(("IPython.", "ipykernel.", _OURS))

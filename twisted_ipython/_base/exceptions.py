@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ["Break"]
+__all__ = ["ReactorInterrupt"]
 
 
-class Break(BaseException):
+class ReactorInterrupt(BaseException):
     """Thrown into the reactor thread to break the code that holds it."""

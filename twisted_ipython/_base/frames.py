@@ -20,8 +20,8 @@ __all__ = [
     "frames_of_coroutine",
     "in_files",
     "is_debugged",
-    "is_users",
-    "is_users_code",
+    "is_user_code",
+    "is_user_frame",
     "labels_of",
     "of_coroutine",
     "of_frame",
@@ -83,12 +83,12 @@ def labels_of(shell: Any) -> Label:
     return label
 
 
-def is_users(frame: FrameType) -> bool:
+def is_user_frame(frame: FrameType) -> bool:
     """Whether the code of ``frame`` is the user's, no library's and not ours."""
-    return not _is_ours(frame) and is_users_code(frame.f_code)
+    return not _is_ours(frame) and is_user_code(frame.f_code)
 
 
-def is_users_code(code: CodeType) -> bool:
+def is_user_code(code: CodeType) -> bool:
     """Whether code, which is not ours, is the user's and no library's."""
     return not code.co_filename.startswith(_libraries())
 
@@ -100,7 +100,7 @@ def _is_ours(frame: FrameType) -> bool:
 
 def _place(frame: FrameType) -> Place:
     code = frame.f_code
-    return Place(code.co_filename, frame.f_lineno, code.co_name, users=is_users(frame))
+    return Place(code.co_filename, frame.f_lineno, code.co_name, users=is_user_frame(frame))
 
 
 def of_thread(ident: int) -> list[Place]:

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from twisted.python.reflect import safe_str
 
-from twisted_ipython._base.frames import is_users
+from twisted_ipython._base.frames import is_user_frame
 
 __all__ = [
     "STUB",
@@ -205,13 +205,13 @@ def _without(traceback: TracebackType, drop: Callable[[TracebackType], bool]) ->
 def _is_librarys(link: TracebackType) -> bool:
     # IPython's own frame stays: IPython leaves out the first one.
     name = str(link.tb_frame.f_globals.get("__name__", ""))
-    return not (is_users(link.tb_frame) or name.startswith("IPython."))
+    return not (is_user_frame(link.tb_frame) or name.startswith("IPython."))
 
 
 def _from_users(traceback: TracebackType) -> TracebackType:
     """The traceback from the first of the user's frames on; its end if there is none."""
     link = traceback
-    while not is_users(link.tb_frame) and link.tb_next is not None:
+    while not is_user_frame(link.tb_frame) and link.tb_next is not None:
         link = link.tb_next
     return link
 

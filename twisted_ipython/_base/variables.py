@@ -14,7 +14,7 @@ import threading
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final
 
-from twisted_ipython._base.work_id import is_ours
+from twisted_ipython._base.work_id import is_work_variable
 
 __all__ = ["Variables"]
 
@@ -37,5 +37,5 @@ class Variables(threading.local):
     def end(self, before: Context, after: Context) -> None:
         """A cell has ended that ran from one context to another."""
         for variable, value in after.items():
-            if before.get(variable, _UNSET) is not value and not is_ours(variable):
+            if before.get(variable, _UNSET) is not value and not is_work_variable(variable):
                 self._values[variable] = value

@@ -11,10 +11,18 @@ import itertools
 from contextvars import Context, ContextVar
 from typing import Any, Final, NamedTuple
 
-__all__ = ["NOBODY", "Numbers", "carry", "current", "is_ours", "new", "numbers_in"]
+__all__ = [
+    "NO_WORK",
+    "WorkId",
+    "current_work",
+    "is_work_variable",
+    "new_work",
+    "set_work",
+    "work_in",
+]
 
 
-class Numbers(NamedTuple):
+class WorkId(NamedTuple):
     """
     What a context carries.
 
@@ -27,31 +35,31 @@ class Numbers(NamedTuple):
     cell: int
 
 
-NOBODY: Final = Numbers(0, 0)
-_carried: Final[ContextVar[Numbers]] = ContextVar("twisted_ipython_numbers")
-_numbers: Final = itertools.count(1)
+NO_WORK: Final = WorkId(0, 0)
+_carried: Final[ContextVar[WorkId]] = ContextVar("twisted_ipython_numbers")
+_counter: Final = itertools.count(1)
 
 
-def new(cell: int) -> Numbers:
-    """Numbers for work that the cell ``cell`` starts."""
-    return Numbers(next(_numbers), cell)
+def new_work(cell: int) -> WorkId:
+    """WorkId for work that the cell ``cell`` starts."""
+    return WorkId(next(_counter), cell)
 
 
-def carry(numbers: Numbers) -> None:
+def set_work(work_id: WorkId) -> None:
     """Have the current context carry ``numbers``."""
-    _carried.set(numbers)
+    _carried.set(work_id)
 
 
-def current() -> Numbers:
-    """What the current context carries, or `NOBODY`."""
-    return _carried.get(NOBODY)
+def current_work() -> WorkId:
+    """What the current context carries, or `NO_WORK`."""
+    return _carried.get(NO_WORK)
 
 
-def is_ours(variable: ContextVar[Any]) -> bool:
+def is_work_variable(variable: ContextVar[Any]) -> bool:
     """Whether it is the variable that carries the numbers."""
     return variable is _carried
 
 
-def numbers_in(context: Context | None) -> Numbers:
-    """What ``context`` carries, or `NOBODY`."""
-    return NOBODY if context is None else context.get(_carried, NOBODY)
+def work_in(context: Context | None) -> WorkId:
+    """What ``context`` carries, or `NO_WORK`."""
+    return NO_WORK if context is None else context.get(_carried, NO_WORK)

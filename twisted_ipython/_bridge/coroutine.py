@@ -49,7 +49,14 @@ from typing import Any, Final, TypeVar, final
 from twisted.internet.defer import Deferred
 
 from twisted_ipython._bridge.drivers import drives
-from twisted_ipython._bridge.futures import FutureAwait, Held, Mirror, Waiter, held, is_deferred
+from twisted_ipython._bridge.futures import (
+    FutureAwait,
+    Mirror,
+    Waiter,
+    WrappedExit,
+    held,
+    is_deferred,
+)
 from twisted_ipython._bridge.stepping import Steps
 
 __all__ = ["IDLE_LOOP", "Bridge"]
@@ -130,7 +137,7 @@ class Bridge(Steps, Coroutine[Any, Any, _T]):
             if self._waiter is not None and (self._outcome is not None or not self._waiter.done()):
                 return self._take_over(error)
             self._waiter = self._task = None
-            return self._throw(error.error if isinstance(error, Held) else error)
+            return self._throw(error.error if isinstance(error, WrappedExit) else error)
         finally:
             del error, value  # or it and its traceback keep each other alive
 

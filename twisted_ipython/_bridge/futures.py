@@ -21,9 +21,9 @@ __all__ = [
     "BridgedFuture",
     "BridgedTask",
     "FutureAwait",
-    "Held",
     "Mirror",
     "Waiter",
+    "WrappedExit",
     "held",
     "is_deferred",
 ]
@@ -99,7 +99,7 @@ class BridgedFuture(asyncio.Future[_T]):
     __await__ = __iter__ = _await_future
 
 
-class Held(BaseException):
+class WrappedExit(BaseException):
     """A SystemExit or KeyboardInterrupt that a task raised; asyncio ends the loop for those."""
 
     def __init__(self, error: BaseException) -> None:
@@ -110,7 +110,7 @@ class Held(BaseException):
 def held(error: BaseException) -> BaseException:
     """What a task may raise in place of ``error`` without ending the loop."""
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
-        return Held(error).with_traceback(error.__traceback__)
+        return WrappedExit(error).with_traceback(error.__traceback__)
     return error
 
 
@@ -131,13 +131,13 @@ class BridgedTask(asyncio.Task[_T]):
     def exception(self) -> BaseException | None:
         """`asyncio.Task.exception`."""
         error = super().exception()
-        return error.error if isinstance(error, Held) else error
+        return error.error if isinstance(error, WrappedExit) else error
 
     def result(self) -> _T:
         """`asyncio.Task.result`."""
         try:
             return super().result()
-        except Held as kept:
+        except WrappedExit as kept:
             error = kept.error
         finally:
             del self  # or the exception, its traceback and the task keep each other alive

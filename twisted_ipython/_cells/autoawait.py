@@ -26,13 +26,13 @@ from typing import Any, Final
 from IPython.core.async_helpers import _asyncio_runner
 from IPython.core.interactiveshell import InteractiveShell
 
-from twisted_ipython._base import work_id
 from twisted_ipython._base.borrowed_sigint import sigint
 from twisted_ipython._base.frames import labels_of
 from twisted_ipython._base.running_loop import is_switched, put_back
 from twisted_ipython._base.switch_interval import BRIEF, turns_of
 from twisted_ipython._base.tracebacks import explain, is_of_cell, tidy
 from twisted_ipython._base.variables import Variables
+from twisted_ipython._base.work_id import current_work
 from twisted_ipython._cells import placeholder
 from twisted_ipython._cells.file import run_file
 from twisted_ipython._cells.plain_cell import note_failure, of_nodes, run_statement, show_exit
@@ -44,9 +44,9 @@ from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import reactor_run
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
 from twisted_ipython._waiting.calls import run_later_calls
-from twisted_ipython._waiting.cell_thread import home, is_blocking
+from twisted_ipython._waiting.cell_thread import current_thread, is_blocking
 from twisted_ipython._waiting.sigint import pass_on
-from twisted_ipython._waiting.work import Typed
+from twisted_ipython._waiting.work import CellInfo
 
 __all__ = ["AutoAwait", "elsewhere"]
 
@@ -166,7 +166,7 @@ class AutoAwait:
                 finally:
                     if not nested:
                         put_back()  # a Ctrl-C may have come between
-                    self._end_cell(work_id.current().work)
+                    self._end_cell(current_work().work)
                     self._variables.end(context, copy_context())
             return raised and not plain.exited
         stand_in = placeholder.StandIn(compiler)
@@ -257,8 +257,8 @@ class AutoAwait:
         run_later_calls()
         self._variables.begin()
         shell = self.shell
-        typed = Typed(shell.displayhook.prompt_count, source, labels_of(shell))
-        cell = AwaitingCell(thread, home(), code, self.timeout(), typed)
+        typed = CellInfo(shell.displayhook.prompt_count, source, labels_of(shell))
+        cell = AwaitingCell(thread, current_thread(), code, self.timeout(), typed)
         self.awaiting += 1
         return placeholder.current.set(cell)
 

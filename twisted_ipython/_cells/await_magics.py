@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 from IPython.core.interactiveshell import InteractiveShell
 
 from twisted_ipython._cells.syntax import SCOPES
-from twisted_ipython._waiting.calls import at_home
+from twisted_ipython._waiting.calls import in_cell_thread
 
 __all__ = ["AddAwaits", "Awaited", "AwaitedMagic", "Kind", "code_awaits", "run"]
 
@@ -136,12 +136,12 @@ async def run(
     """
     call = _Call(kind, name, line, cell)
     hook = next((hook for hook in _hooks(shell) if isinstance(hook, AddAwaits)), None)
-    magic = None if hook is None else await at_home(lambda: hook.magic_of(call))
+    magic = None if hook is None else await in_cell_thread(lambda: hook.magic_of(call))
     if magic is not None:
         return await magic.run(line, cell)
     if cell is None:
-        return await (await at_home(lambda: shell.run_line_magic(name, line)))
-    return await (await at_home(lambda: shell.run_cell_magic(name, line, cell)))
+        return await (await in_cell_thread(lambda: shell.run_line_magic(name, line)))
+    return await (await in_cell_thread(lambda: shell.run_cell_magic(name, line, cell)))
 
 
 def code_awaits(shell: InteractiveShell, code: str) -> bool:

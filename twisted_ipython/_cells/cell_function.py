@@ -1,8 +1,8 @@
 """The statements of a cell become a function.
 
 Python's parser takes a `return`, an `await` and a `yield` at the top level of a module; only its
-compiler objects. So a cell is parsed as it stands and its tree is given a new home, with every
-line number and every string intact. There are two such homes.
+compiler objects. So a cell is parsed as it stands and its tree is given a new function, with every
+line number and every string intact. There are two such functions.
 
 A *function* named `<module>`, so that a traceback reads as that of a plain cell. The cell's names
 are local, except those that it, or anything nested in it, declares `global`: a script that says
@@ -15,11 +15,11 @@ compiled apart and evaluated after the rest. Module code knows no `return` and n
 that has one goes into a function even then, with all that it binds declared `global`. What is
 left of a function is then that variable annotations are not kept, and that `locals()` is empty.
 
-What neither home allows is refused by Python's compiler itself, in its own words. What cannot be
+What neither kind allows is refused by Python's compiler itself, in its own words. What cannot be
 driven (`await` beside `yield`, either of them in a thread) is refused here.
 
 Everything is pure and may be called in any thread: this module knows no reactor and no shell.
-The function home is `_cells.function_body`; the script home is here.
+The function is in `_cells.function_body`; the script is here.
 """
 
 import ast

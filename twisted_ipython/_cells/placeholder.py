@@ -2,7 +2,7 @@
 Our statements, which stand for those of an awaiting cell where IPython runs a cell.
 
 One waits for the awaiting cell of its context, the other has its value or
-raises what it raised.  In the home's thread, unless a docstring says otherwise.
+raises what it raised.  In the cell thread, unless a docstring says otherwise.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from twisted_ipython._base.tracebacks import STUB
 from twisted_ipython._reactor.lifecycle import start
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
-from twisted_ipython._waiting.calls import show_at_home
+from twisted_ipython._waiting.calls import show_in_cell_thread
 
 __all__ = ["RESULT", "RUN", "StandIn", "current", "evaluate_shown", "running"]
 
@@ -28,7 +28,7 @@ current: Final[ContextVar[AwaitingCell]] = ContextVar("twisted_ipython_running")
 
 
 def running() -> AwaitingCell:
-    """The awaiting cell whose statements ours stand for.  In the home's thread."""
+    """The awaiting cell whose statements ours stand for.  In the cell thread."""
     return current.get()
 
 
@@ -81,5 +81,5 @@ async def evaluate_shown(shell: InteractiveShell, code: CodeType) -> Any:
         if sys.displayhook is displayhook:
             sys.displayhook = before
     for value in shown[:-1]:
-        await show_at_home(value)
+        await show_in_cell_thread(value)
     return shown[-1] if shown else None

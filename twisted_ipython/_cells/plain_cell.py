@@ -24,8 +24,8 @@ from collections.abc import Callable, Coroutine
 from types import CodeType
 from typing import Any, Final, Self
 
-from twisted_ipython._base import work_id
 from twisted_ipython._base.tracebacks import in_one_line
+from twisted_ipython._base.work_id import NO_WORK, current_work, new_work, set_work
 from twisted_ipython._failures.reports import reports
 from twisted_ipython._reactor.installed import stay
 from twisted_ipython._reactor.lifecycle import started
@@ -69,8 +69,8 @@ class PlainCell:
         self._thread = started()
         self._code = code
         self._ident = threading.get_ident()
-        self._before = work_id.current()
-        self._numbers = work_id.new(self._before.cell)
+        self._before = current_work()
+        self._work_id = new_work(self._before.cell)
         self._lock = threading.Lock()
         self._script: ThreadScript | None = None
         self._names_it: bool | None = None
@@ -78,21 +78,21 @@ class PlainCell:
     def __enter__(self) -> Self:
         if self._thread is None:
             return self
-        work_id.carry(self._numbers)
-        _cells[self._numbers.work] = self
-        registry.begin_cell(self._thread.reactor, self._numbers, self._make)
+        set_work(self._work_id)
+        _cells[self._work_id.work] = self
+        registry.begin_cell(self._thread.reactor, self._work_id, self._make)
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if self._thread is None:
             return
         try:
-            script = registry.end_cell(self._numbers)
+            script = registry.end_cell(self._work_id)
             self._end(script is not None, failed=self.raised or error is not None)
         finally:
-            _cells.pop(self._numbers.work, None)
+            _cells.pop(self._work_id.work, None)
             # Where its code took the extension off, nothing else will do so.
-            work_id.carry(self._before if reports.active else work_id.NOBODY)
+            set_work(self._before if reports.active else NO_WORK)
 
     def _make(self) -> ThreadScript:
         """It is a script, or may be one.  Any thread."""
@@ -100,7 +100,7 @@ class PlainCell:
             if self._script is None:
                 assert self._thread is not None
                 self._script = ThreadScript(
-                    self._thread, self._numbers, self._ident, self._would_run
+                    self._thread, self._work_id, self._ident, self._would_run
                 )
                 registry.enter(self._script)
         return self._script
@@ -178,7 +178,7 @@ def show_exit(error: SystemExit, show: Callable[..., object]) -> None:
 
 def _current_cell() -> PlainCell | None:
     """The plain cell or file whose context this is, while it runs."""
-    return _cells.get(work_id.current().work)
+    return _cells.get(current_work().work)
 
 
 def note_failure() -> None:

@@ -24,7 +24,7 @@ __all__ = [
     "is_async",
     "prepare",
     "read",
-    "send_home",
+    "send_to_cell_thread",
     "split",
 ]
 
@@ -110,7 +110,7 @@ def prepare(
         display_here = index >= len(nodes) and not made.shows
         try:
             if display_here or node in language:
-                node = _SendHome(display=display_here).visit(node)
+                node = _SendToCellThread(display=display_here).visit(node)
             made.codes.append(_compile(node, name, compiler, value=made.shows))
         except (SyntaxError, ValueError):
             made.rest, made.shows = everything[index:], False
@@ -147,9 +147,9 @@ def _compile(node: ast.stmt, name: str, compiler: Compiler, *, value: bool) -> C
     return compiler(ast.Module([node], []), name, "exec")
 
 
-def send_home(tree: _Tree) -> _Tree:
-    """Send magics and commands in code that will run in the reactor thread back home."""
-    sent: _Tree = _SendHome(display=False).visit(tree)
+def send_to_cell_thread(tree: _Tree) -> _Tree:
+    """Send magics and commands of code for the reactor thread back to the cell thread."""
+    sent: _Tree = _SendToCellThread(display=False).visit(tree)
     return sent
 
 
@@ -180,26 +180,26 @@ class _AwaitMagics(ast.NodeTransformer):
         return _await("run", args, call, module="_cells.await_magics")
 
 
-class _SendHome(_AwaitMagics):
+class _SendToCellThread(_AwaitMagics):
     """Sends what is IPython's own to the thread that the cell was typed in."""
 
     def __init__(self, *, display: bool) -> None:
         self._display = display
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr:
-        """Display the value at home, where IPython would display it here."""
+        """display the value in the cell thread, where IPython would display it here."""
         self.generic_visit(node)
         if self._display:
-            node.value = _await("show_at_home", [node.value], node.value)
+            node.value = _await("show_in_cell_thread", [node.value], node.value)
         return node
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
-        """Run a magic or a command at home."""
+        """Run a magic or a command in the cell thread."""
         if not _is_language(node):
             self.generic_visit(node)
             return node
         source = ast.copy_location(ast.Constant(ast.unparse(node)), node)
-        return _await("run_at_home", [source], node)
+        return _await("run_in_cell_thread", [source], node)
 
 
 def _is_language(node: ast.Call) -> bool:

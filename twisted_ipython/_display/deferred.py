@@ -32,15 +32,15 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_ipython._base import work_id
 from twisted_ipython._base.formatting import as_html, as_text, own_text, with_html, with_text
+from twisted_ipython._base.work_id import current_work
 from twisted_ipython._bridge.deferred_failure import exception_of
-from twisted_ipython._display.updates import Bundle, Spot, bundle_of, finish
+from twisted_ipython._display.updates import Bundle, DisplayUpdate, bundle_of, finish
 from twisted_ipython._failures.namespace import is_pending, kind_of
 from twisted_ipython._reactor.eventual_result import CANCELLATIONS
 from twisted_ipython._reactor.lifecycle import start
 
-__all__ = ["Firing", "ShownDeferreds", "coroutine_text"]
+__all__ = ["DeferredState", "ShownDeferreds", "coroutine_text"]
 
 _log = Logger()
 
@@ -50,7 +50,7 @@ NOT_AWAITED: Final = "{coroutine} was not awaited, so it has not run: put `await
 _Held = Deferred[Any] | asyncio.Future[Any]
 
 
-class Firing:
+class DeferredState:
     """
     A Deferred or a future that was shown, for what is shown of it; it does not hold that.
 
@@ -113,7 +113,7 @@ class ShownDeferreds:
     """
 
     def __init__(
-        self, shell: InteractiveShell, notice: Callable[[Firing, object, bool], object]
+        self, shell: InteractiveShell, notice: Callable[[DeferredState, object, bool], object]
     ) -> None:
         self._shell = shell
         self._notice = notice
@@ -130,12 +130,12 @@ class ShownDeferreds:
         Raises:
             NotImplementedError: it has fired, and is for the other formatters; see `bundle`.
         """
-        firing = self._look(deferred)
-        if firing.state != "pending":
+        state = self._look(deferred)
+        if state.state != "pending":
             raise NotImplementedError
-        spot = Spot(self._shell)
-        spot.show(firing.bundle())
-        self._follow(deferred, firing, partial(self._replace, spot))
+        display = DisplayUpdate(self._shell)
+        display.show(state.bundle())
+        self._follow(deferred, state, partial(self._replace, display))
 
     def bundle(self, deferred: _Held) -> Bundle:
         """
@@ -144,37 +144,37 @@ class ShownDeferreds:
         Raises:
             NotImplementedError: a future of another loop, which shows what it is.
         """
-        firing = self._look(deferred)
-        if firing.state == "pending":
-            self._follow(deferred, firing, self._notice)
-        elif firing.state == "done":
+        state = self._look(deferred)
+        if state.state == "pending":
+            self._follow(deferred, state, self._notice)
+        elif state.state == "done":
             return bundle_of(self._shell, _outcome(deferred))
-        return firing.bundle()
+        return state.bundle()
 
-    def _look(self, deferred: _Held) -> Firing:
+    def _look(self, deferred: _Held) -> DeferredState:
         """What is known of it now."""
         if isinstance(deferred, asyncio.Future) and deferred.get_loop() is not start().loop:
             raise NotImplementedError
-        cell = work_id.current().cell or self._shell.displayhook.prompt_count
-        firing = Firing(cell, kind_of(type(deferred)) or "")
+        cell = current_work().cell or self._shell.displayhook.prompt_count
+        state = DeferredState(cell, kind_of(type(deferred)) or "")
         if not is_pending(deferred):
-            firing.end(_outcome(deferred))
-        return firing
+            state.end(_outcome(deferred))
+        return state
 
     def _follow(
         self,
         deferred: _Held,
-        firing: Firing,
-        tell: Callable[[Firing, object, bool], object],
+        state: DeferredState,
+        tell: Callable[[DeferredState, object, bool], object],
     ) -> None:
         """Have ``tell`` called when a pending Deferred fires."""
 
         def fired(result: Any) -> Any:
             try:
                 if self._open:
-                    firing.end(result)
+                    state.end(result)
                     shown = ref()
-                    tell(firing, result, shown is not None and _goes_on(shown))
+                    tell(state, result, shown is not None and _goes_on(shown))
             except Exception:
                 _log.failure("A Deferred could not be shown")
             return result
@@ -191,9 +191,11 @@ class ShownDeferreds:
         else:
             thread.call(add)
 
-    def _replace(self, spot: Spot, firing: Firing, result: object, _: bool) -> None:
-        value = result if firing.state == "done" else None
-        finish(self._shell, [spot], value, firing.bundle, wanted=lambda: self._open)
+    def _replace(
+        self, display: DisplayUpdate, state: DeferredState, result: object, _: bool
+    ) -> None:
+        value = result if state.state == "done" else None
+        finish(self._shell, [display], value, state.bundle, wanted=lambda: self._open)
 
 
 def _outcome(held: _Held) -> object:

@@ -54,7 +54,7 @@ def attach(
     """
     Set what sends messages on the session of the shell's kernel, if it has one.
 
-    Home thread.
+    Cell thread.
 
     Args:
         shell: the shell.
@@ -195,7 +195,7 @@ class _Messages:
         return self._send(stream, kind, content, parent, ident, buffers, metadata=about)
 
     def end(self) -> None:
-        """Give what waits for a cell to the process's own stderr.  Home thread."""
+        """Give what waits for a cell to the process's own stderr.  Cell thread."""
         for stream in (sys.stdout, sys.stderr):
             with suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
                 stream.flush()

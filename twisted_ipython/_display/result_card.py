@@ -24,7 +24,7 @@ from twisted_ipython._base.formatting import (
     with_html,
     with_text,
 )
-from twisted_ipython._display.updates import Bundle, Spot, bundle_of, finish
+from twisted_ipython._display.updates import Bundle, DisplayUpdate, bundle_of, finish
 from twisted_ipython._reactor.eventual_result import EventualResult
 
 __all__ = ["Cards"]
@@ -44,7 +44,7 @@ class Cards:
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
         self._lock = threading.Lock()
-        self._spots: weakref.WeakKeyDictionary[EventualResult, deque[Spot]] = (
+        self._displays: weakref.WeakKeyDictionary[EventualResult, deque[DisplayUpdate]] = (
             weakref.WeakKeyDictionary()
         )
         self._open = True
@@ -53,7 +53,7 @@ class Cards:
         """Leave all cards as they are."""
         self._open = False
         with self._lock:
-            self._spots.clear()
+            self._displays.clear()
 
     def show(self, result: EventualResult) -> None:
         """
@@ -64,10 +64,10 @@ class Cards:
         """
         if result.state != "pending":
             raise NotImplementedError
-        spot = Spot(self._shell)
-        spot.show(_bundle(result, "pending"))
+        display = DisplayUpdate(self._shell)
+        display.show(_bundle(result, "pending"))
         if self._open:
-            self._follow(result, spot)
+            self._follow(result, display)
 
     def bundle(self, result: EventualResult) -> Bundle:
         """What a card shows now: a printer for ``mimebundle_formatter``.  Any thread."""
@@ -75,13 +75,13 @@ class Cards:
         own = bundle_of(self._shell, result.peek()) if state == "done" else None
         return _bundle(result, state, own)
 
-    def _follow(self, result: EventualResult, spot: Spot) -> None:
+    def _follow(self, result: EventualResult, display: DisplayUpdate) -> None:
         with self._lock:
-            followed = self._spots.get(result)
+            followed = self._displays.get(result)
             if followed is not None:
-                followed.append(spot)
+                followed.append(display)
                 return
-            self._spots[result] = deque([spot], maxlen=_KEPT)
+            self._displays[result] = deque([display], maxlen=_KEPT)
         result.when_done(partial(self._end, weakref.ref(result)))
 
     def _end(self, ref: weakref.ref[EventualResult]) -> None:
@@ -90,13 +90,13 @@ class Cards:
         if result is None:
             return
         with self._lock:
-            spots = self._spots.pop(result, None)
-        if not spots:
+            displays = self._displays.pop(result, None)
+        if not displays:
             return
         state = result.state
         value = result.peek() if state == "done" else None
         show = partial(_bundle, result, state)
-        finish(self._shell, spots, value, show, wanted=lambda: self._open)
+        finish(self._shell, displays, value, show, wanted=lambda: self._open)
 
 
 def _bundle(result: EventualResult, state: str, own: Bundle | None = None) -> Bundle:

@@ -20,7 +20,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from twisted.logger import Logger
 
 from twisted_ipython._base.formatting import duration, one_line, own_text
-from twisted_ipython._display.deferred import Firing
+from twisted_ipython._display.deferred import DeferredState
 from twisted_ipython._display.updates import is_plain, is_terminal
 from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import Job
@@ -62,15 +62,15 @@ class Notices:
         line = text.format(job=job, cell=job.cell, time=duration(job.seconds))
         self._say(line, result.peek() if done else None)
 
-    def fired(self, firing: Firing, result: object, awaited: bool) -> None:
+    def fired(self, state: DeferredState, result: object, awaited: bool) -> None:
         """Say that a Deferred fired, unless its result goes on to other callbacks or it failed."""
-        if awaited or firing.state == "failed":
+        if awaited or state.state == "failed":
             return
-        done = firing.state == "done"
+        done = state.state == "done"
         text = DEFERRED_FIRED if done else DEFERRED_CANCELLED
-        fired = "fired" if firing.kind == "Deferred" else "is done"
-        time = duration(firing.seconds)
-        line = text.format(kind=firing.kind, fired=fired, cell=firing.cell, time=time)
+        fired = "fired" if state.kind == "Deferred" else "is done"
+        time = duration(state.seconds)
+        line = text.format(kind=state.kind, fired=fired, cell=state.cell, time=time)
         self._say(line, result if done else None)
 
     def _say(self, line: str, value: object) -> None:

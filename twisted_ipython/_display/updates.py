@@ -1,22 +1,22 @@
 """
-A spot in a notebook: what is displayed there is replaced in place when a result comes.
+A display in a notebook that is updated in place when a result comes.
 
-The goal.  Something pending is displayed, in one or more spots, and shows its
+The goal.  Something pending is displayed, in one or more places, and shows its
 value as soon as it has one, wherever the work ends.
 
 What fails.  A value's representation is the user's code: it may take long, draw
 with a GUI toolkit, or read what belongs to the main thread.  In the reactor
 thread it would hold up everybody.  But the main thread may run a long cell, and
-then a spot would say "pending" for as long.
+then it would say "pending" for as long.
 
-What we do.  The thread that ends the work replaces what is in the spot by the
+What we do.  The thread that ends the work replaces what is displayed by the
 state and, for numbers and short strings, by the value.  Any other value is
 formatted by the shell's formatters in the main thread, as soon as that is free.
-Each update runs in a copy of the context in which the spot was displayed, so that
+Each update runs in a copy of the context in which it was displayed, so that
 what a representation prints stands there too.
 
 What can still go wrong.  A value that displays itself (``_ipython_display_``)
-stands below the spot, which has its text.  After the extension is unloaded, spots stay as
+stands below the display, which has its text.  After the extension is unloaded, displays stay as
 they are.
 """
 
@@ -36,13 +36,13 @@ from twisted_ipython._waiting.calls import call_in_main_thread
 
 __all__ = [
     "Bundle",
-    "Spot",
+    "DisplayUpdate",
     "bundle_of",
+    "can_update",
     "decline",
     "finish",
     "is_plain",
     "is_terminal",
-    "keeps_spots",
     "use_printer",
 ]
 
@@ -67,9 +67,9 @@ class Bundle(NamedTuple):
     metadata: dict[str, Any]
 
 
-class Spot:
+class DisplayUpdate:
     """
-    One spot; it belongs to the context that makes it.
+    One display and its updates; it belongs to the context that makes it.
 
     Args:
         shell: in whose front end it is.
@@ -89,7 +89,7 @@ class Spot:
         self.run(lambda: self._publish(bundle, update=True))
 
     def run(self, function: Callable[[], object]) -> None:
-        """Run ``function`` in the spot's context."""
+        """Run ``function`` in the context of the display."""
         self._context.copy().run(function)  # a copy: two threads may be at it
 
     def _publish(self, bundle: Bundle, *, update: bool) -> None:
@@ -103,18 +103,18 @@ class Spot:
 
 def finish(
     shell: InteractiveShell,
-    spots: Sequence[Spot],
+    displays: Sequence[DisplayUpdate],
     value: object,
     bundle: Callable[[Bundle | None], Bundle],
     *,
     wanted: Callable[[], bool] = lambda: True,
 ) -> None:
     """
-    Replace what stands in ``spots`` by what the work came to.  Any thread; raises nothing.
+    Replace what stands in ``displays`` by what the work came to.  Any thread; raises nothing.
 
     Args:
         shell: formats the value.
-        spots: at least one.
+        displays: at least one.
         value: the value of work that is done; None is one.
         bundle: makes what is shown, given what is shown of the value; without it, for the
             time until the main thread is free.
@@ -122,7 +122,7 @@ def finish(
     """
 
     def draw_value() -> None:
-        spots[0].run(lambda: _draw(spots, bundle, bundle_of(shell, value)))
+        displays[0].run(lambda: _draw(displays, bundle, bundle_of(shell, value)))
 
     def draw_value_if_wanted() -> None:
         if wanted():
@@ -131,17 +131,19 @@ def finish(
     if is_plain(value):
         draw_value()
     else:
-        _draw(spots, bundle, None)
+        _draw(displays, bundle, None)
         call_in_main_thread(draw_value_if_wanted)
 
 
 def _draw(
-    spots: Sequence[Spot], bundle: Callable[[Bundle | None], Bundle], given: Bundle | None
+    displays: Sequence[DisplayUpdate],
+    bundle: Callable[[Bundle | None], Bundle],
+    given: Bundle | None,
 ) -> None:
     try:
         shown = bundle(given)
-        for spot in spots:
-            spot.replace(shown)
+        for display in displays:
+            display.replace(shown)
     except Exception:
         _log.failure("A result could not be displayed in place")
 
@@ -164,7 +166,7 @@ def is_plain(value: object) -> bool:
     return type(value) in _PLAIN and size <= _SHORT
 
 
-def keeps_spots(shell: InteractiveShell) -> bool:
+def can_update(shell: InteractiveShell) -> bool:
     """Whether the shell's front end can replace what it displays; a terminal cannot."""
     return type(shell.display_pub).publish is not DisplayPublisher.publish
 

@@ -24,8 +24,8 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from twisted.python import log as legacy
 from twisted.python.failure import Failure
 
-from twisted_ipython._base import work_id
-from twisted_ipython._base.frames import is_users
+from twisted_ipython._base.frames import is_user_frame
+from twisted_ipython._base.work_id import NO_WORK, current_work
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._failures.origin import context_of
 from twisted_ipython._failures.reports import Reports
@@ -135,7 +135,7 @@ class TwistedLog:
     def _report(self, event: LogEvent, failure: Any) -> None:
         is_collected = event.get("log_namespace") == _PRELUDE[0]
         # Found in any context, by the garbage collector; or in none, by the reactor.
-        lost = is_collected or work_id.current() == work_id.NOBODY
+        lost = is_collected or current_work() == NO_WORK
         context = context_of(failure) if lost else None
         if is_collected:
             head = UNHANDLED
@@ -183,7 +183,7 @@ def _whose(failure: Failure) -> str:
     caller = "{function}()"
     for frame, _ in walk_tb(failure.getTracebackObject()):
         module = str(frame.f_globals.get("__name__", ""))
-        if is_users(frame):
+        if is_user_frame(frame):
             return caller.format(function=frame.f_code.co_qualname)
         caller = _CALLERS.get((module, frame.f_code.co_name), caller)
     return ""

@@ -38,10 +38,10 @@ from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from twisted_ipython._base import work_id
-from twisted_ipython._base.frames import is_users
+from twisted_ipython._base.frames import is_user_frame
+from twisted_ipython._base.work_id import NO_WORK, current_work, new_work, set_work
 from twisted_ipython._bridge.deferred_failure import exception_of, mark_handled
-from twisted_ipython._bridge.futures import FutureAwait, Held
+from twisted_ipython._bridge.futures import FutureAwait, WrappedExit
 from twisted_ipython._failures.logs import is_shown_by_logging
 from twisted_ipython._failures.names import Names
 from twisted_ipython._failures.reports import Reports
@@ -146,14 +146,14 @@ class Watch:
         self._names = Names()
 
     def look_through(self, result: ExecutionResult) -> None:
-        """After a cell: find what its names hold, and its value.  In the home thread."""
+        """After a cell: find what its names hold, and its value.  In the cell thread."""
         number = result.execution_count or 0
         bound = self._names.bound(self._shell.user_ns)
         found = self._new([(f"Out[{number}]", result.result), *bound])
         if found:
             context = copy_context()
-            if work_id.current() == work_id.NOBODY:  # a kernel may end cells elsewhere
-                context.run(work_id.carry, work_id.new(number))
+            if current_work() == NO_WORK:  # a kernel may end cells elsewhere
+                context.run(set_work, new_work(number))
             self._call(self._add, [_named(*one, context) for one in found])
 
     def _new(self, bound: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -257,7 +257,7 @@ def attach(loop: AbstractEventLoop, reports: Reports, *, ours: bool = True) -> C
             # A copy, since Python 3.12 and later have entered it.
             context.copy().run(loop.default_exception_handler, told)
         if not shown:
-            error = error.error if isinstance(error, Held) else error
+            error = error.error if isinstance(error, WrappedExit) else error
             head = ASYNCIO.replace("{message}", str(told.get("message", "")))
             reports.report(error, head, context)
 
@@ -272,7 +272,7 @@ def attach(loop: AbstractEventLoop, reports: Reports, *, ours: bool = True) -> C
 
 def _is_users(error: BaseException) -> bool:
     """Whether an exception went through the user's code."""
-    return any(is_users(frame) for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(is_user_frame(frame) for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _context_of(told: dict[str, Any]) -> Context:

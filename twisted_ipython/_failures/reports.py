@@ -36,9 +36,9 @@ from typing import Final
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from twisted_ipython._base import work_id
-from twisted_ipython._base.exceptions import Break
+from twisted_ipython._base.exceptions import ReactorInterrupt
 from twisted_ipython._base.formatting import failure_line, one_line
+from twisted_ipython._base.work_id import NO_WORK, WorkId, current_work, new_work, set_work
 from twisted_ipython._bridge.deferred_failure import exception_of
 
 __all__ = [
@@ -60,14 +60,12 @@ _HEAD: Final = 200
 
 MORE: Final = "{count} more failures{of_cell} within a second were not shown; the last: {line}"
 
-CANCELLATIONS: Final = (CancelledError, asyncio.CancelledError, Break)
+CANCELLATIONS: Final = (CancelledError, asyncio.CancelledError, ReactorInterrupt)
 
 # How many cells run inside of each other.
 _NESTED: Final = 16
 # What a context carried before the cells that have begun in it, the innermost last.
-_outer: Final[ContextVar[tuple[work_id.Numbers, ...]]] = ContextVar(
-    "twisted_ipython_outer", default=()
-)
+_outer: Final[ContextVar[tuple[WorkId, ...]]] = ContextVar("twisted_ipython_outer", default=())
 
 _Show = Callable[[BaseException, str], None]
 
@@ -93,7 +91,7 @@ def _was_shown(error: BaseException) -> bool:
 
 def of_cell() -> str:
     """The words for the cell that the current context belongs to, if it is known."""
-    number = work_id.current().cell
+    number = current_work().cell
     return f" of cell {number}" if number else ""
 
 
@@ -144,15 +142,15 @@ class Reports:
     def begin_cell(self, number: int) -> None:
         """Have the context of a cell that begins carry its number.  In that context."""
         # Bounded: not everybody who runs cells by `run_cell_async` says that they have ended.
-        _outer.set((*_outer.get()[-_NESTED:], work_id.current()))
-        work_id.carry(work_id.new(number))
+        _outer.set((*_outer.get()[-_NESTED:], current_work()))
+        set_work(new_work(number))
         self._latest = copy_context()
 
     def end_cell(self) -> None:
         """Have a cell's context belong to the cell around it again, or to none."""
-        *rest, before = _outer.get() or (work_id.NOBODY,)
+        *rest, before = _outer.get() or (NO_WORK,)
         _outer.set(tuple(rest))
-        work_id.carry(before)
+        set_work(before)
 
     @property
     def active(self) -> bool:
@@ -218,7 +216,7 @@ class Reports:
         if self._counts(error):
             head = one_line(head.replace("{of_cell}", of_cell()), _HEAD)
             show = partial(_safely, self._shows[-1])
-            if work_id.current() == work_id.NOBODY:
+            if current_work() == NO_WORK:
                 # ipykernel before 7.1 takes it for one of the cell that loaded the extension.
                 self._latest.copy().run(show, error, head)
             else:
@@ -226,7 +224,7 @@ class Reports:
 
     def _counts(self, error: BaseException) -> bool:
         """Count a failure of this cell; whether it is among the first of its stretch."""
-        cell, now = work_id.current().cell, monotonic()
+        cell, now = current_work().cell, monotonic()
         stretch = self._stretches.get(cell)
         if stretch is None or stretch.ends <= now:
             stretch = self._stretches[cell] = _Stretch(now + _STRETCH)
@@ -239,7 +237,7 @@ class Reports:
         return False
 
     def _say_rest(self, stretch: _Stretch) -> None:
-        cell = work_id.current().cell
+        cell = current_work().cell
         if self._stretches.get(cell) is stretch:
             del self._stretches[cell]
         if stretch.last is not None:

@@ -12,10 +12,10 @@ from typing import Any, Final
 from IPython.core.error import UsageError
 
 from twisted_ipython._cells.await_magics import Awaited, AwaitedMagic, Kind
-from twisted_ipython._cells.statements import send_home
+from twisted_ipython._cells.statements import send_to_cell_thread
 from twisted_ipython._magics.magics import TwistedMagics
 from twisted_ipython._reactor.lifecycle import start
-from twisted_ipython._waiting.calls import at_home
+from twisted_ipython._waiting.calls import in_cell_thread
 
 __all__ = ["awaited"]
 
@@ -46,7 +46,7 @@ class _Timed:
     def _magic(self) -> AwaitedMagic:
         from twisted_ipython._magics import timing
 
-        return timing.awaited(self._magics, send_home)[self._key]
+        return timing.awaited(self._magics, send_to_cell_thread)[self._key]
 
     def awaits(self, line: str, cell: str | None) -> bool:
         """See `_cells.await_magics.AwaitedMagic`."""
@@ -73,7 +73,7 @@ class _RunAndWait:
     async def run(self, line: str, cell: str | None) -> Any:
         """See `_cells.await_magics.AwaitedMagic`."""
         run = self._magics.background.options(line)
-        begin = await at_home(lambda: self._magics.background.prepare(run, cell or ""))
+        begin = await in_cell_thread(lambda: self._magics.background.prepare(run, cell or ""))
         return await self._magics.background.finish(run, cell or "", begin)
 
 
@@ -92,5 +92,5 @@ class _WaitForJob:
         from twisted_ipython._magics.reactor_command import waiting
 
         assert cell is None
-        expanded = await at_home(lambda: self._magics.shell.var_expand(line, _NO_FRAME))
+        expanded = await in_cell_thread(lambda: self._magics.shell.var_expand(line, _NO_FRAME))
         return await waiting(start(), expanded)

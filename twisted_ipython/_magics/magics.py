@@ -1,7 +1,7 @@
 """
 The magics.
 
-A magic's docstring is its manual.  Magics run in the home thread, the one in
+A magic's docstring is its manual.  Magics run in the cell thread, the one in
 which IPython runs the cell.
 """
 
@@ -23,7 +23,7 @@ from twisted_ipython._magics.settings import SettingError, Settings
 from twisted_ipython._plain import sharing
 from twisted_ipython._reactor.lifecycle import start
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
-from twisted_ipython._waiting.cell_thread import BlockingHome, run_blocking
+from twisted_ipython._waiting.cell_thread import BlockingThread, run_blocking
 
 if TYPE_CHECKING:
     from twisted_ipython._magics.run_in_reactor import Background
@@ -234,7 +234,7 @@ class TwistedMagics(Settings, Magics):
             coro.close()
             raise RuntimeError(NOT_HERE)
         return run_blocking(
-            AwaitingCell(thread, BlockingHome(), lambda _: coro, self.timeout).run()
+            AwaitingCell(thread, BlockingThread(), lambda _: coro, self.timeout).run()
         )
 
     # ---- the reactor

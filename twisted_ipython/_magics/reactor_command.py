@@ -46,7 +46,7 @@ def waits(line: str) -> bool:
 
 def command(shell: InteractiveShell, thread: ReactorThread, line: str) -> None:
     """
-    Do what a `%reactor` that does not wait says.  In the home thread.
+    Do what a `%reactor` that does not wait says.  In the cell thread.
 
     Raises:
         UsageError: there is no such command, job or task.

@@ -22,10 +22,11 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.tcp import Connection
 from twisted.python.reflect import qual, safe_repr
 
-from twisted_ipython._base import frames, work_id
+from twisted_ipython._base import frames
 from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.formatting import Report, Table, duration
 from twisted_ipython._base.loans import loans
+from twisted_ipython._base.work_id import work_in
 from twisted_ipython._reactor import thread_pool
 from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.jobs import Job, jobs
@@ -147,7 +148,7 @@ def threads_table(label: frames.Label) -> Table:
 def _thread_row(work: thread_pool.Work, label: frames.Label) -> tuple[object, ...]:
     place = work.place
     where = "" if place is None else label(place)
-    return work.numbers.cell or "", duration(time() - work.began), where
+    return work.work_id.cell or "", duration(time() - work.began), where
 
 
 def _job_row(job: Job, label: frames.Label) -> tuple[object, ...]:
@@ -179,7 +180,7 @@ def _tasks_table(thread: ReactorThread, label: frames.Label) -> Table:
 
 def _task_row(task: asyncio.Task[Any], label: frames.Label) -> tuple[object, ...]:
     coro = task.get_coro()
-    cell = work_id.numbers_in(getattr(coro, "_context", None)).cell
+    cell = work_in(getattr(coro, "_context", None)).cell
     place = frames.waits_at(coro)
     name = getattr(coro, "__qualname__", "")
     return task.get_name(), name, cell or "", "" if place is None else label(place)

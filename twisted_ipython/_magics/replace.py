@@ -100,7 +100,7 @@ def _too_long(_: object, seconds: float) -> None:
 def _stop_result(_: ReactorThread, held: EventualResult) -> Deferred[None] | None:
     """Cancel the work, and stop the LoopingCalls that it left behind, done or not."""
     if held.job is not None:
-        looping_calls.stop(held.job.numbers)
+        looping_calls.stop(held.job.work_id)
     if held.state != "pending":
         return None
     if held.job is not None and held.job.in_thread:

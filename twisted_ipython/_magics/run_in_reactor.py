@@ -1,7 +1,7 @@
 """
 A cell of ``%%run_in_reactor``: its options, its function, and the job that it becomes.
 
-It is read and compiled in the home thread, and begins in any.
+It is read and compiled in the cell thread, and begins in any.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThreadPool
 
-from twisted_ipython._base import work_id
 from twisted_ipython._base.tracebacks import of_cell
+from twisted_ipython._base.work_id import set_work
 from twisted_ipython._cells.cell_function import CellFunction, Kind, rewrite
 from twisted_ipython._cells.source import ends_quietly, parse
 from twisted_ipython._cells.statements import await_magics
@@ -169,7 +169,7 @@ def start_job(
     Raises:
         RuntimeError: the reactor was stopped.
     """
-    context.run(work_id.carry, job.numbers)
+    context.run(set_work, job.work_id)
 
     def begin() -> Any:
         if job.in_thread:
@@ -182,7 +182,7 @@ def start_job(
         if cell.kind is Kind.GENERATOR:
             return context.run(inlineCallbacks(lambda: job.follow(function())))
         name, codes = str(job), cell.codes
-        script = new(thread.reactor, name, job.numbers, context, function, codes)
+        script = new(thread.reactor, name, job.work_id, context, function, codes)
         return job.follow(script).begin()
 
     result = thread.run(begin)

@@ -17,7 +17,7 @@ from twisted_ipython._base.instance import override
 from twisted_ipython._cells.autoawait import AutoAwait, elsewhere
 from twisted_ipython._plain.sharing import Statement, end_cell
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
-from twisted_ipython._waiting.cell_thread import BlockingHome, run_blocking
+from twisted_ipython._waiting.cell_thread import BlockingThread, run_blocking
 from twisted_ipython._waiting.entry import end_entry
 
 __all__ = ["Runner", "runner"]
@@ -61,7 +61,7 @@ class Runner:
             except RuntimeError:
                 coro.close()
                 raise
-            cell = AwaitingCell(thread, BlockingHome(), lambda _: coro, self._timeout())
+            cell = AwaitingCell(thread, BlockingThread(), lambda _: coro, self._timeout())
             value: _T = run_blocking(cell.run())
             return value
         try:

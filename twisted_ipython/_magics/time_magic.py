@@ -27,9 +27,9 @@ from IPython.utils.process import arg_split  # type: ignore[attr-defined]  # not
 
 from twisted_ipython._cells.await_magics import code_awaits
 from twisted_ipython._cells.statements import is_async
-from twisted_ipython._waiting.calls import at_home
+from twisted_ipython._waiting.calls import in_cell_thread
 
-__all__ = ["SendHome", "Time", "TimedCode", "is_long", "thread_times"]
+__all__ = ["SendToCellThread", "Time", "TimedCode", "is_long", "thread_times"]
 
 # Since IPython 9.3 %time has a parser: for --no-raise-error.
 _TIME_PARSER: Final = getattr(ExecutionMagics.time, "parser", None)
@@ -63,11 +63,11 @@ class Time:
     def __init__(
         self,
         shell: InteractiveShell,
-        send_home: SendHome,
+        send_to_cell_thread: SendToCellThread,
         cpu: Callable[[], tuple[float, ...]] = thread_times,
     ) -> None:
         self._shell = shell
-        self._send_home = send_home
+        self._send_to_cell_thread = send_to_cell_thread
         self._cpu = cpu
 
     def awaits(self, line: str, cell: str | None) -> bool:
@@ -83,7 +83,7 @@ class Time:
     async def run(self, line: str, cell: str | None) -> Any:
         """Run the code, print what it took; the value of the last expression."""
         quiet, code = _time_options(line)
-        timed = await at_home(lambda: self._compiled(code if cell is None else cell))
+        timed = await in_cell_thread(lambda: self._compiled(code if cell is None else cell))
         wall, cpu = time.perf_counter(), self._cpu()
         try:
             value = await self._value(timed.codes)
@@ -105,7 +105,7 @@ class Time:
 
     def _compiled(self, code: str) -> _Timed:
         """In the thread that the cell was typed in."""
-        reading = TimedCode(self._shell, self._send_home)
+        reading = TimedCode(self._shell, self._send_to_cell_thread)
         text = self._shell.transform_cell(code)
         trees = _statements_and_value(reading.parse(text).body)
         name = "<timed eval>" if isinstance(trees[0], ast.Expression) else "<timed exec>"
@@ -183,15 +183,15 @@ _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 # Seconds that reading or compiling the code takes before IPython mentions it.
 _LONG: Final = 0.1
 
-SendHome = Callable[[ast.Module], ast.Module]
+SendToCellThread = Callable[[ast.Module], ast.Module]
 
 
 class TimedCode:
-    """How timed code is read: as IPython reads it, and sent home where it is IPython's own."""
+    """Reads timed code as IPython does; what is IPython's own goes to the cell thread."""
 
-    def __init__(self, shell: InteractiveShell, send_home: SendHome) -> None:
+    def __init__(self, shell: InteractiveShell, send_to_cell_thread: SendToCellThread) -> None:
         self.shell = shell
-        self._send_home = send_home
+        self._send_to_cell_thread = send_to_cell_thread
         self.seconds_parsing = 0.0
         self.seconds_compiling = 0.0
 
@@ -200,7 +200,7 @@ class TimedCode:
         began = time.thread_time()
         tree = self.shell.compile.ast_parse(text)
         self.seconds_parsing += time.thread_time() - began
-        return self._send_home(self.shell.transform_ast(tree))
+        return self._send_to_cell_thread(self.shell.transform_ast(tree))
 
     def compile(self, tree: ast.Module | ast.Expression, name: str) -> CodeType:
         """Code that may await."""

@@ -22,9 +22,9 @@ from IPython.core.magics.execution import TimeitResult
 from twisted.internet.task import deferLater
 
 from twisted_ipython._cells.await_magics import code_awaits
-from twisted_ipython._magics.time_magic import SendHome, TimedCode, is_long
+from twisted_ipython._magics.time_magic import SendToCellThread, TimedCode, is_long
 from twisted_ipython._reactor.lifecycle import start
-from twisted_ipython._waiting.calls import at_home
+from twisted_ipython._waiting.calls import in_cell_thread
 
 __all__ = ["Timeit"]
 
@@ -63,11 +63,11 @@ class Timeit:
     def __init__(
         self,
         shell: InteractiveShell,
-        send_home: SendHome,
+        send_to_cell_thread: SendToCellThread,
         parse_options: Callable[..., tuple[Any, Any]],
     ) -> None:
         self._shell = shell
-        self._send_home = send_home
+        self._send_to_cell_thread = send_to_cell_thread
         self._parse_options = parse_options
 
     def awaits(self, line: str, cell: str | None) -> bool:
@@ -86,7 +86,7 @@ class Timeit:
         repeat = int(options.get("r", _REPEAT))
         precision = int(options.get("p", 3))
         number = int(options.get("n", 0))
-        loop, seconds_compiling = await at_home(lambda: self._compiled(code, cell))
+        loop, seconds_compiling = await in_cell_thread(lambda: self._compiled(code, cell))
         number = number or await _enough_rounds(loop, clock)
         runs = [await _seconds(loop, number, clock) for _ in range(repeat)]
         best, worst = min(runs) / number, max(runs) / number
@@ -107,11 +107,11 @@ class Timeit:
         setup, stmt = ("pass", code) if cell is None else (code, cell)
         trees = []
         for name, text in (("setup", setup), ("stmt", stmt)):
-            reading = TimedCode(self._shell, self._send_home)
+            reading = TimedCode(self._shell, self._send_to_cell_thread)
             trees.append(reading.parse(self._shell.transform_cell(text)))
             # What is no Python by itself may become some in a function.
             reading.compile(trees[-1], f"<magic-timeit-{name}>")
-        reading = TimedCode(self._shell, self._send_home)
+        reading = TimedCode(self._shell, self._send_to_cell_thread)
         function = reading.compile(_loop(*trees), "<magic-timeit>")
         names: dict[str, Any] = {}
         exec(function, self._shell.user_ns, names)

@@ -14,13 +14,13 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics
 
 from twisted_ipython._cells.await_magics import Awaited
-from twisted_ipython._magics.time_magic import SendHome, Time
+from twisted_ipython._magics.time_magic import SendToCellThread, Time
 from twisted_ipython._magics.timeit_magic import Timeit
 
 __all__ = ["awaited"]
 
 
-def awaited(magics: Magics, send_home: SendHome) -> Awaited:
+def awaited(magics: Magics, send_to_cell_thread: SendToCellThread) -> Awaited:
     """
     The magics of this module, for one shell.
 
@@ -30,8 +30,8 @@ def awaited(magics: Magics, send_home: SendHome) -> Awaited:
             it runs in the thread that the cell was typed in.
     """
     shell = cast(InteractiveShell, magics.shell)
-    for_time = Time(shell, send_home)
-    for_timeit = Timeit(shell, send_home, magics.parse_options)
+    for_time = Time(shell, send_to_cell_thread)
+    for_timeit = Timeit(shell, send_to_cell_thread, magics.parse_options)
     return {
         ("line", "time"): for_time,
         ("cell", "time"): for_time,

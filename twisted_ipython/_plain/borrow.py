@@ -41,9 +41,9 @@ from twisted_ipython._base.tracebacks import tidy
 from twisted_ipython._plain.returning import watch
 from twisted_ipython._reactor.crochet_adapter import FORKED, STOPPED
 from twisted_ipython._reactor.thread import ReactorThread
-from twisted_ipython._waiting.cell_thread import BlockingHome, run_blocking
+from twisted_ipython._waiting.cell_thread import BlockingThread, run_blocking
 from twisted_ipython._waiting.entry import begin_entry, entry, runs_cells
-from twisted_ipython._waiting.work import LOOK, Typed, Waited
+from twisted_ipython._waiting.work import CHECK_INTERVAL, CellInfo, ReactorWork
 
 __all__ = ["Borrow"]
 
@@ -115,20 +115,20 @@ class Borrow:
 
     def _ask(self, *, keep: bool) -> Loan:
         """Wait for the reactor once."""
-        home = BlockingHome()
+        cell_thread = BlockingThread()
         entry.waits = True
         try:
             if runs_cells():
                 begin_entry()
-                request = _Request(self._thread, home, kept=True)
+                request = _Request(self._thread, cell_thread, kept=True)
                 run_blocking(request.wait())
             else:
-                request = _Request(self._thread, home, kept=keep)
+                request = _Request(self._thread, cell_thread, kept=keep)
                 request.wait_plainly()
             loan = request.result()
         finally:
             entry.waits = False
-        if home.interrupted:
+        if cell_thread.interrupted:
             loans.leave(loan)
             raise KeyboardInterrupt
         return loan
@@ -143,16 +143,16 @@ def _is_stopping(thread: ReactorThread) -> bool:
 # ---- a request
 
 
-class _Request(Waited):
+class _Request(ReactorWork):
     """
-    A request for the reactor, as what a home waits for.
+    A request for the reactor, as what a cell thread waits for.
 
     Its context keeps the numbers of the work that asks.
     """
 
-    def __init__(self, thread: ReactorThread, home: BlockingHome, *, kept: bool) -> None:
-        super().__init__(thread, home, Typed(label=_of_both(thread.label)))
-        self._loan = Loan(home.thread, kept=kept)
+    def __init__(self, thread: ReactorThread, cell_thread: BlockingThread, *, kept: bool) -> None:
+        super().__init__(thread, cell_thread, CellInfo(label=_of_both(thread.label)))
+        self._loan = Loan(cell_thread.thread, kept=kept)
         # For whoever takes it: the reactor's thread, or the one that waits no longer.
         self._todo = [self._loan]
         self._began = monotonic()
@@ -167,7 +167,7 @@ class _Request(Waited):
             pass
 
     def result(self) -> Loan:
-        """See `Waited`: the loan."""
+        """See `ReactorWork`: the loan."""
         if self._error is None:
             return self._loan
         if not self._withdrawn:
@@ -176,14 +176,14 @@ class _Request(Waited):
         raise self._error
 
     def put_off(self) -> None:
-        """See `_waiting.cell_thread.Waits`."""
+        """See `_waiting.cell_thread.Waitable`."""
         self._is_put_off = self._take()
         if not self._is_put_off:
             loans.end(self._loan)
         entry.waits = False
 
     def go_on(self) -> None:
-        """See `_waiting.cell_thread.Waits`."""
+        """See `_waiting.cell_thread.Waitable`."""
         entry.waits = True
         if not self._is_put_off:
             return
@@ -213,28 +213,28 @@ class _Request(Waited):
             self._end_wait()
 
     def stop(self) -> None:
-        """See `Waited`."""
+        """See `ReactorWork`."""
         self._withdraw(RuntimeError(STOPPED))
 
-    # ---- what the home calls
+    # ---- what the cell thread calls
 
     def begin(self) -> None:
-        """See `_waiting.cell_thread.Waits`."""
+        """See `_waiting.cell_thread.Waitable`."""
         self._reactor.call(loans.lend, self._loan, self._take, self._end_wait)
 
     def look(self) -> float:
-        """See `_waiting.cell_thread.Waits`: whether the reactor answers, and goes on."""
-        self._pulse.look()
+        """See `_waiting.cell_thread.Waitable`: whether the reactor answers, and goes on."""
+        self._heartbeat.look()
         if _is_stopping(self._reactor) or not threading.main_thread().is_alive():
             self._withdraw(RuntimeError(STOPPED))
         elif monotonic() - self._began > _DEBUGGED and is_debugged(self._reactor.ident):
             self._withdraw(RuntimeError(IN_DEBUGGER))
-        return LOOK
+        return CHECK_INTERVAL
 
     def interrupt(self) -> None:
         """Ask no longer, and break what holds the reactor."""
         self._error = KeyboardInterrupt()
-        self._pulse.free()
+        self._heartbeat.free()
         self._withdraw(self._error)
 
 

@@ -34,16 +34,16 @@ from threading import get_ident
 from types import FrameType
 from typing import Any, Final
 
-from twisted_ipython._base import work_id
 from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.loans import loans
 from twisted_ipython._base.running_loop import list_all_tasks
+from twisted_ipython._base.work_id import current_work
 from twisted_ipython._plain.borrow import Borrow
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts.registry import is_cell
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
-from twisted_ipython._waiting.cell_thread import BlockingHome, run_blocking
+from twisted_ipython._waiting.cell_thread import BlockingThread, run_blocking
 
 __all__ = ["LoopMethods"]
 
@@ -196,8 +196,10 @@ class LoopMethods:
             self._wait(None)
 
     def _wait(self, future: Future[Any] | None) -> Any:
-        work = work_id.current().work
-        cell = AwaitingCell(self.thread, BlockingHome(), lambda _: self._ended(work, future), None)
+        work = current_work().work
+        cell = AwaitingCell(
+            self.thread, BlockingThread(), lambda _: self._ended(work, future), None
+        )
         give_back()
         return run_blocking(cell.run())
 
@@ -236,7 +238,7 @@ class LoopMethods:
         if sys._getframe(1).f_globals.get("__name__") == _REACTORS:
             self._stop()
             return
-        work = work_id.current().work
+        work = current_work().work
         waits = list(self._waits)
         mine = [end for number, end in waits if number == work] or (
             [end for _, end in waits] if len(waits) == 1 else []
@@ -283,7 +285,7 @@ class LoopMethods:
             before = signal.signal(sig, take)
         except ValueError as error:  # as asyncio says it
             raise RuntimeError(str(error)) from None
-        self._signals.setdefault(sig, (before, work_id.current().work))
+        self._signals.setdefault(sig, (before, current_work().work))
 
     def _remove_signal_handler(self, sig: int) -> bool:
         """``loop.remove_signal_handler``."""

@@ -25,10 +25,10 @@ from twisted.python.failure import Failure
 
 from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.frames import in_files
-from twisted_ipython._base.work_id import Numbers
+from twisted_ipython._base.work_id import WorkId
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._failures.reports import CANCELLATIONS, reports
-from twisted_ipython._reactor.interrupt import Pulse
+from twisted_ipython._reactor.interrupt import Heartbeat
 
 if TYPE_CHECKING:
     _Result = crochet.EventualResult[Any]
@@ -57,7 +57,7 @@ class JobOfResult(Protocol):
 
     name: str | None
     cell: int
-    numbers: Numbers
+    work_id: WorkId
     began: float
     in_thread: bool
 
@@ -67,7 +67,7 @@ class JobOfResult(Protocol):
 
 
 class _Reached:
-    """The reactor, as `Pulse` needs it."""
+    """The reactor, as `Heartbeat` needs it."""
 
     def __init__(self, reactor: Any) -> None:
         self.ident: int = threadable.ioThread  # type: ignore[assignment]  # where it runs, an int
@@ -143,21 +143,21 @@ class EventualResult(_Result):
         give_back()
         if threadable.isInIOThread():
             raise RuntimeError(WAITS_FOR_ITSELF)
-        pulse = Pulse(_Reached(self._reactor), in_files)
+        heartbeat = Heartbeat(_Reached(self._reactor), in_files)
         try:
             with self._waited_for():
-                self._watch(pulse, timeout)
+                self._watch(heartbeat, timeout)
         except KeyboardInterrupt as error:
             self.cancel()
-            pulse.free()
+            heartbeat.free()
             raise error.with_traceback(None) from None  # not with the frames of `threading`
         return super().wait(0)
 
-    def _watch(self, pulse: Pulse, timeout: float | None) -> None:
+    def _watch(self, heartbeat: Heartbeat, timeout: float | None) -> None:
         """Block until there is a result or the time is up; say so if the reactor is stuck."""
         deadline = inf if timeout is None else monotonic() + timeout
         while not self._result_set.is_set() and (left := deadline - monotonic()) > 0:
-            pulse.look()
+            heartbeat.look()
             self._result_set.wait(min(left, _LOOK))
 
     @contextmanager

@@ -41,11 +41,11 @@ from time import monotonic, sleep
 from typing import Final, Protocol
 
 from twisted_ipython._base import frames
-from twisted_ipython._base.exceptions import Break
+from twisted_ipython._base.exceptions import ReactorInterrupt
 from twisted_ipython._base.loans import loans
 from twisted_ipython._base.switch_interval import turns_of
 
-__all__ = ["Pulse", "break_until", "resuming", "set_exception", "throw"]
+__all__ = ["Heartbeat", "break_until", "resuming", "set_exception", "throw"]
 
 SILENT: Final = "The reactor has not answered for {seconds:g} s; it is at {place}"
 STUCK: Final = (
@@ -80,7 +80,7 @@ class Reached(Protocol):
 
 def throw(ident: int) -> bool:
     """
-    Throw `Break` into the thread ``ident`` if the user's code holds it.
+    Throw `ReactorInterrupt` into the thread ``ident`` if the user's code holds it.
 
     Returns:
         whether it was raised there; False too if that could not be done
@@ -88,7 +88,7 @@ def throw(ident: int) -> bool:
     """
     raised = threading.Event()
 
-    class Thrown(Break):
+    class Thrown(ReactorInterrupt):
         def __init__(self) -> None:
             raised.set()
 
@@ -110,7 +110,7 @@ def _may_throw(ident: int) -> bool:
     """Whether the thread stands in the user's code, or in what that called and is not fragile."""
     frame = sys._current_frames().get(ident)
     while frame is not None:
-        if frames.is_users(frame):
+        if frames.is_user_frame(frame):
             return True
         name = str(frame.f_globals.get("__name__", ""))
         if name.startswith(_FRAGILE):
@@ -144,7 +144,7 @@ def break_until(ident: int, answered: Callable[[], bool], patience: float, bound
 
 def resuming(loop: asyncio.AbstractEventLoop) -> None:
     """
-    Have a loop that we made go on when a `Break` reaches its own code.
+    Have a loop that we made go on when a `ReactorInterrupt` reaches its own code.
 
     Call before it runs.
     """
@@ -154,13 +154,13 @@ def resuming(loop: asyncio.AbstractEventLoop) -> None:
         while True:
             try:
                 return run_forever()
-            except Break:
+            except ReactorInterrupt:
                 continue
 
     loop.run_forever = run  # type: ignore[method-assign]  # on this one instance
 
 
-class Pulse:
+class Heartbeat:
     """
     Whether the reactor turns, for somebody who waits for it.
 
@@ -177,7 +177,7 @@ class Pulse:
         self._said = False
 
     def look(self) -> None:
-        """Ask; say once that there has been no answer for `_SILENCE` seconds.  The home thread."""
+        """Ask; say once that there has been no answer for `_SILENCE` seconds.  The cell thread."""
         self._looks += 1
         if self._looks == 1:
             return  # most waits end before the second look
@@ -188,8 +188,8 @@ class Pulse:
             self._said = True
             print(SILENT.format(seconds=_SILENCE, place=self._place()), file=sys.stderr)
 
-    def pardon(self) -> None:
-        """Forget that there was no answer.  The home thread."""
+    def extend_deadline(self) -> None:
+        """Forget that there was no answer.  The cell thread."""
         self._asked = None
 
     def free(self) -> None:

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from time import time
 from typing import Any, Final
 
-from twisted_ipython._base import work_id
 from twisted_ipython._base.formatting import duration
 from twisted_ipython._base.frames import Place, waits_at
+from twisted_ipython._base.work_id import new_work
 from twisted_ipython._reactor import looping_calls
 from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.thread import ReactorThread
@@ -56,11 +56,11 @@ class Job:
         in_thread: whether a thread of Twisted's pool runs it.
     """
 
-    _numbers = itertools.count(1)
+    _work_id = itertools.count(1)
 
     def __init__(self, name: str | None, cell: int, code: str, *, in_thread: bool = False) -> None:
-        self.number = next(Job._numbers)
-        self.numbers = work_id.new(cell)
+        self.number = next(Job._work_id)
+        self.work_id = new_work(cell)
         self.name = name
         self.cell = cell
         self.code = code
@@ -158,7 +158,7 @@ class Jobs:
         result = job.result
         if result is not None and job.ended is None:
             result.cancel()
-        thread.call(looping_calls.stop, job.numbers)
+        thread.call(looping_calls.stop, job.work_id)
 
 
 jobs: Final = Jobs()

@@ -19,13 +19,13 @@ from weakref import WeakKeyDictionary
 
 from twisted.internet.task import LoopingCall
 
-from twisted_ipython._base import work_id
 from twisted_ipython._base.instance import override
+from twisted_ipython._base.work_id import WorkId, current_work
 
 __all__ = ["attach", "starts", "stop"]
 
 _START: Final = LoopingCall.start.__code__
-_started: Final[WeakKeyDictionary[LoopingCall, work_id.Numbers]] = WeakKeyDictionary()
+_started: Final[WeakKeyDictionary[LoopingCall, WorkId]] = WeakKeyDictionary()
 # What is told of a LoopingCall in its `start`.
 starts: Final[list[Callable[[LoopingCall], object]]] = []
 
@@ -44,7 +44,7 @@ def attach(reactor: Any) -> Callable[[], None]:
         caller = sys._getframe(1)
         if caller.f_code is _START:
             loop = caller.f_locals["self"]
-            _started[loop] = work_id.current()
+            _started[loop] = current_work()
             _stay_here(loop)
             for tell in starts:
                 tell(loop)
@@ -61,9 +61,9 @@ def _stay_here(loop: LoopingCall) -> None:
     override(loop, {"_scheduleFrom": partial(copy_context().run, schedule, loop)})
 
 
-def stop(numbers: work_id.Numbers) -> None:
+def stop(work_id: WorkId) -> None:
     """Stop the LoopingCalls that the work with these numbers started.  In the reactor thread."""
     for reference in _started.keyrefs():
         loop = reference()
-        if loop is not None and loop.running and _started.get(loop) == numbers:
+        if loop is not None and loop.running and _started.get(loop) == work_id:
             loop.stop()

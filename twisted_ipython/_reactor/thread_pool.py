@@ -33,9 +33,9 @@ from typing import Any, Final, TypeVar
 from twisted._threads import _threadworker
 from twisted.python.threadpool import ThreadPool
 
-from twisted_ipython._base import work_id
 from twisted_ipython._base.frames import Label, Place, in_files, of_thread
 from twisted_ipython._base.instance import override
+from twisted_ipython._base.work_id import WorkId, current_work
 
 __all__ = [
     "PoolExecutor",
@@ -158,8 +158,8 @@ class Work:
         thread: the thread that runs it.
     """
 
-    def __init__(self, numbers: work_id.Numbers) -> None:
-        self.numbers = numbers
+    def __init__(self, work_id: WorkId) -> None:
+        self.work_id = work_id
         self.began = 0.0
         self.thread = 0
 
@@ -179,7 +179,7 @@ def attach(pool: ThreadPool) -> Callable[[], None]:
     def call_in_thread_with_callback(
         onResult: Callable[..., object] | None, func: Callable[..., Any], /, *args: Any, **kw: Any
     ) -> None:
-        original(onResult, _noted, Work(work_id.current()), func, args, kw)
+        original(onResult, _noted, Work(current_work()), func, args, kw)
 
     return override(pool, {"callInThreadWithCallback": call_in_thread_with_callback})
 
@@ -200,7 +200,7 @@ def running() -> list[Work]:
     return sorted(_running.values(), key=lambda work: work.began)
 
 
-def left_by(numbers: work_id.Numbers, label: Label) -> str | None:
+def left_by(work_id: WorkId, label: Label) -> str | None:
     """
     A line on the threads that still work for a cell that was to end; None if none does.
 
@@ -208,7 +208,7 @@ def left_by(numbers: work_id.Numbers, label: Label) -> str | None:
         numbers: the cell's; what its jobs have asked for is the cell's too.
         label: how to write a place.
     """
-    left = [work for work in running() if _is_of(work.numbers, numbers)]
+    left = [work for work in running() if _is_of(work.work_id, work_id)]
     if not left:
         return None
     found = left[0].place
@@ -216,5 +216,5 @@ def left_by(numbers: work_id.Numbers, label: Label) -> str | None:
     return (GOES_ON if len(left) == 1 else SEVERAL_GO_ON).format(number=len(left), place=place)
 
 
-def _is_of(work: work_id.Numbers, cell: work_id.Numbers) -> bool:
+def _is_of(work: WorkId, cell: WorkId) -> bool:
     return work == cell or (cell.cell > 0 and work.cell == cell.cell)

@@ -29,37 +29,37 @@ from twisted.python.failure import Failure
 from twisted.python.log import callWithLogger
 
 from twisted_ipython._base import frames
-from twisted_ipython._base.work_id import Numbers, numbers_in
+from twisted_ipython._base.work_id import WorkId, work_in
 from twisted_ipython._reactor import looping_calls
 from twisted_ipython._reactor.contexts import of_timer, opened_in
 
 __all__ = ["Kept", "close_reactors", "disconnect", "goes_on", "stop"]
 
 
-def disconnect(reactor: Any, numbers: Numbers) -> None:
+def disconnect(reactor: Any, work_id: WorkId) -> None:
     """Close the ports and connections of a script, as `disconnectAll` of a reactor that stops."""
-    for selectable in list(_selectables(reactor, numbers)):
+    for selectable in list(_selectables(reactor, work_id)):
         reactor.removeReader(selectable)
         reactor.removeWriter(selectable)
         callWithLogger(selectable, selectable.connectionLost, Failure(CONNECTION_LOST))
 
 
-def _selectables(reactor: Any, numbers: Numbers) -> Iterator[Any]:
+def _selectables(reactor: Any, work_id: WorkId) -> Iterator[Any]:
     """What the reactor watches for a script."""
     readers = reactor.getReaders()
     for one in (*readers, *(one for one in reactor.getWriters() if one not in readers)):
-        if numbers_in(opened_in(one)) == numbers:
+        if work_in(opened_in(one)) == work_id:
             yield one
 
 
-def stop(reactor: Any, numbers: Numbers) -> None:
+def stop(reactor: Any, work_id: WorkId) -> None:
     """Stop a script's LoopingCalls, cancel its tasks, and the timers of its own functions."""
-    looping_calls.stop(numbers)
-    for call in _calls(reactor, numbers):
+    looping_calls.stop(work_id)
+    for call in _calls(reactor, work_id):
         function, _ = of_timer(call)
         if function in (reactor.stop, reactor.crash) or _is_users(function):
             call.cancel()
-    for task in _tasks(reactor, numbers):
+    for task in _tasks(reactor, work_id):
         task.cancel()
 
 
@@ -84,25 +84,25 @@ def _close_waker(reactor: Any) -> None:
         waker.connectionLost(Failure(CONNECTION_LOST))
 
 
-def goes_on(reactor: Any, numbers: Numbers) -> bool:
+def goes_on(reactor: Any, work_id: WorkId) -> bool:
     """Whether anything that a script has begun goes on."""
     found = chain(
-        _selectables(reactor, numbers), _calls(reactor, numbers), _tasks(reactor, numbers)
+        _selectables(reactor, work_id), _calls(reactor, work_id), _tasks(reactor, work_id)
     )
     return next(found, None) is not None
 
 
-def _calls(reactor: Any, numbers: Numbers) -> Iterator[Any]:
+def _calls(reactor: Any, work_id: WorkId) -> Iterator[Any]:
     for call in reactor.getDelayedCalls():
         _, context = of_timer(call)
-        if numbers_in(context) == numbers:
+        if work_in(context) == work_id:
             yield call
 
 
-def _tasks(reactor: Any, numbers: Numbers) -> Iterator[asyncio.Task[Any]]:
+def _tasks(reactor: Any, work_id: WorkId) -> Iterator[asyncio.Task[Any]]:
     loop = getattr(reactor, "_asyncioEventloop", None)
     for task in () if loop is None else asyncio.all_tasks(loop):
-        if numbers_in(getattr(task.get_coro(), "_context", None)) == numbers:
+        if work_in(getattr(task.get_coro(), "_context", None)) == work_id:
             yield task
 
 
@@ -110,7 +110,7 @@ def _is_users(function: Any) -> bool:
     """Whether the user wrote a function."""
     function = getattr(function, "func", function)  # of a partial
     code = getattr(function, "__code__", None)
-    return code is not None and frames.is_users_code(code)
+    return code is not None and frames.is_user_code(code)
 
 
 class Kept:

@@ -33,7 +33,7 @@ from greenlet import getcurrent, greenlet
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
-from twisted_ipython._base.work_id import Numbers
+from twisted_ipython._base.work_id import WorkId
 from twisted_ipython._scripts.callers import would_run
 from twisted_ipython._scripts.notes import names_of_cell
 from twisted_ipython._scripts.script import Script, Stage, Surroundings
@@ -57,13 +57,13 @@ class GreenletScript(Script):
     def __init__(
         self,
         name: str,
-        numbers: Numbers,
+        work_id: WorkId,
         context: Context,
         surroundings: Surroundings,
         function: Callable[[], Any],
         codes: tuple[CodeType, ...],
     ) -> None:
-        super().__init__(name, numbers, context, surroundings)
+        super().__init__(name, work_id, context, surroundings)
         self.names = names_of_cell(function)
         self._function = function
         self._codes = codes

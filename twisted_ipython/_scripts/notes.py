@@ -17,7 +17,7 @@ from twisted.python.reflect import safe_str
 
 from twisted_ipython._base.tracebacks import chain
 
-__all__ = ["ShellHint", "explain_names", "names_of_cell"]
+__all__ = ["ShellNote", "explain_names", "names_of_cell"]
 
 ADD_GLOBAL: Final = (
     "{name} is a local name of the cell, which code that looks for it in the namespace does not"
@@ -53,7 +53,7 @@ def explain_names(error: BaseException, names: frozenset[str]) -> None:
                 one.add_note(line)
 
 
-class ShellHint(logging.Filter):
+class ShellNote(logging.Filter):
     """Adds a line to what a spider raises because it wants a prompt; for Scrapy's logger."""
 
     def filter(self, record: logging.LogRecord) -> bool:

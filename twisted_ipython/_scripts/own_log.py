@@ -20,7 +20,7 @@ from weakref import WeakSet
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python import log as legacy
 
-from twisted_ipython._base import work_id
+from twisted_ipython._base.work_id import current_work
 
 __all__ = ["Loggers", "OwnLog", "logs", "set_by_scrapy"]
 
@@ -128,7 +128,7 @@ class _Observer:
 
     def __call__(self, event: LogEvent) -> None:
         """Take an event, unless another script logs it."""
-        work = work_id.current().work
+        work = current_work().work
         if work == self._work or self.takes_all:
             self.own(event)
         elif work not in logs:
@@ -152,7 +152,7 @@ class _Filter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the script's handler takes a record."""
-        return work_id.current().work == self._work or record.levelno >= self._level
+        return current_work().work == self._work or record.levelno >= self._level
 
 
 # By the number of their work: the logs of the scripts that have not ended, the oldest first.

@@ -41,9 +41,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorAlreadyRunning, ReactorNotRestartable
 from twisted.logger import ILogObserver, globalLogPublisher
 
-from twisted_ipython._base import work_id
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.tracebacks import users_frames_only
+from twisted_ipython._base.work_id import NO_WORK, current_work
 from twisted_ipython._reactor import installed
 from twisted_ipython._reactor.crochet_adapter import FORKED, reactor_thread
 from twisted_ipython._reactor.thread import ReactorThread
@@ -159,7 +159,7 @@ class _Methods:
 
     def _is_programs_own(self) -> bool:
         """Whether a stop is that of a program which runs the reactor itself."""
-        return not self._owned and work_id.current() == work_id.NOBODY
+        return not self._owned and current_work() == NO_WORK
 
     def call_when_running(
         self, callable: Callable[..., Any], /, *args: Any, **kwargs: Any

@@ -19,7 +19,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import LogEvent
 from twisted.python.failure import Failure
 
-from twisted_ipython._base import work_id
+from twisted_ipython._base.work_id import NO_WORK, WorkId, current_work
 from twisted_ipython._scripts import script_log
 from twisted_ipython._scripts.cleanup import Kept
 from twisted_ipython._scripts.notes import explain_names
@@ -77,7 +77,7 @@ def waiting() -> list[Script]:
     return [script for script in list(_alive.values()) if script.stage is Stage.WAITS]
 
 
-def begin_cell(reactor: Any, numbers: work_id.Numbers, make: Callable[[], Script]) -> None:
+def begin_cell(reactor: Any, work_id: WorkId, make: Callable[[], Script]) -> None:
     """
     A plain cell or a file begins, which may turn out to be a script.  In its thread.
 
@@ -87,13 +87,13 @@ def begin_cell(reactor: Any, numbers: work_id.Numbers, make: Callable[[], Script
         make: makes a script of it.
     """
     note(reactor)
-    script_log.begin_cell(numbers.work)
-    _cells[numbers.work] = make
+    script_log.begin_cell(work_id.work)
+    _cells[work_id.work] = make
 
 
 def enter(script: Script) -> None:
     """A script is there.  Any thread."""
-    _alive[script.numbers.work] = script
+    _alive[script.work_id.work] = script
 
 
 def is_cell(work: int) -> bool:
@@ -101,17 +101,17 @@ def is_cell(work: int) -> bool:
     return work in _cells
 
 
-def is_free(numbers: work_id.Numbers) -> bool:
+def is_free(work_id: WorkId) -> bool:
     """Whether a context that carries these belongs to no script that lives.  Any thread."""
-    work = numbers.work
-    return numbers != work_id.NOBODY and work not in _alive and work not in _cells
+    work = work_id.work
+    return work_id != NO_WORK and work not in _alive and work not in _cells
 
 
-def end_cell(numbers: work_id.Numbers) -> Script | None:
+def end_cell(work_id: WorkId) -> Script | None:
     """It has ended; gives the script that it was, for `Session.over` to end.  In its thread."""
-    make = _cells.pop(numbers.work)
-    has_log = script_log.end_cell(numbers.work)
-    return make() if has_log else _alive.get(numbers.work)
+    make = _cells.pop(work_id.work)
+    has_log = script_log.end_cell(work_id.work)
+    return make() if has_log else _alive.get(work_id.work)
 
 
 def note(reactor: Any) -> None:
@@ -123,16 +123,16 @@ def note(reactor: Any) -> None:
 def explain_logged(event: LogEvent) -> None:
     """An observer of Twisted's log: a failure in a script that misses a name gets a line."""
     failure = event.get("log_failure", event.get("failure"))
-    script = _alive.get(work_id.current().work)
+    script = _alive.get(current_work().work)
     if script is not None and isinstance(failure, Failure) and failure.value is not None:
         explain_names(failure.value, script.names)
 
 
 def leave(script: Script, *, ran: bool) -> None:
     """A script is no more; whether it ran the reactor.  In the reactor thread."""
-    del _alive[script.numbers.work]
+    del _alive[script.work_id.work]
     if ran:
-        _ran.add(script.numbers.work)
+        _ran.add(script.work_id.work)
         put_back()
 
 
@@ -144,7 +144,7 @@ def put_back() -> None:
 
 def note_refused() -> None:
     """The work of this context may not run the reactor; its stops are no news."""
-    _refused.add(work_id.current().work)
+    _refused.add(current_work().work)
 
 
 def end_all() -> Deferred[Any]:
@@ -165,14 +165,14 @@ def end_all() -> Deferred[Any]:
 
 def own() -> Script | None:
     """The script whose context this is, or that the cell becomes whose context this is."""
-    work = work_id.current().work
+    work = current_work().work
     make = _cells.get(work)
     return _alive.get(work) if make is None else make()
 
 
 def own_or_only_one() -> Script | None:
     """The same; in a context that a script which ended has left, the only one that waits."""
-    if work_id.current().work not in _ran:
+    if current_work().work not in _ran:
         return own()
     scripts = waiting()
     return scripts[0] if len(scripts) == 1 else None
@@ -207,7 +207,7 @@ def to_stop(*, crash: bool = False) -> Script | None:
     stopping = [script for script in list(_alive.values()) if script.stage is Stage.STOPS]
     if stopping and not scripts:
         raise ReactorNotRunning(STOPPING.format(script=stopping[0]))
-    if work_id.current().work in _refused:
+    if current_work().work in _refused:
         return None
     print(SEVERAL_WAIT.format(scripts=", ".join(map(str, scripts))) if scripts else NOBODY_WAITS)
     return None

@@ -29,7 +29,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from twisted_ipython._base.work_id import Numbers
+from twisted_ipython._base.work_id import WorkId
 from twisted_ipython._failures.reports import mark_shown
 from twisted_ipython._scripts.system_events import Event
 
@@ -85,10 +85,10 @@ class Script(ABC):
     names: frozenset[str] = frozenset()
 
     def __init__(
-        self, name: str, numbers: Numbers, context: Context, surroundings: Surroundings
+        self, name: str, work_id: WorkId, context: Context, surroundings: Surroundings
     ) -> None:
         self.name = name
-        self.numbers = numbers
+        self.work_id = work_id
         self.stage = Stage.CODE
         self.ran = False
         self.stops: Callable[[], None] | None = None

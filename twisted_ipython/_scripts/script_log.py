@@ -38,9 +38,9 @@ from typing import Any, Final, cast
 from twisted.logger import ILogObserver, globalLogBeginner, globalLogPublisher
 from twisted.python import log as legacy
 
-from twisted_ipython._base import work_id
 from twisted_ipython._base.instance import override
-from twisted_ipython._scripts.notes import ShellHint
+from twisted_ipython._base.work_id import current_work
+from twisted_ipython._scripts.notes import ShellNote
 from twisted_ipython._scripts.own_log import OwnLog, logs, set_by_scrapy
 
 __all__ = [
@@ -102,14 +102,14 @@ def give_up(work: int) -> None:
 
 def undo_of_cell() -> None:
     """Take back what Scrapy has set up in this cell, which is no script."""
-    log = _of_cells.pop(work_id.current().work, None)
+    log = _of_cells.pop(current_work().work, None)
     if log is not None:
         log.undo(())
 
 
 def _log_of(*, scrapys: bool) -> OwnLog | None:
     """Where to note what is done in this context; ``scrapys`` tells whether Scrapy does it."""
-    work = work_id.current().work
+    work = current_work().work
     log = logs.get(work)
     if log is None and work in _cells:
         log = logs[work] = OwnLog(work, copy_context())
@@ -200,7 +200,7 @@ def attach(*, owned: bool) -> Callable[[], None]:
     if owned:
         undo.callback(override(globalLogBeginner, {"beginLoggingTo": _begin_logging_to}))
     undo.callback(override(globalLogPublisher, {"addObserver": _adding_observers()}))
-    scraper, hint = logging.getLogger("scrapy.core.scraper"), ShellHint()
+    scraper, hint = logging.getLogger("scrapy.core.scraper"), ShellNote()
     scraper.addFilter(hint)
     undo.callback(scraper.removeFilter, hint)
     undo.callback(override(_root, _root_methods()))

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from twisted.python.failure import Failure
 
-from twisted_ipython._base import work_id
 from twisted_ipython._base.tracebacks import explain
+from twisted_ipython._base.work_id import WorkId
 from twisted_ipython._failures.reports import mark_unseen
 from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.installed import stay
@@ -42,7 +42,7 @@ EXITED: Final = "The script exited with status {status}."
 def new(
     reactor: Any,
     name: str,
-    numbers: work_id.Numbers,
+    work_id: WorkId,
     context: Context,
     function: Callable[[], Any],
     codes: tuple[CodeType, ...],
@@ -58,9 +58,9 @@ def new(
         function: runs the cell's code.
         codes: the code.
     """
-    script = GreenletScript(name, numbers, context, Session(reactor), function, codes)
+    script = GreenletScript(name, work_id, context, Session(reactor), function, codes)
     registry.note(reactor)
-    script_log.begin(numbers.work, context)
+    script_log.begin(work_id.work, context)
     registry.enter(script)
     return script
 
@@ -108,11 +108,11 @@ class Session:
 
     def disconnect(self, script: Script) -> None:
         """See `_scripts.script.Surroundings`."""
-        cleanup.disconnect(self._reactor, script.numbers)
+        cleanup.disconnect(self._reactor, script.work_id)
 
     def stopped(self, script: Script) -> None:
         """See `_scripts.script.Surroundings`."""
-        cleanup.stop(self._reactor, script.numbers)
+        cleanup.stop(self._reactor, script.work_id)
         if script.main is not None:
             script.main.cancel()
 
@@ -139,14 +139,14 @@ class Session:
             closes: whether what it has begun ends with it.
             gone: whether its log ends with it if nothing else of it goes on.
         """
-        work = script.numbers.work
+        work = script.work_id.work
         stays = not closes
         if script_log.is_set_up(work):
             # What failed and nobody looked at is logged, as at the end of a process: Scrapy's
             # `start` returns at once if no crawl could begin.
             gc.collect()
             cleanup.close_reactors(self._reactor)
-            stays = stays and not (gone and not cleanup.goes_on(self._reactor, script.numbers))
+            stays = stays and not (gone and not cleanup.goes_on(self._reactor, script.work_id))
         script_log.end(work, stays=stays)
         if closes:
             self.disconnect(script)

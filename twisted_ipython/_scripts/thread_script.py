@@ -20,9 +20,9 @@ from typing import Final
 
 from IPython.core.getipython import get_ipython
 
-from twisted_ipython._base import work_id
 from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.tracebacks import users_frames_only
+from twisted_ipython._base.work_id import WorkId, current_work, new_work
 from twisted_ipython._reactor.crochet_adapter import STOPPED
 from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.lifecycle import start
@@ -30,10 +30,10 @@ from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import registry, script_log
 from twisted_ipython._scripts.script import Script, Stage
 from twisted_ipython._scripts.session import Session
-from twisted_ipython._waiting.cell_thread import BlockingHome, run_blocking
+from twisted_ipython._waiting.cell_thread import BlockingThread, run_blocking
 from twisted_ipython._waiting.entry import runs_cells
 from twisted_ipython._waiting.sigint import taken
-from twisted_ipython._waiting.work import LOOK, Typed, Waited
+from twisted_ipython._waiting.work import CHECK_INTERVAL, CellInfo, ReactorWork
 
 __all__ = ["ThreadScript"]
 
@@ -60,15 +60,15 @@ class ThreadScript(Script):
     def __init__(
         self,
         thread: ReactorThread,
-        numbers: work_id.Numbers,
+        work_id: WorkId,
         ident: int,
         would_run: Callable[[], bool],
     ) -> None:
-        name = OF_CELL.format(number=numbers.cell)
-        if not numbers.cell:
+        name = OF_CELL.format(number=work_id.cell)
+        if not work_id.cell:
             name = OF_THREAD.format(name=threading.current_thread().name)
         self.session = Session(thread.reactor)
-        super().__init__(name, numbers, copy_context(), self.session)
+        super().__init__(name, work_id, copy_context(), self.session)
         self._thread = thread
         self._ident = ident
         self._would_run = would_run
@@ -107,15 +107,15 @@ class ThreadScript(Script):
             RuntimeError: the reactor itself has stopped.
         """
         self.ran = True
-        home = BlockingHome()
-        wait = self._wait = _Wait(self._thread, home, self, self._begin_run)
+        cell_thread = BlockingThread()
+        wait = self._wait = _Wait(self._thread, cell_thread, self, self._begin_run)
         give_back()
         if runs_cells():
             run_blocking(wait.wait())
         else:
             wait.wait_plainly()
         wait.result()
-        if home.interrupted:
+        if cell_thread.interrupted:
             raise taken(users_frames_only(KeyboardInterrupt()))
 
     def _resume(self) -> None:
@@ -127,7 +127,7 @@ class ThreadScript(Script):
 
         def over() -> None:
             if not closes:
-                script_log.give_up(self.numbers.work)
+                script_log.give_up(self.work_id.work)
             self.session.over(self, closes=closes, gone=gone)
             if not closes:
                 self.session.take_over(self)
@@ -139,13 +139,13 @@ class ThreadScript(Script):
                 result.wait(_PATIENCE if closes else _SOON)
 
 
-class _Wait(Waited):
+class _Wait(ReactorWork):
     """
-    The wait of a script, as what a home waits for.
+    The wait of a script, as what a cell thread waits for.
 
     Args:
         thread: the reactor thread.
-        home: the waiting thread.
+        cell_thread: the waiting thread.
         script: who waits.
         begin: what begins its run, in the reactor thread.
     """
@@ -153,13 +153,13 @@ class _Wait(Waited):
     def __init__(
         self,
         thread: ReactorThread,
-        home: BlockingHome,
+        cell_thread: BlockingThread,
         script: ThreadScript,
         begin: Callable[[], None],
     ) -> None:
-        super().__init__(thread, home, Typed(script.numbers.cell, label=thread.label))
+        super().__init__(thread, cell_thread, CellInfo(script.work_id.cell, label=thread.label))
         # What its callbacks ask is asked here.
-        self.numbers = script.numbers
+        self.work_id = script.work_id
         self._script = script
         self._begin = begin
         self._error: BaseException | None = None
@@ -178,22 +178,22 @@ class _Wait(Waited):
         self._end_wait()
 
     def result(self) -> None:
-        """See `Waited`."""
+        """See `ReactorWork`."""
         if self._error is not None:
             raise users_frames_only(self._error)
 
     def stop(self) -> None:
-        """See `Waited`: the script is stopped by itself, as all scripts are."""
+        """See `ReactorWork`: the script is stopped by itself, as all scripts are."""
 
-    # ---- what the home calls
+    # ---- what the cell thread calls
 
     def begin(self) -> None:
-        """See `_waiting.cell_thread.Waits`."""
+        """See `_waiting.cell_thread.Waitable`."""
         self._reactor.call(self.context.run, self._begin)
 
     def look(self) -> float:
-        """See `_waiting.cell_thread.Waits`: whether the reactor and the kernel go on."""
-        self._pulse.look()
+        """See `_waiting.cell_thread.Waitable`: whether the reactor and the kernel go on."""
+        self._heartbeat.look()
         if not self._reactor.reactor.running:
             self._error = RuntimeError(STOPPED)
             self._end_wait()
@@ -204,7 +204,7 @@ class _Wait(Waited):
             if _is_left():
                 self.interrupt()
             self._give_up_if_stuck()
-        return LOOK
+        return CHECK_INTERVAL
 
     def interrupt(self) -> None:
         """Stop the script; the second time, do not wait for its shutdown calls."""
@@ -212,11 +212,11 @@ class _Wait(Waited):
             self._interrupted = monotonic()
             self._error = taken(KeyboardInterrupt())
         # First: a shutdown call that takes a while is not what holds the reactor.
-        self._pulse.free()
+        self._heartbeat.free()
         self._script.cancel()
 
     def _give_up_if_stuck(self) -> None:
-        place = self._pulse.stuck_at()
+        place = self._heartbeat.stuck_at()
         if place is not None and self._error is not None:
             self._error.add_note(place)
             self.given_up = True
@@ -230,10 +230,10 @@ def _is_left() -> bool:
 
 def _wait_in_thread() -> None:
     """Wait in ``reactor.run()`` in a thread whose code belongs to no script."""
-    numbers = work_id.current()
-    if not registry.is_free(numbers):
-        numbers = work_id.new(0)
-    script = ThreadScript(start(), numbers, threading.get_ident(), lambda: True)
+    work_id = current_work()
+    if not registry.is_free(work_id):
+        work_id = new_work(0)
+    script = ThreadScript(start(), work_id, threading.get_ident(), lambda: True)
     registry.enter(script)
     try:
         script.wait()

@@ -1,5 +1,5 @@
 """
-An awaiting cell: it runs in the reactor thread while its home waits for it.
+An awaiting cell: it runs in the reactor thread while its cell thread waits for it.
 
 A cell's context carries the cell's number, never the cell, its result or the
 shell: what a cell leaves behind (a port, a timer) keeps its context alive.
@@ -18,15 +18,15 @@ from twisted.internet.defer import CancelledError as TwistedCancelledError
 from twisted.internet.defer import Deferred, FirstError
 from twisted.python.failure import Failure
 
-from twisted_ipython._base import work_id
-from twisted_ipython._base.exceptions import Break
+from twisted_ipython._base.exceptions import ReactorInterrupt
+from twisted_ipython._base.work_id import set_work
 from twisted_ipython._bridge.interruptible import Interruptible
 from twisted_ipython._reactor import thread_pool
 from twisted_ipython._reactor.crochet_adapter import STOPPED
 from twisted_ipython._reactor.jobs import Job, first_line, jobs
 from twisted_ipython._reactor.thread import Ending, ReactorThread
-from twisted_ipython._waiting.cell_thread import Home
-from twisted_ipython._waiting.work import LOOK, Typed, Waited
+from twisted_ipython._waiting.cell_thread import CellThread
+from twisted_ipython._waiting.work import CHECK_INTERVAL, CellInfo, ReactorWork
 
 __all__ = ["AwaitingCell"]
 
@@ -49,18 +49,18 @@ GOES_ON: Final = (
 # they are collected.
 _stranded: list[AwaitingCell] = []
 # What ends the code because it was to end.
-_ENDS: Final = (CancelledError, TwistedCancelledError, Break, KeyboardInterrupt, BdbQuit)
+_ENDS: Final = (CancelledError, TwistedCancelledError, ReactorInterrupt, KeyboardInterrupt, BdbQuit)
 # Seconds that a cell gets to end after its time limit cancelled it.
 _GRACE: Final = 1.0
 
 
-class AwaitingCell(Waited):
+class AwaitingCell(ReactorWork):
     """
     One run of awaiting code in the reactor thread, seen from the thread that waits.
 
     Args:
         reactor: the reactor thread.
-        home: the waiting thread.
+        cell_thread: the waiting thread.
         code: gives the coroutine to run.
         timeout: seconds after which it is cancelled, or None.
         cell: what is known of the cell, if it is one.
@@ -69,12 +69,12 @@ class AwaitingCell(Waited):
     def __init__(
         self,
         reactor: ReactorThread,
-        home: Home,
+        cell_thread: CellThread,
         code: Callable[[AwaitingCell], Coroutine[Any, Any, Any]],
         timeout: float | None = None,
-        cell: Typed | None = None,
+        cell: CellInfo | None = None,
     ) -> None:
-        super().__init__(reactor, home, cell or Typed())
+        super().__init__(reactor, cell_thread, cell or CellInfo())
         self._code = code
         self._timeout = timeout
         self._deadline = None if timeout is None else monotonic() + timeout
@@ -100,7 +100,7 @@ class AwaitingCell(Waited):
 
     def result(self) -> Any:
         """
-        What the code returned.  In the home's thread, after `wait`.
+        What the code returned.  In the cell thread, after `wait`.
 
         Raises:
             KeyboardInterrupt: one Ctrl-C cancels what is awaited, a second one
@@ -127,7 +127,7 @@ class AwaitingCell(Waited):
     # ---- in the reactor thread
 
     def _begin(self) -> None:
-        self.context.run(work_id.carry, self.numbers)
+        self.context.run(set_work, self.work_id)
         self._cancel = self._reactor.drive(self._body(), self.context)
         if self._reason is not None:
             self._cancel()
@@ -172,7 +172,7 @@ class AwaitingCell(Waited):
 
     def _tell_of_threads(self, reason: BaseException) -> None:
         """Say which threads of the pool go on though the cell was to end."""
-        line = thread_pool.left_by(self.numbers, self.cell.label)
+        line = thread_pool.left_by(self.work_id, self.cell.label)
         if line is not None and self._outcome[1] is reason:
             reason.add_note(line)
         elif line is not None:
@@ -222,10 +222,10 @@ class AwaitingCell(Waited):
         if self._cancel is not None:
             self._cancel()
 
-    # ---- what the home calls
+    # ---- what the cell thread calls
 
     def begin(self) -> None:
-        """See `_waiting.cell_thread.Waits`."""
+        """See `_waiting.cell_thread.Waitable`."""
         # By no EventualResult: crochet takes longer to make one than this takes in all.
         if self._reactor.stopped:
             raise RuntimeError(STOPPED)
@@ -233,18 +233,18 @@ class AwaitingCell(Waited):
         self._reactor.call(self._begin)
 
     def look(self) -> float:
-        """See `_waiting.cell_thread.Waits`: the time limit, and whether the reactor answers."""
-        self._pulse.look()
+        """See `_waiting.cell_thread.Waitable`: the time limit, and whether the reactor answers."""
+        self._heartbeat.look()
         self._say_that_it_goes_on()
         # A signal may reach another thread than the main one, which then sleeps on.
         self._watch()
         if self._deadline is None or self.given_up:
-            return LOOK
+            return CHECK_INTERVAL
         left = self._deadline - monotonic()
         if left <= 0:
             self._strike()
             left = _GRACE
-        return min(left, LOOK)
+        return min(left, CHECK_INTERVAL)
 
     def _say_that_it_goes_on(self) -> None:
         """Say once, a while after a first Ctrl-C, what a second one does."""
@@ -253,9 +253,9 @@ class AwaitingCell(Waited):
         self._ends_since = None
         print(GOES_ON, file=sys.stderr)
 
-    def pardon(self, seconds: float) -> None:
-        """The reactor could not answer, and the time limit not run, for so long.  In the home."""
-        super().pardon(seconds)
+    def extend_deadline(self, seconds: float) -> None:
+        """The reactor could not answer for so long: extend the time limit.  In the cell thread."""
+        super().extend_deadline(seconds)
         if self._deadline is not None:
             self._deadline += seconds
 
@@ -276,16 +276,16 @@ class AwaitingCell(Waited):
                 self._ends_since = monotonic()
             # What a canceller prints belongs to the cell.
             self._reactor.call(self.context.copy().run, self._end_because, reason)
-            self._pulse.free()
+            self._heartbeat.free()
         elif not (self.given_up or self._over):
             self._give_up(reason)
 
     def _give_up(self, reason: BaseException) -> None:
         """Stop waiting; the work goes on as a job."""
-        job = Job(None, self.numbers.cell, first_line(self.cell.code))
-        job.numbers = self.numbers
+        job = Job(None, self.work_id.cell, first_line(self.cell.code))
+        job.work_id = self.work_id
         jobs.add(job, self.in_context(lambda: self._reactor.run(self._leave_rest)))
-        reason.add_note(self._pulse.stuck_at() or GIVEN_UP.format(number=job.number))
+        reason.add_note(self._heartbeat.stuck_at() or GIVEN_UP.format(number=job.number))
         self._reason = reason
         self.given_up = True
         self._tell()

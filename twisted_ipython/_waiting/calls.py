@@ -19,62 +19,62 @@ from typing import Any, Final, Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from twisted_ipython._base import work_id
 from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.tracebacks import STUB
+from twisted_ipython._base.work_id import WorkId, current_work
 from twisted_ipython._reactor.lifecycle import start
-from twisted_ipython._waiting.cell_thread import Home
+from twisted_ipython._waiting.cell_thread import CellThread
 
 __all__ = [
     "WaitingCell",
-    "at_home",
     "call_in_main_thread",
     "cells",
+    "in_cell_thread",
     "in_main_thread",
     "later_calls",
-    "pokes",
-    "run_at_home",
+    "run_in_cell_thread",
     "run_later_calls",
-    "show_at_home",
+    "show_in_cell_thread",
     "waiting_cell",
+    "wakers",
 ]
 
 _T = TypeVar("_T")
 
 
 class WaitingCell(Protocol):
-    """What is known here of work that a home waits for; see `_waiting.work.Waited`."""
+    """What is known here of work that a cell thread waits for; see `_waiting.work.ReactorWork`."""
 
-    home: Home
+    cell_thread: CellThread
 
     @property
     def waits(self) -> bool:
-        """Whether its home waits for it.  Any thread."""
+        """Whether its cell thread waits for it.  Any thread."""
 
     def in_context(self, function: Callable[[], _T]) -> _T:
         """What ``function`` gives in its context.  Any thread."""
 
-    def pardon(self, seconds: float) -> None:
-        """The reactor could not answer for so long.  In the home's thread."""
+    def extend_deadline(self, seconds: float) -> None:
+        """The reactor could not answer for so long.  In the cell thread."""
 
     def interrupt(self) -> None:
-        """Take one Ctrl-C.  In the home's thread."""
+        """Take one Ctrl-C.  In the cell thread."""
 
     def stop(self) -> None:
         """The reactor stops.  In its thread."""
 
 
-# What homes wait for: cells, mostly, by the numbers that their contexts carry.
-cells: Final[dict[work_id.Numbers, WaitingCell]] = {}
+# What cell threads wait for: cells, mostly, by their work ids.
+cells: Final[dict[WorkId, WaitingCell]] = {}
 # What waits for the main thread; and what has that thread look here soon, while
 # it idles, in each shell that has the extension.
 later_calls: Final[deque[Callable[[], None]]] = deque()
-pokes: Final[list[Callable[[], object]]] = []
+wakers: Final[list[Callable[[], object]]] = []
 
 
 def _current() -> WaitingCell | None:
     """The awaiting cell whose context this is, while it is waited for.  Any thread."""
-    return cells.get(work_id.current())
+    return cells.get(current_work())
 
 
 def waiting_cell(*, any_cell: bool) -> WaitingCell | None:
@@ -88,7 +88,9 @@ def waiting_cell(*, any_cell: bool) -> WaitingCell | None:
     if own is None:
         return known[-1] if known and any_cell else None
     # A cell that its thread runs inside of it waits now.
-    return next((one for one in reversed(known) if one.home.thread == own.home.thread), None)
+    return next(
+        (one for one in reversed(known) if one.cell_thread.thread == own.cell_thread.thread), None
+    )
 
 
 def _send(call: Callable[[Callable[[], None]], object], function: Callable[[], _T]) -> Deferred[_T]:
@@ -115,7 +117,7 @@ def _send(call: Callable[[Callable[[], None]], object], function: Callable[[], _
     return result
 
 
-def run_at_home(source: str) -> Deferred[Any]:
+def run_in_cell_thread(source: str) -> Deferred[Any]:
     """
     Evaluate IPython's own language (``%magic``, ``!command``) where the cell was typed.
 
@@ -131,22 +133,22 @@ def run_at_home(source: str) -> Deferred[Any]:
     """
     caller = sys._getframe(1)
     code = compile(source, STUB, "eval", dont_inherit=True)
-    return at_home(lambda: eval(code, caller.f_globals, caller.f_locals))
+    return in_cell_thread(lambda: eval(code, caller.f_globals, caller.f_locals))
 
 
-def show_at_home(value: object) -> Deferred[None]:
+def show_in_cell_thread(value: object) -> Deferred[None]:
     """Display ``value`` as IPython displays an expression.  In the reactor thread."""
-    return at_home(lambda: sys.displayhook(value))
+    return in_cell_thread(lambda: sys.displayhook(value))
 
 
-def at_home(function: Callable[[], _T]) -> Deferred[_T]:
+def in_cell_thread(function: Callable[[], _T]) -> Deferred[_T]:
     """
     Run ``function`` where the cell was typed, or in the main thread if nobody waits for the cell.
 
     In the reactor thread, which turns meanwhile.
     """
     cell = _current()
-    return _send(call_in_main_thread if cell is None else cell.home.call, function)
+    return _send(call_in_main_thread if cell is None else cell.cell_thread.call, function)
 
 
 def in_main_thread(function: Callable[..., _T], /, *args: Any) -> Deferred[_T]:
@@ -180,10 +182,10 @@ def call_in_main_thread(function: Callable[[], None]) -> None:
         return
     later_calls.append(function)
     for cell in reversed(list(cells.values())):
-        if cell.home.thread == main:
-            cell.home.call(run_later_calls)
+        if cell.cell_thread.thread == main:
+            cell.cell_thread.call(run_later_calls)
             return
-    for poke in pokes.copy():
+    for poke in wakers.copy():
         poke()
 
 

@@ -1,7 +1,7 @@
 """
 The thread that a cell was typed in: how it waits, and runs what the cell sends back.
 
-A home is made where IPython runs the cell.  It waits in one of two ways: as an
+A `CellThread` is made where IPython runs the cell.  It waits in one of two ways: as an
 asyncio task when a loop drives IPython's cell (ipykernel), which keeps that
 loop turning; or blocking, when our own runner drives it (the terminal).
 """
@@ -17,7 +17,14 @@ from typing import Any, Final, Protocol, TypeVar, cast
 
 from twisted_ipython._waiting.sigint import Interrupts
 
-__all__ = ["BlockingHome", "Home", "Waits", "home", "is_blocking", "run_blocking"]
+__all__ = [
+    "BlockingThread",
+    "CellThread",
+    "Waitable",
+    "current_thread",
+    "is_blocking",
+    "run_blocking",
+]
 
 _T = TypeVar("_T")
 
@@ -34,43 +41,43 @@ AWAITS_MORE: Final = (
 )
 
 
-class Waits(Protocol):
-    """What a home waits for."""
+class Waitable(Protocol):
+    """What a cell thread waits for."""
 
     def begin(self) -> None:
-        """Start it; the home's thread, in which a Ctrl-C is one for it from now on."""
+        """Start it; the cell thread, in which a Ctrl-C is one for it from now on."""
 
     def when_done(self, call: Callable[[], object]) -> None:
         """Call ``call`` once it is done; any thread."""
 
     def interrupt(self) -> None:
-        """Take one Ctrl-C; the home's thread."""
+        """Take one Ctrl-C; the cell thread."""
 
     def look(self) -> float:
-        """Look after the work; gives the seconds until the next look.  The home's thread."""
+        """Look after the work; gives the seconds until the next look.  The cell thread."""
 
     def put_off(self) -> None:
-        """The home's thread, which blocks, runs what it was sent, until `go_on`."""
+        """The cell thread, which blocks, runs what it was sent, until `go_on`."""
 
     def go_on(self) -> None:
         """See `put_off`."""
 
 
-class Home(Protocol):
+class CellThread(Protocol):
     """Where a cell was typed."""
 
     thread: int
 
     def call(self, function: Callable[[], object]) -> None:
-        """Run ``function``, which must not raise, in the home's thread.  Any thread."""
+        """Run ``function``, which must not raise, in the cell thread.  Any thread."""
 
-    async def wait(self, cell: Waits) -> None:
-        """Wait for ``cell``, running what is sent.  The home's thread."""
+    async def wait(self, cell: Waitable) -> None:
+        """Wait for ``cell``, running what is sent.  The cell thread."""
 
 
-class LoopHome:
+class LoopThread:
     """
-    A home whose thread runs an asyncio loop, which goes on turning while it waits.
+    A cell thread that runs an asyncio loop, which goes on turning while it waits.
 
     Most cells end before a loop could have turned: for those it blocks `_SOON` seconds,
     unless it is sent something.
@@ -84,7 +91,7 @@ class LoopHome:
         self._stirs: SimpleQueue[None] = SimpleQueue()
 
     def call(self, function: Callable[[], object]) -> None:
-        """See `Home`."""
+        """See `CellThread`."""
         self._loop.call_soon_threadsafe(self._run, function)
         self._stirs.put(None)
 
@@ -94,8 +101,8 @@ class LoopHome:
         else:
             self._interrupts.run(function)
 
-    async def wait(self, cell: Waits) -> None:
-        """See `Home`.  A cancellation of the waiting task counts as an interrupt."""
+    async def wait(self, cell: Waitable) -> None:
+        """See `CellThread`.  A cancellation of the waiting task counts as an interrupt."""
         done: list[bool] = []
         wakes: list[Callable[[], object]] = []
 
@@ -117,7 +124,9 @@ class LoopHome:
         finally:
             self._interrupts = None
 
-    async def _turn(self, cell: Waits, done: list[bool], wakes: list[Callable[[], object]]) -> None:
+    async def _turn(
+        self, cell: Waitable, done: list[bool], wakes: list[Callable[[], object]]
+    ) -> None:
         """Let the loop turn until the cell is done; what ends it is to call ``wakes``."""
         ends = asyncio.Event()
         wakes.append(ends.set)
@@ -132,7 +141,7 @@ class LoopHome:
 class _Clock:
     """Has a cell look after its work, in a loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, cell: Waits) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, cell: Waitable) -> None:
         self._loop = loop
         self._cell = cell
         self._timer: asyncio.TimerHandle | None = None
@@ -145,9 +154,9 @@ class _Clock:
             self._timer.cancel()
 
 
-class BlockingHome:
+class BlockingThread:
     """
-    A home that blocks its thread while it waits; `run_blocking` drives its cell.
+    A cell thread that blocks while it waits; `run_blocking` drives its cell.
 
     Attributes:
         interrupted: whether a Ctrl-C came as the wait ended, too late for the cell.
@@ -160,14 +169,14 @@ class BlockingHome:
         self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
 
     def call(self, function: Callable[[], object]) -> None:
-        """See `Home`."""
+        """See `CellThread`."""
         self._calls.put(function)
 
-    async def wait(self, cell: Waits) -> None:
-        """See `Home`."""
+    async def wait(self, cell: Waitable) -> None:
+        """See `CellThread`."""
         await _Block(lambda: self._serve(cell))
 
-    def _serve(self, cell: Waits) -> None:
+    def _serve(self, cell: Waitable) -> None:
         done: list[bool] = []
 
         def finish() -> None:
@@ -225,19 +234,19 @@ def is_blocking() -> bool:
     return _driving.blocking and _driving.loop is _running_loop()
 
 
-def home() -> Home:
+def current_thread() -> CellThread:
     """
-    The home for a cell that IPython runs here, in this thread.
+    This thread, for a cell that IPython runs in it.
 
     Raises:
         RuntimeError: nothing that could wait runs the cell.
     """
     if is_blocking():
-        return BlockingHome()
+        return BlockingThread()
     loop = _running_loop()
     if loop is None:
         raise RuntimeError(NO_LOOP)
-    return LoopHome(loop)
+    return LoopThread(loop)
 
 
 def run_blocking(coro: Coroutine[Any, Any, _T]) -> _T:

@@ -2,7 +2,7 @@
 Ctrl-C while a thread waits for a cell.
 
 One handler of SIGINT stands while the main thread waits, and posts an
-interrupt to every home that waits, in whatever thread.  When only other threads
+interrupt to every cell thread that waits, in whatever thread.  When only other threads
 wait, `watch` has the same done where a kernel ignores SIGINT: between its cells.
 A plain cell of the main thread gets Python's own KeyboardInterrupt; if that
 ends it, `pass_on` has the others end too.  An idle prompt of a terminal keeps an
@@ -77,7 +77,7 @@ class Breakable:
 
 class Interrupts:
     """
-    Takes Ctrl-C for a cell while its home waits.
+    Takes Ctrl-C for a cell while its cell thread waits.
 
     What the main thread runs for the cell meanwhile is broken by a
     KeyboardInterrupt instead, as it would be in a plain cell.
@@ -86,9 +86,9 @@ class Interrupts:
         pending: whether there was a Ctrl-C that the cell has not got yet.
 
     Args:
-        interrupt: gives the cell a Ctrl-C; called in the home's thread.
-        post: has the home's thread call something.
-        blocks: whether the home blocks its thread, whatever that was running before.
+        interrupt: gives the cell a Ctrl-C; called in the cell thread.
+        post: has the cell thread call something.
+        blocks: whether the cell thread blocks, whatever that was running before.
     """
 
     def __init__(
@@ -143,10 +143,10 @@ class Interrupts:
 
     def interrupt(self) -> None:
         """
-        Have the home take a Ctrl-C.  Any thread.
+        Have the cell thread take a Ctrl-C.  Any thread.
 
         A handler runs between any two lines of the main thread's: the interrupt
-        is taken where the home waits, which this also wakes.
+        is taken where the cell thread waits, which this also wakes.
         """
         if isinstance(self._runs, Breakable):
             self._runs.break_off()

@@ -46,7 +46,7 @@ from twisted_ipython._base.instance import override
 from twisted_ipython._reactor.lifecycle import started
 from twisted_ipython._waiting.calls import WaitingCell, waiting_cell
 from twisted_ipython._waiting.sigint import Breakable
-from twisted_ipython._waiting.work import LOOK
+from twisted_ipython._waiting.work import CHECK_INTERVAL
 
 __all__ = ["attach"]
 
@@ -82,7 +82,7 @@ class _Question(Breakable):
         self._error: BaseException | None = None
 
     def __call__(self) -> None:
-        """Ask, if the cell still waits; never raises.  In the home's thread."""
+        """Ask, if the cell still waits; never raises.  In the cell thread."""
         if not self._cell.waits:
             return
         asked = monotonic()
@@ -94,7 +94,7 @@ class _Question(Breakable):
                 self._error = EOFError()
                 self._cell.interrupt()
         finally:
-            self._cell.pardon(monotonic() - asked)
+            self._cell.extend_deadline(monotonic() - asked)
             self._answered.set()
 
     def _put(self) -> None:
@@ -109,8 +109,8 @@ class _Question(Breakable):
             EOFError: Ctrl-C, for a debugger.
             RuntimeError: the cell was given up meanwhile.
         """
-        self._cell.home.call(self)
-        while not self._answered.wait(LOOK):
+        self._cell.cell_thread.call(self)
+        while not self._answered.wait(CHECK_INTERVAL):
             if not self._cell.waits:
                 raise RuntimeError(NOBODY_WAITS)
         if self._error is not None:
@@ -128,7 +128,7 @@ def _ask(here: Callable[[], str], there: Callable[[], str]) -> str:
     cell = waiting_cell(any_cell=in_reactor)
     if cell is None and in_reactor:
         raise RuntimeError(NO_DEBUGGER if _in_debugger() else NOBODY_WAITS)
-    if cell is None or cell.home.thread == threading.get_ident():
+    if cell is None or cell.cell_thread.thread == threading.get_ident():
         return here()
     return _Question(cell, there, debugs=_in_debugger()).answer()
 

@@ -1,5 +1,5 @@
 """
-Work in the reactor thread that a home waits for, seen from the thread that waits.
+Work in the reactor thread that a cell thread waits for, seen from the thread that waits.
 
 What the work is, how it ends early and what came of it is for the kinds of it
 to say: an awaiting cell, and a call that another thread makes.
@@ -14,17 +14,17 @@ from contextvars import copy_context
 from threading import get_ident
 from typing import Any, Final, NamedTuple, TypeVar
 
-from twisted_ipython._base import work_id
 from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.frames import Label, in_files
 from twisted_ipython._base.loans import loans
-from twisted_ipython._reactor.interrupt import Pulse
+from twisted_ipython._base.work_id import new_work
+from twisted_ipython._reactor.interrupt import Heartbeat
 from twisted_ipython._reactor.thread import ReactorThread, when_stopped
 from twisted_ipython._waiting.calls import call_in_main_thread, cells, later_calls
-from twisted_ipython._waiting.cell_thread import Home
+from twisted_ipython._waiting.cell_thread import CellThread
 from twisted_ipython._waiting.sigint import watch
 
-__all__ = ["LOOK", "Typed", "Waited"]
+__all__ = ["CHECK_INTERVAL", "CellInfo", "ReactorWork"]
 
 _T = TypeVar("_T")
 
@@ -35,10 +35,10 @@ WAITS_FOR_ITSELF: Final = (
 
 # Seconds between two looks at the work.  A SIGINT that comes just as the main thread
 # begins to block is only handled at the next one.
-LOOK: Final = 0.25
+CHECK_INTERVAL: Final = 0.25
 
 
-class Typed(NamedTuple):
+class CellInfo(NamedTuple):
     """
     What is known of a cell.
 
@@ -53,13 +53,13 @@ class Typed(NamedTuple):
     label: Label = in_files
 
 
-class Waited(ABC):
+class ReactorWork(ABC):
     """
     One run of work.
 
     Args:
         reactor: the reactor thread.
-        home: the waiting thread.
+        cell_thread: the waiting thread.
         cell: what is known of the cell, if it is one.
 
     Attributes:
@@ -67,17 +67,17 @@ class Waited(ABC):
         before: the same as it was before the work.
     """
 
-    def __init__(self, reactor: ReactorThread, home: Home, cell: Typed) -> None:
-        self.home = home
+    def __init__(self, reactor: ReactorThread, cell_thread: CellThread, cell: CellInfo) -> None:
+        self.cell_thread = cell_thread
         self.cell = cell
-        self.numbers = work_id.new(cell.number)
+        self.work_id = new_work(cell.number)
         self.given_up = False
         # Whether another thread than the main one waits.
-        self._aside = home.thread != threading.main_thread().ident
+        self._aside = cell_thread.thread != threading.main_thread().ident
         self._reactor = reactor
         self.context = copy_context()
         self.before = self.context.copy()
-        self._pulse = Pulse(reactor, cell.label)
+        self._heartbeat = Heartbeat(reactor, cell.label)
         self._over = False
         self._tells: list[Callable[[], object]] = []
 
@@ -88,7 +88,7 @@ class Waited(ABC):
 
     async def wait(self) -> None:
         """
-        Run the code in the reactor thread and wait for its end.  In the home's thread.
+        Run the code in the reactor thread and wait for its end.  In the cell thread.
 
         Whatever else ends the wait also cancels the code.
 
@@ -98,15 +98,15 @@ class Waited(ABC):
         give_back()
         if loans.inside == get_ident():
             raise RuntimeError(WAITS_FOR_ITSELF)
-        cells[self.numbers] = self
+        cells[self.work_id] = self
         self._watch()
         try:
-            await self.home.wait(self)
+            await self.cell_thread.wait(self)
         except BaseException:
             self.interrupt()
             raise
         finally:
-            del cells[self.numbers]
+            del cells[self.work_id]
             self._watch()
 
     def _watch(self) -> None:
@@ -116,7 +116,7 @@ class Waited(ABC):
 
     @abstractmethod
     def result(self) -> Any:
-        """What came of it, or raise that.  In the home's thread, after `wait`."""
+        """What came of it, or raise that.  In the cell thread, after `wait`."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -125,7 +125,7 @@ class Waited(ABC):
     # ---- its end
 
     def _end_wait(self) -> None:
-        """Have the home go on; it will find what came of it.  Any thread."""
+        """Have the cell thread go on; it will find what came of it.  Any thread."""
         self._over = True
         self._tell()
 
@@ -141,42 +141,42 @@ class Waited(ABC):
 
     @property
     def waits(self) -> bool:
-        """Whether its home waits for it.  Any thread."""
-        return cells.get(self.numbers) is self and not self.given_up
+        """Whether its cell thread waits for it.  Any thread."""
+        return cells.get(self.work_id) is self and not self.given_up
 
     def in_context(self, function: Callable[[], _T]) -> _T:
         """What ``function`` gives in the cell's context.  Any thread."""
         return self.context.copy().run(function)
 
-    def pardon(self, seconds: float) -> None:  # noqa: ARG002  # for a time limit
-        """The reactor could not answer for so long.  In the home's thread."""
-        self._pulse.pardon()
+    def extend_deadline(self, seconds: float) -> None:  # noqa: ARG002  # for a time limit
+        """The reactor could not answer for so long.  In the cell thread."""
+        self._heartbeat.extend_deadline()
 
-    # ---- what the home calls
+    # ---- what the cell thread calls
 
     @abstractmethod
     def begin(self) -> None:
-        """See `_waiting.cell_thread.Waits`."""
+        """See `_waiting.cell_thread.Waitable`."""
 
     def when_done(self, call: Callable[[], object]) -> None:
-        """See `_waiting.cell_thread.Waits`."""
+        """See `_waiting.cell_thread.Waitable`."""
         self._tells.append(call)
         if self._over:
             self._tell()
 
     @abstractmethod
     def look(self) -> float:
-        """See `_waiting.cell_thread.Waits`."""
+        """See `_waiting.cell_thread.Waitable`."""
 
     @abstractmethod
     def interrupt(self) -> None:
-        """See `_waiting.cell_thread.Waits`."""
+        """See `_waiting.cell_thread.Waitable`."""
 
     def put_off(self) -> None:  # noqa: B027  # most work does not mind
-        """See `_waiting.cell_thread.Waits`."""
+        """See `_waiting.cell_thread.Waitable`."""
 
     def go_on(self) -> None:  # noqa: B027
-        """See `_waiting.cell_thread.Waits`."""
+        """See `_waiting.cell_thread.Waitable`."""
 
 
 def _stop_all() -> None:
