@@ -137,7 +137,7 @@ def with_kernels() -> list[str]:
 def stress(session: nox.Session) -> None:
     """Repeat a little of what has to hold every time; `nox -s stress -- --seed 2` tries another."""
     install(session, "tests")
-    session.run("python", "tests/support/stress.py", "--short", *session.posargs)
+    session.run("python", "tests/stress/run.py", "--short", *session.posargs)
 
 
 @nox.session
