@@ -148,6 +148,21 @@ def stress(session: nox.Session) -> None:
 
 
 @nox.session
+def package(session: nox.Session) -> None:
+    """Build what is published, check it, and run the tour on nothing else."""
+    session.install("--upgrade", "pip>=25.1", "build", "check-wheel-contents", "twine")
+    folder = Path(session.create_tmp()).resolve()
+    session.run("python", "-m", "build", "--quiet", f"--outdir={folder}")
+    session.run("twine", "check", "--strict", *map(str, folder.glob("*")))
+    [wheel] = map(str, folder.glob("*.whl"))
+    session.run("check-wheel-contents", wheel)
+    session.install(wheel, "--group=notebooks")
+    tour = Path("notebooks/tour.py").resolve()
+    with session.chdir(folder):  # where the package is not
+        session.run("python", str(tour))
+
+
+@nox.session
 def notebooks(session: nox.Session) -> None:
     """Show the tour in the terminal, with no more installed than it asks for."""
     install(session, "notebooks")
