@@ -20,6 +20,7 @@ from twisted.logger import LogEvent
 from twisted.python.failure import Failure
 
 from twisted_ipython._base.work_id import NO_WORK, WorkId, current_work
+from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._scripts import script_log
 from twisted_ipython._scripts.cleanup import Kept
 from twisted_ipython._scripts.notes import explain_names
@@ -159,6 +160,7 @@ def end_all() -> Deferred[Any]:
     scripts = [one for one in list(_alive.values()) if one.stage in (Stage.WAITS, Stage.STOPS)]
     over = DeferredList([script.when_over() for script in scripts])
     for script in scripts:
+        crawls.close(script.work_id)
         script.cancel()
     return over
 

@@ -23,6 +23,7 @@ from IPython.core.getipython import get_ipython
 from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.tracebacks import users_frames_only
 from twisted_ipython._base.work_id import WorkId, current_work, new_work
+from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.crochet_adapter import STOPPED
 from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.lifecycle import current
@@ -211,6 +212,7 @@ class _Wait(ReactorWork):
         if self._interrupted is None:
             self._interrupted = monotonic()
             self._error = taken(KeyboardInterrupt())
+        self._reactor.call(self.context.copy().run, crawls.close, self.work_id)
         # First: a shutdown call that takes a while is not what holds the reactor.
         self._heartbeat.free()
         self._script.cancel()
