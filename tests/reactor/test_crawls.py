@@ -264,10 +264,13 @@ def test_nothing_is_left(kernel: Kernel) -> None:
 
 
 def test_unload(kernel: Kernel) -> None:
-    """Unloading takes off what hears of crawls and of imports."""
+    """Unloading closes the crawls of scripts, and takes off what hears of crawls and imports."""
+    script = SCRIPT.format("CrawlerProcess", "Endless")
+    cell = kernel.submit("%%run_in_reactor\n" + script).wait_for("It crawls.")
     found = "[one for one in sys.meta_path if type(one).__module__.startswith('twisted_ip')]"
     kernel.ok("import sys; from pydispatch import dispatcher; from scrapy import signals")
     heard = "len(list(dispatcher.getAllReceivers(dispatcher.Any, signals.engine_started)))"
     assert kernel.value(f"len({found}), {heard}") == "(1, 1)"
-    kernel.ok("%unload_ext twisted_ipython")
+    kernel.run("%unload_ext twisted_ipython")
+    assert "closed: shutdown" in cell.printed()
     assert kernel.value(f"len({found}), {heard}") == "(0, 0)"

@@ -30,7 +30,6 @@ __all__ = [
     "NOBODY_WAITS",
     "any_has_run",
     "begin_cell",
-    "elsewhere",
     "end_all",
     "end_cell",
     "enter",
@@ -63,8 +62,6 @@ SEVERAL_WAIT: Final = (
 _alive: Final[dict[int, Script]] = {}
 # The same of plain cells and files that run, and what makes scripts of them.
 _cells: Final[dict[int, Callable[[], Script]]] = {}
-# What waits in ``reactor.run()`` for a thread whose code belongs to no script.
-elsewhere: Final[list[Callable[[], None]]] = []
 # The numbers of scripts that have run the reactor.
 _ran: Final[set[int]] = set()
 # The numbers of work that was refused to run the reactor, whose stops are no news.

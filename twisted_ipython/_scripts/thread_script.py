@@ -36,7 +36,7 @@ from twisted_ipython._waiting.entry import runs_cells
 from twisted_ipython._waiting.sigint import taken
 from twisted_ipython._waiting.work import CHECK_INTERVAL, CellInfo, ReactorWork
 
-__all__ = ["ThreadScript"]
+__all__ = ["ThreadScript", "wait_in_thread"]
 
 OF_CELL: Final = "cell {number}"
 OF_THREAD: Final = "thread {name}"
@@ -230,8 +230,16 @@ def _is_left() -> bool:
     return bool(getattr(get_ipython(), "exit_now", False))
 
 
-def _wait_in_thread() -> None:
-    """Wait in ``reactor.run()`` in a thread whose code belongs to no script."""
+def wait_in_thread() -> None:
+    """
+    Wait in ``reactor.run()`` in a thread whose code belongs to no script.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, after the shutdown triggers.
+        RuntimeError: the reactor itself has stopped.
+
+    Thread: any but the reactor's.
+    """
     work_id = current_work()
     if not registry.is_free(work_id):
         work_id = new_work(0)
@@ -241,6 +249,3 @@ def _wait_in_thread() -> None:
         script.wait()
     finally:
         script.end(closes=True, gone=True)
-
-
-registry.elsewhere.append(_wait_in_thread)
