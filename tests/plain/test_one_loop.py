@@ -469,7 +469,7 @@ def test_interrupt_at_every_line() -> None:
         numbers = takewhile(
             lambda number: pool.submit(asyncio.run, cell(given, number)).result(10), count()
         )
-        assert len(list(numbers)) > 20
+        assert len(list(numbers)) >= 20
 
 
 class _Switched:
