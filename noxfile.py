@@ -88,6 +88,13 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning, such as one of a link to nowhere, is an error."""
+    install(session, "docs")
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "docs", "build/docs")
+
+
+@nox.session
 def types(session: nox.Session) -> None:
     """Check the types of the package with mypy --strict."""
     install(session, "lint")
@@ -138,6 +145,21 @@ def stress(session: nox.Session) -> None:
     """Repeat a little of what has to hold every time; `nox -s stress -- --seed 2` tries another."""
     install(session, "tests")
     session.run("python", "tests/stress/run.py", "--short", *session.posargs)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build what is published, check it, and run the tour on nothing else."""
+    session.install("--upgrade", "pip>=25.1", "build", "check-wheel-contents", "twine")
+    folder = Path(session.create_tmp()).resolve()
+    session.run("python", "-m", "build", "--quiet", f"--outdir={folder}")
+    session.run("twine", "check", "--strict", *map(str, folder.glob("*")))
+    [wheel] = map(str, folder.glob("*.whl"))
+    session.run("check-wheel-contents", wheel)
+    session.install(wheel, "--group=notebooks")
+    tour = Path("notebooks/tour.py").resolve()
+    with session.chdir(folder):  # where the package is not
+        session.run("python", str(tour))
 
 
 @nox.session

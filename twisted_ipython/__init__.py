@@ -86,7 +86,7 @@ __all__ = [
     "runner",
     "unload_ipython_extension",
 ]
-__version__ = "3.0.0.dev0"
+__version__ = "3.0.0rc1"
 
 _PUBLIC = {
     "in_main_thread": "_waiting.calls",
