@@ -1,4 +1,4 @@
-"""ipykernel has the private names that are used; `test_stdin` shows a kernel without them."""
+"""ipykernel has the private names that are used."""
 
 from __future__ import annotations
 

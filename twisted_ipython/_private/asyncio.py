@@ -1,5 +1,5 @@
 """
-What asyncio and Python's threads keep private, as seen in Python 3.11 to 3.15.
+What asyncio, and Python below it, keep private, as seen in Python 3.11 to 3.15.
 
 `running_loop`, `set_running_loop`, `enter_task` and `leave_task` are what asyncio has for
 other loops and tasks: without them nothing here works.  Each of the others says what is
@@ -11,6 +11,7 @@ Thread: any.
 from __future__ import annotations
 
 import _asyncio
+import _signal  # type: ignore[import-not-found]  # typeshed leaves it out
 import asyncio
 import gc
 import sys
@@ -40,17 +41,22 @@ __all__ = [
     "arguments_of_callback",
     "code_of",
     "enter_task",
+    "getsignal",
     "leave_task",
     "loop_set",
     "owns",
     "running_loop",
     "set_loop",
     "set_running_loop",
+    "set_signal",
     "silence",
     "task_sets",
     "timer_is_due",
 ]
 
+# As those of `signal`, which take 5 us or more each to look for the handler in an enum: an
+# awaiting cell calls four of them.  Without: those.
+getsignal, set_signal = _signal.getsignal, _signal.signal
 running_loop = asyncio._get_running_loop
 set_running_loop = asyncio._set_running_loop
 

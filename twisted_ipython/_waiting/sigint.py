@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any, Final, Self, TypeVar
 
 from twisted_ipython._base.borrowed_sigint import sigint
+from twisted_ipython._private.asyncio import getsignal, set_signal
 from twisted_ipython._reactor.interrupt import set_exception
 
 __all__ = ["Breakable", "Interrupts", "pass_on", "taken", "watch"]
@@ -178,17 +179,17 @@ class _Sigint:
         self._waits += 1
         if self._waits == 1:
             # None: a handler that is not Python's, which could not be put back.
-            self._before = signal.getsignal(signal.SIGINT)
+            self._before = getsignal(signal.SIGINT)
             if self._before is not None:
-                signal.signal(signal.SIGINT, _interrupted)
+                set_signal(signal.SIGINT, _interrupted)
 
     def leave(self) -> None:
         """The main thread waits no more for a cell."""
         self._waits -= 1
         if self._waits or self._before is None:
             return
-        if signal.getsignal(signal.SIGINT) is _interrupted:
-            signal.signal(signal.SIGINT, self._before)
+        if getsignal(signal.SIGINT) is _interrupted:
+            set_signal(signal.SIGINT, self._before)
 
     def begin(self, what: Interrupts | None) -> int:
         """The main thread runs something for a cell, or waits inside of that, until `end`."""
@@ -211,7 +212,7 @@ class _Sigint:
         In the main thread.
         """
         # A kernel calls this after each message.
-        current = signal.getsignal(signal.SIGINT)
+        current = getsignal(signal.SIGINT)
         if self.waiting and current == signal.SIG_IGN:
             signal.signal(signal.SIGINT, self._interrupted_while_idle)
         elif not self.waiting and current == self._interrupted_while_idle:
