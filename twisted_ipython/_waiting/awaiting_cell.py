@@ -20,11 +20,12 @@ from twisted.python.failure import Failure
 
 from twisted_ipython._base.exceptions import ReactorInterrupt
 from twisted_ipython._base.work_id import set_work
+from twisted_ipython._bridge.ending import Ending
 from twisted_ipython._bridge.interruptible import Interruptible
 from twisted_ipython._reactor import thread_pool
 from twisted_ipython._reactor.crochet_adapter import STOPPED
 from twisted_ipython._reactor.jobs import Job, first_line, jobs
-from twisted_ipython._reactor.thread import Ending, ReactorThread
+from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._waiting.cell_thread import CellThread
 from twisted_ipython._waiting.work import CHECK_INTERVAL, CellInfo, ReactorWork
 
