@@ -34,6 +34,7 @@ from twisted_ipython._base.tracebacks import explain, is_of_cell, tidy
 from twisted_ipython._base.variables import Variables
 from twisted_ipython._base.work_id import current_work
 from twisted_ipython._cells import placeholder
+from twisted_ipython._cells.await_magics import explain_place
 from twisted_ipython._cells.file import run_file
 from twisted_ipython._cells.plain_cell import note_failure, of_nodes, run_statement, show_exit
 from twisted_ipython._cells.statements import Statements, is_async, prepare, read, split
@@ -233,6 +234,7 @@ class AutoAwait:
             if isinstance(error, KeyboardInterrupt) and placeholder.current.get(None) is None:
                 pass_on(error)
             explain(error)
+            explain_place(error)
             tidy(error)
             if exc_tuple is not None:
                 exc_tuple = (exc_tuple[0], error, error.__traceback__)

@@ -45,12 +45,13 @@ from twisted_ipython._base.exceptions import ReactorInterrupt
 from twisted_ipython._base.loans import loans
 from twisted_ipython._base.switch_interval import turns_of
 
-__all__ = ["Heartbeat", "break_until", "resuming", "set_exception", "throw"]
+__all__ = ["LEFT_STUCK", "Heartbeat", "break_until", "resuming", "set_exception", "throw"]
 
 SILENT: Final = "The reactor has not answered for {seconds:g} s; it is at {place}"
-STUCK: Final = (
-    "The reactor thread is stuck at {place}, in code that cannot be broken. The cell was given up;"
-    " restart the kernel if that code does not return."
+STUCK: Final = "The reactor thread is stuck at {place}, in code that cannot be broken."
+LEFT_STUCK: Final = (
+    "{stuck} The cell was given up. Nothing else runs in the reactor until that code returns; if it"
+    " never does, only a restart helps."
 )
 # Seconds without an answer after which a waiting cell says so.
 _SILENCE: Final = 5.0

@@ -25,6 +25,7 @@ from twisted_ipython._base.tracebacks import users_frames_only
 from twisted_ipython._base.work_id import WorkId, current_work, new_work
 from twisted_ipython._reactor.crochet_adapter import STOPPED
 from twisted_ipython._reactor.eventual_result import NotInTime
+from twisted_ipython._reactor.interrupt import LEFT_STUCK
 from twisted_ipython._reactor.lifecycle import start
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import registry, script_log
@@ -218,7 +219,7 @@ class _Wait(ReactorWork):
     def _give_up_if_stuck(self) -> None:
         place = self._heartbeat.stuck_at()
         if place is not None and self._error is not None:
-            self._error.add_note(place)
+            self._error.add_note(LEFT_STUCK.format(stuck=place))
             self.given_up = True
             self._end_wait()
 

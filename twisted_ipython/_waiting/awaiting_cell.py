@@ -24,6 +24,7 @@ from twisted_ipython._bridge.ending import Ending
 from twisted_ipython._bridge.interruptible import Interruptible
 from twisted_ipython._reactor import thread_pool
 from twisted_ipython._reactor.crochet_adapter import STOPPED
+from twisted_ipython._reactor.interrupt import LEFT_STUCK
 from twisted_ipython._reactor.jobs import Job, first_line, jobs
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._waiting.cell_thread import CellThread
@@ -40,11 +41,11 @@ GIVEN_UP: Final = (
     "What the cell awaits does not let itself be cancelled. The cell was given up; its work goes"
     " on as job {number} (see %reactor jobs)."
 )
-
 GOES_ON: Final = (
     "What the cell awaits has not ended yet. A second Ctrl-C gives up on it: it then goes on as a"
     " job (see %reactor jobs)."
 )
+IS_STUCK: Final = "{stuck} A second Ctrl-C gives up on the cell."
 
 # Cells that the reactor stopped under: asyncio would complain of their tasks when
 # they are collected.
@@ -249,10 +250,12 @@ class AwaitingCell(ReactorWork):
 
     def _say_that_it_goes_on(self) -> None:
         """Say once, a while after a first Ctrl-C, what a second one does."""
-        if self._ends_since is None or self._over or monotonic() - self._ends_since < _GRACE:
+        if self._ends_since is None or self._over:
             return
-        self._ends_since = None
-        print(GOES_ON, file=sys.stderr)
+        seconds, stuck = monotonic() - self._ends_since, self._heartbeat.stuck_at()
+        if seconds >= (_GRACE if stuck is None else _GRACE / 2):
+            self._ends_since = None
+            print(GOES_ON if stuck is None else IS_STUCK.format(stuck=stuck), file=sys.stderr)
 
     def extend_deadline(self, seconds: float) -> None:
         """The reactor could not answer for so long: extend the time limit.  In the cell thread."""
@@ -286,7 +289,9 @@ class AwaitingCell(ReactorWork):
         job = Job(None, self.work_id.cell, first_line(self.cell.code))
         job.work_id = self.work_id
         jobs.add(job, self.in_context(lambda: self._reactor.run(self._leave_rest)))
-        reason.add_note(self._heartbeat.stuck_at() or GIVEN_UP.format(number=job.number))
+        stuck = self._heartbeat.stuck_at()
+        given_up = GIVEN_UP.format(number=job.number)
+        reason.add_note(given_up if stuck is None else LEFT_STUCK.format(stuck=stuck))
         self._reason = reason
         self.given_up = True
         self._tell()
