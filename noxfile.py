@@ -88,6 +88,13 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning, such as one of a link to nowhere, is an error."""
+    install(session, "docs")
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "docs", "build/docs")
+
+
+@nox.session
 def types(session: nox.Session) -> None:
     """Check the types of the package with mypy --strict."""
     install(session, "lint")
@@ -137,7 +144,7 @@ def with_kernels() -> list[str]:
 def stress(session: nox.Session) -> None:
     """Repeat a little of what has to hold every time; `nox -s stress -- --seed 2` tries another."""
     install(session, "tests")
-    session.run("python", "tests/support/stress.py", "--short", *session.posargs)
+    session.run("python", "tests/stress/run.py", "--short", *session.posargs)
 
 
 @nox.session

@@ -39,8 +39,7 @@ from twisted_ipython._cells.file import run_file
 from twisted_ipython._cells.plain_cell import note_failure, of_nodes, run_statement, show_exit
 from twisted_ipython._cells.statements import Statements, is_async, prepare, read, split
 from twisted_ipython._failures.reports import mark_shown
-from twisted_ipython._reactor.installed import stay
-from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor.lifecycle import start, stay_installed
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import reactor_run
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
@@ -284,7 +283,7 @@ class AutoAwait:
                 return cell.fail(error)
             if is_async(code):
                 value = await cell.run_statement(value)
-            stay()
+            stay_installed()
         return value if made.shows else None
 
 

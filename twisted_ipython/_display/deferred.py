@@ -38,7 +38,7 @@ from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._display.updates import Bundle, DisplayUpdate, bundle_of, finish
 from twisted_ipython._failures.namespace import is_pending, kind_of
 from twisted_ipython._reactor.eventual_result import CANCELLATIONS
-from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor.lifecycle import current
 
 __all__ = ["DeferredState", "ShownDeferreds", "coroutine_text"]
 
@@ -153,7 +153,7 @@ class ShownDeferreds:
 
     def _look(self, deferred: _Held) -> DeferredState:
         """What is known of it now."""
-        if isinstance(deferred, asyncio.Future) and deferred.get_loop() is not start().loop:
+        if isinstance(deferred, asyncio.Future) and deferred.get_loop() is not current().loop:
             raise NotImplementedError
         cell = current_work().cell or self._shell.displayhook.prompt_count
         state = DeferredState(cell, kind_of(type(deferred)) or "")
@@ -185,7 +185,7 @@ class ShownDeferreds:
             add = partial(deferred.addBoth, fired)
         else:
             add = partial(deferred.add_done_callback, lambda future: fired(_outcome(future)))
-        thread = start()
+        thread = current()
         if thread.here():
             add()
         else:

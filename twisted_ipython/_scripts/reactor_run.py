@@ -44,7 +44,6 @@ from twisted.logger import ILogObserver, globalLogPublisher
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.tracebacks import users_frames_only
 from twisted_ipython._base.work_id import NO_WORK, current_work
-from twisted_ipython._reactor import installed
 from twisted_ipython._reactor.crochet_adapter import FORKED, reactor_thread
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import script_log
@@ -225,7 +224,6 @@ def attach(thread: ReactorThread) -> Callable[[], None]:
     globalLogPublisher.addObserver(observer)
     undo.callback(globalLogPublisher.removeObserver, observer)
     undo.callback(script_log.attach(owned=owned))
-    undo.callback(installed.attach(reactor))
     undo.callback(override(reactor, methods.all()))
     note(reactor)
     # Not by the new method: in a cell's context it would be a trigger of the cell's.
