@@ -274,7 +274,7 @@ def test_given_up_cell_touches_nothing(kernel: Kernel) -> None:
 
 
 def test_stuck_in_c(kernel: Kernel) -> None:
-    """The first interrupt says at which line a cell is stuck in C code, the second gives it back."""
+    """The first interrupt says where a cell is stuck in C code, the second gives it back."""
     execution = began(kernel, "await asyncio.sleep(0)\nprint('sleeps')\ntime.sleep(3)")
     execution.wait_for("sleeps")
     kernel.interrupt()

@@ -34,19 +34,32 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import os
 import sys
 import threading
 from collections.abc import Callable
 from time import monotonic, sleep
 from typing import Final, Protocol
 
+from twisted.python.threadable import isInIOThread
+
 from twisted_ipython._base import frames
+from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.exceptions import ReactorInterrupt
 from twisted_ipython._base.loans import loans
 from twisted_ipython._base.switch_interval import turns_of
 
 __all__ = ["LEFT_STUCK", "Heartbeat", "break_until", "resuming", "set_exception", "throw"]
 
+FORKED: Final = (
+    "This process was forked from the one whose reactor it would need, and a fork has no reactor"
+    " thread: run the script in a cell, where it can run again and again, or have multiprocessing"
+    " `spawn` the process."
+)
+STOPPED: Final = (
+    "The reactor was stopped, and a reactor cannot be started again in the same process."
+    " Restart the kernel (or this program) and load twisted_ipython again."
+)
 SILENT: Final = "The reactor has not answered for {seconds:g} s; it is at {place}"
 STUCK: Final = "The reactor thread is stuck at {place}, in code that cannot be broken."
 LEFT_STUCK: Final = (
@@ -71,9 +84,18 @@ _FRAGILE: Final = ("asyncio", "twisted.internet", "twisted.python", "crochet", "
 
 
 class Reached(Protocol):
-    """What is needed of the reactor thread."""
+    """
+    What is needed of the reactor thread.
+
+    Attributes:
+        ident: its identifier.
+        process: the process that it runs in.
+        stopped: whether nothing new runs in it.
+    """
 
     ident: int
+    process: int
+    stopped: bool
 
     def call(self, function: Callable[..., object], *args: object) -> None:
         """Call ``function`` in the reactor thread soon."""
@@ -176,6 +198,27 @@ class Heartbeat:
         self._looks = 0
         self._asked: float | None = None
         self._said = False
+
+    def begin(self, in_reactor: str) -> None:
+        """
+        Give the reactor back, which somebody will wait for.
+
+        Args:
+            in_reactor: what to say in the reactor thread.
+
+        Raises:
+            RuntimeError: it would be waited for for ever: in its own thread, in a process that
+                was forked, or where it has stopped.
+
+        Thread: any.
+        """
+        give_back()
+        if isInIOThread() or loans.inside == threading.get_ident():
+            raise RuntimeError(in_reactor)
+        if os.getpid() != self._thread.process:
+            raise RuntimeError(FORKED)
+        if self._thread.stopped:
+            raise RuntimeError(STOPPED)
 
     def look(self) -> None:
         """Ask; say once that there has been no answer for `_SILENCE` seconds.  The cell thread."""

@@ -42,7 +42,7 @@ from twisted_ipython._reactor import (
 )
 from twisted_ipython._reactor.eventual_result import EventualResult
 
-__all__ = ["ReactorThread", "when_stopped"]
+__all__ = ["ReactorThread"]
 
 # Seconds that tasks get to clean up.
 _CLEANUP: Final = 0.3
@@ -53,9 +53,6 @@ NO_ASYNCIO: Final = (
     " asyncio objects cannot. To have both, restart and load twisted_ipython first."
 )
 
-
-# What the reactor thread calls when the reactor stops, before any task is cancelled.
-when_stopped: Final[list[Callable[[], object]]] = []
 
 # What asyncio says where no loop runs; the second is what Queue, Event and the like say.
 _WITHOUT_LOOP: Final = ("event loop", "'NoneType' object has no attribute 'create_future'")
@@ -75,6 +72,7 @@ class ReactorThread:
         process: the process that it runs in.
         label: how to write a place in the code to somebody who waits for the reactor.
         stopped: whether the reactor has begun to stop: nothing new runs in it.
+        on_stop: what it calls when the reactor stops, before any task is cancelled.
         ends: whether its tasks are being ended.
 
     Args:
@@ -92,6 +90,7 @@ class ReactorThread:
         self.process = os.getpid()
         self.label: Label = in_files
         self.stopped = False
+        self.on_stop: list[Callable[[], object]] = []
         reactor.addSystemEventTrigger("before", "shutdown", self._note_stop)
         self.ends = False
         self.pool: ThreadPool = reactor.getThreadPool()
@@ -213,7 +212,7 @@ class ReactorThread:
 
     def _note_stop(self) -> None:
         self.stopped = True
-        for call in when_stopped:
+        for call in self.on_stop.copy():
             call()
 
     def end_tasks(self) -> Deferred[Any]:

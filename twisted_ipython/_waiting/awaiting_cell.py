@@ -229,8 +229,6 @@ class AwaitingCell(ReactorWork):
     def begin(self) -> None:
         """See `_waiting.cell_thread.Waitable`."""
         # By no EventualResult: crochet takes longer to make one than this takes in all.
-        if self._reactor.stopped:
-            raise RuntimeError(STOPPED)
         self._begun = True
         self._reactor.call(self._begin)
 
