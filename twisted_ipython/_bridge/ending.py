@@ -11,20 +11,30 @@ Thread: reactor.
 from __future__ import annotations
 
 import asyncio
+from bdb import BdbQuit
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, Final, Protocol
 
 from twisted.internet import defer
-from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
+from twisted.internet.defer import CancelledError, Deferred, FirstError, inlineCallbacks
 from twisted.python.failure import Failure
 
+from twisted_ipython._base.exceptions import ReactorInterrupt
 from twisted_ipython._bridge.interruptible import Interruptible
 
-__all__ = ["Ending", "of_coroutine", "of_generator"]
+__all__ = ["Ending", "is_cancellation", "of_coroutine", "of_generator"]
 
 # What `returnValue` raises, as long as Twisted has that.
 _RETURNS: Final[Any] = getattr(defer, "_DefGen_Return", ())
+# What ends work that was to end.
+_ENDS: Final = (
+    asyncio.CancelledError,
+    CancelledError,
+    ReactorInterrupt,
+    KeyboardInterrupt,
+    BdbQuit,
+)
 
 
 class Ending(Deferred[Any]):
@@ -133,3 +143,12 @@ def _failure(door: Interruptible[Any], cancelled: type[BaseException]) -> Failur
     if door.told and isinstance(failure.value, KeyboardInterrupt):
         return Failure(cancelled(), exc_tb=failure.getTracebackObject())
     return failure
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Whether work ended because it was to, seen through what `gatherResults` makes of that."""
+    if isinstance(error, FirstError):
+        return error.subFailure.check(CancelledError) is not None
+    if isinstance(error, BaseExceptionGroup):  # as anyio's task groups do with any exception
+        return all(map(is_cancellation, error.exceptions))
+    return isinstance(error, _ENDS)

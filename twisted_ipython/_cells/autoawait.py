@@ -8,8 +8,7 @@ value or raises what the cell raised.  `run_code` is looked up for each
 statement, so that a wrapper there takes effect in the cell that loads the
 extension.
 
-Everything here runs in the thread in which IPython runs the cell, except
-`AutoAwait._evaluate`.
+Thread: cell, but for `AutoAwait._evaluate`.
 """
 
 from __future__ import annotations
@@ -182,9 +181,8 @@ class AutoAwait:
             code = placeholder.RESULT["single" if made.shows else "exec"]
             if await self.shell.run_code(code, result):
                 return True
-            own = self._run_ast_nodes
-            # What does not compile is shown.
-            return bool(made.rest and await own(made.rest, cell_name, "none", compiler, result))
+            own, rest = self._run_ast_nodes, made.rest  # which does not compile, as is shown
+            return bool(rest and await own(rest, cell_name, "none", compiler, result))
         finally:
             self._forget(token)
 
@@ -278,7 +276,7 @@ class AutoAwait:
             self._when_idle.pop(0)()
 
     async def _evaluate(self, cell: AwaitingCell, made: Statements) -> Any:
-        """Run the statements; in the reactor thread."""
+        """Run the statements.  Thread: reactor."""
         shell = self.shell
         value = None
         for code in made.codes:

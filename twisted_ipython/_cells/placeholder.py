@@ -28,7 +28,7 @@ current: Final[ContextVar[AwaitingCell]] = ContextVar("twisted_ipython_running")
 
 
 def running() -> AwaitingCell:
-    """The awaiting cell whose statements ours stand for.  In the cell thread."""
+    """The awaiting cell whose statements ours stand for.  Thread: cell."""
     return current.get()
 
 
@@ -47,7 +47,7 @@ RUN: Final = _stub("await {}.run()", "single")
 
 
 async def evaluate_shown(shell: InteractiveShell, code: CodeType) -> Any:
-    """Run a statement that displays values, but return the last one; in the reactor thread."""
+    """Run a statement that displays values, but return the last one.  Thread: reactor."""
     thread = lifecycle.current()
     shown: list[object] = []
     before = sys.displayhook

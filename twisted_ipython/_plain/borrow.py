@@ -38,7 +38,7 @@ from twisted_ipython._base.frames import Label, Place, is_debugged, of_thread
 from twisted_ipython._base.loans import Loan, loans
 from twisted_ipython._base.tracebacks import tidy
 from twisted_ipython._plain.returning import watch
-from twisted_ipython._reactor.crochet_adapter import STOPPED
+from twisted_ipython._reactor.interrupt import STOPPED
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._waiting.cell_thread import BlockingThread
 from twisted_ipython._waiting.entry import begin_entry, entry, runs_cells

@@ -20,8 +20,6 @@ from twisted_ipython._reactor.eventual_result import EventualResult, adopt
 from twisted_ipython._reactor.interrupt import FORKED, STOPPED
 
 __all__ = [
-    "FORKED",
-    "STOPPED",
     "ThreadLogObserver",
     "adopt_results",
     "call_in_reactor",

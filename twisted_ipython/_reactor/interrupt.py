@@ -49,7 +49,16 @@ from twisted_ipython._base.exceptions import ReactorInterrupt
 from twisted_ipython._base.loans import loans
 from twisted_ipython._base.switch_interval import turns_of
 
-__all__ = ["LEFT_STUCK", "Heartbeat", "break_until", "resuming", "set_exception", "throw"]
+__all__ = [
+    "FORKED",
+    "LEFT_STUCK",
+    "STOPPED",
+    "Heartbeat",
+    "break_until",
+    "resuming",
+    "set_exception",
+    "throw",
+]
 
 FORKED: Final = (
     "This process was forked from the one whose reactor it would need, and a fork has no reactor"

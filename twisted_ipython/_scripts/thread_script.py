@@ -22,9 +22,8 @@ from IPython.core.getipython import get_ipython
 
 from twisted_ipython._base.tracebacks import users_frames_only
 from twisted_ipython._base.work_id import WorkId, current_work, new_work
-from twisted_ipython._reactor.crochet_adapter import STOPPED
 from twisted_ipython._reactor.eventual_result import NotInTime
-from twisted_ipython._reactor.interrupt import LEFT_STUCK
+from twisted_ipython._reactor.interrupt import LEFT_STUCK, STOPPED
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import registry, script_log

@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import sys
 from asyncio import CancelledError
-from bdb import BdbQuit
 from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError as TwistedCancelledError
-from twisted.internet.defer import Deferred, FirstError
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from twisted_ipython._base.exceptions import ReactorInterrupt
 from twisted_ipython._base.work_id import set_work
-from twisted_ipython._bridge.ending import Ending
+from twisted_ipython._bridge.ending import Ending, is_cancellation
 from twisted_ipython._bridge.interruptible import Interruptible
 from twisted_ipython._reactor import thread_pool
-from twisted_ipython._reactor.crochet_adapter import STOPPED
-from twisted_ipython._reactor.interrupt import LEFT_STUCK
+from twisted_ipython._reactor.interrupt import LEFT_STUCK, STOPPED
 from twisted_ipython._reactor.jobs import Job, first_line, jobs
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._waiting.cell_thread import CellThread
@@ -50,8 +46,6 @@ IS_STUCK: Final = "{stuck} A second Ctrl-C gives up on the cell."
 # Cells that the reactor stopped under: asyncio would complain of their tasks when
 # they are collected.
 _stranded: list[AwaitingCell] = []
-# What ends the code because it was to end.
-_ENDS: Final = (CancelledError, TwistedCancelledError, ReactorInterrupt, KeyboardInterrupt, BdbQuit)
 # Seconds that a cell gets to end after its time limit cancelled it.
 _GRACE: Final = 1.0
 
@@ -144,7 +138,7 @@ class AwaitingCell(ReactorWork):
                 self._outcome = value, None
             except BaseException as error:
                 self._reactor.explain(error)
-                self._outcome = None, self._because(error) if _is_cancellation(error) else error
+                self._outcome = None, self._because(error) if is_cancellation(error) else error
             if self._reason is not None:
                 self._tell_of_threads(self._reason)
         finally:
@@ -181,7 +175,7 @@ class AwaitingCell(ReactorWork):
             print(line, file=sys.stderr)
 
     def fail(self, error: BaseException) -> None:
-        """Have `result` raise what would change if it left a coroutine.  In the reactor thread."""
+        """Have `result` raise what would change if it left a coroutine.  Thread: reactor."""
         self._failed = error
 
     def check(self) -> None:
@@ -256,7 +250,7 @@ class AwaitingCell(ReactorWork):
             print(GOES_ON if stuck is None else IS_STUCK.format(stuck=stuck), file=sys.stderr)
 
     def extend_deadline(self, seconds: float) -> None:
-        """The reactor could not answer for so long: extend the time limit.  In the cell thread."""
+        """The reactor could not answer for so long: extend the time limit.  Thread: cell."""
         super().extend_deadline(seconds)
         if self._deadline is not None:
             self._deadline += seconds
@@ -293,12 +287,3 @@ class AwaitingCell(ReactorWork):
         self._reason = reason
         self.given_up = True
         self._tell()
-
-
-def _is_cancellation(error: BaseException) -> bool:
-    """Whether something was cancelled, seen through what `gatherResults` makes of it."""
-    if isinstance(error, FirstError):
-        return error.subFailure.check(TwistedCancelledError) is not None
-    if isinstance(error, BaseExceptionGroup):  # as anyio's task groups do with any exception
-        return all(map(_is_cancellation, error.exceptions))
-    return isinstance(error, _ENDS)

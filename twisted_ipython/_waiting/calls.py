@@ -47,16 +47,16 @@ class WaitingCell(Protocol):
 
     @property
     def waits(self) -> bool:
-        """Whether its cell thread waits for it.  Any thread."""
+        """Whether its cell thread waits for it.  Thread: any."""
 
     def in_context(self, function: Callable[[], _T]) -> _T:
-        """What ``function`` gives in its context.  Any thread."""
+        """What ``function`` gives in its context.  Thread: any."""
 
     def extend_deadline(self, seconds: float) -> None:
-        """The reactor could not answer for so long.  In the cell thread."""
+        """The reactor could not answer for so long.  Thread: cell."""
 
     def interrupt(self) -> None:
-        """Take one Ctrl-C.  In the cell thread."""
+        """Take one Ctrl-C.  Thread: cell."""
 
 
 # What cell threads wait for: cells, mostly, by their work ids.
@@ -64,7 +64,7 @@ cells: Final[dict[WorkId, WaitingCell]] = {}
 
 
 def _current() -> WaitingCell | None:
-    """The awaiting cell whose context this is, while it is waited for.  Any thread."""
+    """The awaiting cell whose context this is, while it is waited for.  Thread: any."""
     return cells.get(current_work())
 
 
@@ -128,7 +128,7 @@ def run_in_cell_thread(source: str) -> Deferred[Any]:
 
 
 def show_in_cell_thread(value: object) -> Deferred[None]:
-    """Display ``value`` as IPython displays an expression.  In the reactor thread."""
+    """Display ``value`` as IPython displays an expression.  Thread: reactor."""
     return in_cell_thread(lambda: sys.displayhook(value))
 
 

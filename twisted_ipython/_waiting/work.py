@@ -136,12 +136,12 @@ class ReactorWork(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """The reactor stops.  In its thread."""
+        """The reactor stops.  Thread: reactor."""
 
     # ---- its end
 
     def _end_wait(self) -> None:
-        """Have the cell thread go on; it will find what came of it.  Any thread."""
+        """Have the cell thread go on; it will find what came of it.  Thread: any."""
         self._over = True
         self._tell()
 
@@ -157,15 +157,15 @@ class ReactorWork(ABC):
 
     @property
     def waits(self) -> bool:
-        """Whether its cell thread waits for it.  Any thread."""
+        """Whether its cell thread waits for it.  Thread: any."""
         return cells.get(self.work_id) is self and not self.given_up
 
     def in_context(self, function: Callable[[], _T]) -> _T:
-        """What ``function`` gives in the cell's context.  Any thread."""
+        """What ``function`` gives in the cell's context.  Thread: any."""
         return self.context.copy().run(function)
 
     def extend_deadline(self, seconds: float) -> None:  # noqa: ARG002  # for a time limit
-        """The reactor could not answer for so long.  In the cell thread."""
+        """The reactor could not answer for so long.  Thread: cell."""
         self._heartbeat.extend_deadline()
 
     # ---- what the cell thread calls
