@@ -16,17 +16,15 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, Final, Protocol
 
-from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred, FirstError, inlineCallbacks
 from twisted.python.failure import Failure
 
 from twisted_ipython._base.exceptions import ReactorInterrupt
 from twisted_ipython._bridge.interruptible import Interruptible
+from twisted_ipython._private.twisted import RETURNS
 
 __all__ = ["Ending", "is_cancellation", "of_coroutine", "of_generator"]
 
-# What `returnValue` raises, as long as Twisted has that.
-_RETURNS: Final[Any] = getattr(defer, "_DefGen_Return", ())
 # What ends work that was to end.
 _ENDS: Final = (
     asyncio.CancelledError,
@@ -118,7 +116,7 @@ def of_generator(generator: Generator[Any, Any, Any], context: Context) -> Endin
         try:
             try:
                 value = yield from door
-            except _RETURNS as returned:
+            except RETURNS as returned:
                 value = returned.value
             door.raise_swallowed()
         except BaseException:

@@ -22,7 +22,6 @@ from contextvars import Token, copy_context
 from types import CodeType
 from typing import Any, Final
 
-from IPython.core.async_helpers import _asyncio_runner
 from IPython.core.interactiveshell import InteractiveShell
 
 from twisted_ipython._base.borrowed_sigint import sigint
@@ -51,13 +50,15 @@ __all__ = ["AutoAwait", "elsewhere"]
 
 IN_REACTOR_THREAD: Final = (
     "Code that awaits was run in the reactor thread (by run_cell() in a statement of an awaiting"
-    " cell), which would then wait for itself for ever. From such a cell, say:"
+    " cell), which would then wait for itself for ever. Say there:"
     " await in_main_thread(get_ipython().run_cell, code)"
 )
 
 # What a cell that awaits has in its text.
 _MAY_AWAIT: Final = re.compile("await|async")
 _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+# IPython's own runner for asyncio, by which a kernel knows that it may await a cell.
+_ASYNCIO: Final = InteractiveShell.loop_runner_map["asyncio"][0]
 
 
 class AutoAwait:
@@ -112,7 +113,7 @@ class AutoAwait:
         # ipykernel keeps its loop turning during a cell for asyncio's runner only;
         # `run_ast_nodes` decides where the cell runs.
         in_kernel = getattr(shell, "kernel", None) is not None
-        shell.loop_runner = _asyncio_runner if in_kernel else self.runner
+        shell.loop_runner = _ASYNCIO if in_kernel else self.runner
         # In spite of its name this is what runs every cell of run_cell(), even one
         # that IPython does not recognize as awaiting.  In a kernel that is a nested
         # cell, which cannot use the loop that turns.
@@ -277,8 +278,7 @@ class AutoAwait:
 
     async def _evaluate(self, cell: AwaitingCell, made: Statements) -> Any:
         """Run the statements.  Thread: reactor."""
-        shell = self.shell
-        value = None
+        shell, value = self.shell, None
         for code in made.codes:
             cell.check()
             try:

@@ -13,14 +13,13 @@ from collections.abc import Callable
 from typing import Any
 
 import crochet
-from crochet._eventloop import ThreadLogObserver
 
 from twisted_ipython._base.instance import override
+from twisted_ipython._private import crochet as private
 from twisted_ipython._reactor.eventual_result import EventualResult, adopt
 from twisted_ipython._reactor.interrupt import FORKED, STOPPED
 
 __all__ = [
-    "ThreadLogObserver",
     "adopt_results",
     "call_in_reactor",
     "reactor_thread",
@@ -83,8 +82,9 @@ def _call(function: Callable[[], Any]) -> Any:
 
 def adopt_results() -> Callable[[], None]:
     """Have crochet's results be awaitable; returns what undoes it."""
-    # Where crochet 2.1.1 notes each result; its stub leaves it out.
-    registry: Any = crochet._main._registry  # type: ignore[attr-defined]
+    registry = private.registry()
+    if registry is None:
+        return lambda: None
     register = registry.register
 
     process = os.getpid()
@@ -94,6 +94,6 @@ def adopt_results() -> Callable[[], None]:
             raise RuntimeError(FORKED)
         register(adopt(result))
 
-    for result in list(registry._results):
+    for result in private.results(registry):
         adopt(result)
     return override(registry, {"register": register_awaitable})
