@@ -11,7 +11,7 @@ import pytest
 from kernels import Kernel, fail
 from script_cells import kernel_of_scripts, unchanged
 
-from twisted_ipython._reactor.crochet_adapter import FORKED
+from twisted_ipython._reactor.interrupt import FORKED
 from twisted_ipython._reactor.lifecycle import NOT_NEEDED
 from twisted_ipython._scripts.session import EXITED
 
