@@ -37,8 +37,8 @@ from twisted_ipython._private import scrapy
 __all__ = ["Crawls", "crawls"]
 
 CLOSING: Final = (
-    "Closing the crawl of {spider!r}, {requests} of whose requests are in flight. A second Ctrl-C,"
-    " or `%reactor cancel {spider}`, drops them."
+    "Closing the crawl of {spider!r} when its requests are done ({requests} in flight). A second"
+    " Ctrl-C, or `%reactor cancel {spider}`, drops them."
 )
 # How often the tasks of a crawl are cancelled, and the seconds that its end may take then.
 _ROUNDS: Final = 3
