@@ -634,9 +634,9 @@ def test_context_type() -> None:
         await later()
         task = current_task()
         assert task is not None
-        bridge: Any = task.get_coro()
-        assert bridge._context.get(variable) == "here"
-        return bridge._context
+        bridge: Any = asyncio.Task.get_coro(task)
+        assert bridge.context.get(variable) == "here"
+        return bridge.context
 
     @in_reactor
     async def run() -> None:

@@ -15,7 +15,6 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from twisted_ipython._bridge.deferred_failure import mark_handled
-from twisted_ipython._bridge.futures import is_deferred
 
 __all__ = ["deferreds_only"]
 
@@ -44,7 +43,7 @@ def deferreds_only(
             return cast(_T, stop.value)
         step, value = coro.send, None
         try:
-            if not is_deferred(type(awaited)):
+            if not isinstance(awaited, Deferred):
                 raise RuntimeError(refusal)
             yield _relay(awaited, thread, call)
         except BaseException as error:
