@@ -84,7 +84,7 @@ async def test_needs_a_task() -> None:
     async def waits() -> list[int]:
         return await asyncio.gather(_later(1), _later(2))
 
-    with pytest.raises(RuntimeError, match="await wasn.t used with future"):
+    with pytest.raises(RuntimeError, match="await wasn't used with future"):
         await waits()
     assert await asyncio.create_task(waits()) == [1, 2]
 

@@ -27,7 +27,7 @@ from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import CancelledError
 
-from twisted_ipython._base.frames import frames_of_coroutine
+from twisted_ipython._base.frames import frames_of_coroutine, module_of
 from twisted_ipython._base.tracebacks import at_line
 
 __all__ = ["Interruptible"]
@@ -165,7 +165,7 @@ def _awaited(coro: Any) -> object:
 def _waits_in_structure(coro: Coroutine[Any, Any, Any]) -> bool:
     """Whether a frame of asyncio's or anyio's awaits what the coroutine waits for."""
     for frame in reversed(list(frames_of_coroutine(coro))):
-        name = str(frame.f_globals.get("__name__", ""))
+        name = module_of(frame)
         if not name.startswith(_BETWEEN):
             return name.startswith(_STRUCTURED)
     return False
