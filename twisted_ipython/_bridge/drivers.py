@@ -10,14 +10,14 @@ Thread: reactor.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Final, TypeVar
 
-from twisted.internet import defer
+from twisted_ipython._private.asyncio import TASK_GROUP, TIMEOUT, WAIT_FOR
+from twisted_ipython._private.twisted import DRIVER
 
-__all__ = ["GROUP", "NEEDS_TASK", "driven_by_twisted", "drives", "refuse_without_task"]
+__all__ = ["NEEDS_TASK", "driven_by_twisted", "drives", "refuse_without_task"]
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -27,14 +27,13 @@ NEEDS_TASK: Final = (
     " await asyncio.create_task(...)"
 )
 
-# Codes are told by identity: one is compared, and hashed, as a whole.
-# By the identity of what steps a coroutine: whether it is Twisted's.
-_is_twisteds: Final = {id(defer._inlineCallbacks.__code__): True}
-GROUP: Final = asyncio.TaskGroup.create_task.__code__
+# By the identity of what steps a coroutine: whether it is Twisted's.  A code object is
+# compared, and hashed, as a whole.
+_is_twisteds: Final = {id(DRIVER): True}
 _USERS: Final = (
-    (GROUP, "asyncio.TaskGroup"),
-    (asyncio.wait_for.__code__, "asyncio.wait_for"),
-    (asyncio.Timeout.__aenter__.__code__, "asyncio.timeout"),
+    (TASK_GROUP, "asyncio.TaskGroup"),
+    (WAIT_FOR, "asyncio.wait_for"),
+    (TIMEOUT, "asyncio.timeout"),
 )
 
 
@@ -44,7 +43,7 @@ def drives(method: _Method) -> _Method:
     return method
 
 
-def refuse_without_task(frame: FrameType) -> None:
+def refuse_without_task(frame: FrameType, users: tuple[tuple[CodeType, str], ...] = _USERS) -> None:
     """
     Raise if ``frame`` serves what needs a task, in a coroutine that Twisted drives.
 
@@ -53,6 +52,7 @@ def refuse_without_task(frame: FrameType) -> None:
 
     Args:
         frame: the caller of a method of the loop's or a task's.
+        users: what needs a task, with its name.
 
     Raises:
         RuntimeError: says to use `asyncio.create_task`.
@@ -60,7 +60,7 @@ def refuse_without_task(frame: FrameType) -> None:
     Thread: reactor.
     """
     outer = frame.f_back
-    for code, what in _USERS:
+    for code, what in users:
         used = frame.f_code is code or (outer is not None and outer.f_code is code)
         if used and driven_by_twisted(outer):
             raise RuntimeError(NEEDS_TASK.format(what=what))

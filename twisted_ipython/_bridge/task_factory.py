@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 
 from twisted_ipython._base.instance import override
 from twisted_ipython._bridge.coroutine import Bridge, TransparentBridge
-from twisted_ipython._bridge.drivers import GROUP, driven_by_twisted, refuse_without_task
+from twisted_ipython._bridge.drivers import driven_by_twisted, refuse_without_task
 from twisted_ipython._bridge.futures import BridgedFuture, BridgedTask
+from twisted_ipython._private.asyncio import TASK_GROUP
 
 __all__ = ["attach", "begin_task"]
 
@@ -114,7 +115,7 @@ class _TaskFactory:
         """Make a task; the options are those of `asyncio.Task`."""
         frame = sys._getframe(1)
         outer = frame.f_back
-        if frame.f_code is GROUP or (outer is not None and outer.f_code is GROUP):
+        if frame.f_code is TASK_GROUP or (outer is not None and outer.f_code is TASK_GROUP):
             try:
                 refuse_without_task(frame)
             except RuntimeError:
