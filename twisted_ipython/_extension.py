@@ -20,13 +20,12 @@ from twisted_ipython._base.collected import unheld
 from twisted_ipython._base.frames import labels_of
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.running_loop import loop_of_thread, put_back
-from twisted_ipython._bridge.futures import FutureAwait
 from twisted_ipython._cells.await_magics import AddAwaits
 from twisted_ipython._display import kernel_messages
 from twisted_ipython._display.deferred import ShownDeferreds, coroutine_text
 from twisted_ipython._display.result_card import Cards
 from twisted_ipython._display.terminal_notices import Notices
-from twisted_ipython._display.updates import can_update, decline, is_terminal, use_printer
+from twisted_ipython._display.updates import can_update, is_terminal, use_printer
 from twisted_ipython._failures import namespace
 from twisted_ipython._failures.logs import ScrapyLog
 from twisted_ipython._failures.reports import reports
@@ -234,8 +233,6 @@ class _Extension:
         assert formatter is not None
         rich, plain = formatter.ipython_display_formatter, formatter.mimebundle_formatter
         undo.callback(use_printer(plain, CoroutineType, coroutine_text))
-        for one in (rich, plain):  # it is a Deferred by class only
-            undo.callback(use_printer(one, FutureAwait, decline))
         if can_update(shell):
             cards = Cards(shell)
             undo.callback(cards.close)

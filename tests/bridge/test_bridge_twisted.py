@@ -248,8 +248,8 @@ FAILS: list[tuple[Body, str]] = [
     (_timeout, "imeout"),
     (_expired_timeout, "imeout"),
     (_task_group, "TaskGroup"),
-    (_gather_awaited, "asyncio.gather"),
-    (_gather_of_list, "asyncio.gather"),
+    (_gather_awaited, "future"),
+    (_gather_of_list, "future"),
     (_future_by_hand, "future"),
 ]
 if sys.version_info >= (3, 12):  # which runs it with the help of asyncio.timeout

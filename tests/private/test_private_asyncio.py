@@ -60,8 +60,8 @@ def test_names() -> None:
 
 def test_codes() -> None:
     """What needs a task has the code of its name; what is gone, or in C, one that is nothing's."""
-    codes = [private.TIMEOUT, private.WAIT_FOR, private.TASK_GROUP, private.GATHER]
-    names = ["__aenter__", "wait_for", "create_task", "gather"]
+    codes = [private.TIMEOUT, private.WAIT_FOR, private.TASK_GROUP]
+    names = ["__aenter__", "wait_for", "create_task"]
     assert [code.co_name for code in codes] == names, "asyncio has these in Python 3.11 to 3.15"
     gone = private.code_of(asyncio, "gone")
     assert gone is private.code_of(sys, "exit")
@@ -70,7 +70,7 @@ def test_codes() -> None:
 
 def test_without_codes() -> None:
     """A function that is not known by its code is not refused: asyncio says what is wrong."""
-    refuse_without_task(sys._getframe(), {private.code_of(asyncio, "gone"): "asyncio.timeout"})
+    refuse_without_task(sys._getframe(), ((private.code_of(asyncio, "gone"), "asyncio.timeout"),))
 
     async def waits() -> None:
         async with asyncio.timeout(1):

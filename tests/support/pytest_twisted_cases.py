@@ -79,12 +79,12 @@ async def test_streams() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_needs_a_task() -> None:
-    """What needs a task fails with the sentence, and works as a task."""
+    """What needs a task fails, and works as a task."""
 
     async def waits() -> list[int]:
         return await asyncio.gather(_later(1), _later(2))
 
-    with pytest.raises(RuntimeError, match="create_task"):
+    with pytest.raises(RuntimeError, match="await wasn't used with future"):
         await waits()
     assert await asyncio.create_task(waits()) == [1, 2]
 

@@ -24,6 +24,7 @@ __all__ = [
     "is_user_code",
     "is_user_frame",
     "labels_of",
+    "module_of",
     "of_coroutine",
     "of_frame",
     "of_thread",
@@ -84,6 +85,11 @@ def labels_of(shell: Any) -> Label:
     return label
 
 
+def module_of(frame: FrameType) -> str:
+    """The name of the module whose code a frame runs; empty if it has none.  Thread: any."""
+    return str(frame.f_globals.get("__name__", ""))
+
+
 def is_user_frame(frame: FrameType) -> bool:
     """Whether the code of ``frame`` is the user's, no library's and not ours."""
     return not is_our_frame(frame) and is_user_code(frame.f_code)
@@ -96,7 +102,7 @@ def is_user_code(code: CodeType) -> bool:
 
 def is_our_frame(frame: FrameType) -> bool:
     """Whether a frame is of our code, or of crochet's.  Any thread."""
-    module = str(frame.f_globals.get("__name__", ""))
+    module = module_of(frame)
     return module.partition(".")[0] in {"twisted_ipython", "crochet"}
 
 
@@ -159,7 +165,7 @@ def is_debugged(ident: int) -> bool:
     for _ in range(10):
         if frame is None:
             break
-        name = str(frame.f_globals.get("__name__", ""))
+        name = module_of(frame)
         if name.partition(".")[0].startswith(_DEBUGGERS):
             return True
         frame = frame.f_back

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from twisted.python.reflect import safe_str
 
-from twisted_ipython._base.frames import is_user_frame
+from twisted_ipython._base.frames import is_user_frame, module_of
 
 __all__ = [
     "STUB",
@@ -204,7 +204,7 @@ def _without(traceback: TracebackType, drop: Callable[[TracebackType], bool]) ->
 
 def _is_librarys(link: TracebackType) -> bool:
     # IPython's own frame stays: IPython leaves out the first one.
-    name = str(link.tb_frame.f_globals.get("__name__", ""))
+    name = module_of(link.tb_frame)
     return not (is_user_frame(link.tb_frame) or name.startswith("IPython."))
 
 

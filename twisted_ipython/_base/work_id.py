@@ -2,18 +2,22 @@
 The number of a piece of work and of its cell, which a context carries.
 
 Contexts live as long as what was set up in them (a port, a timer), so they
-carry numbers, never a cell, its result or the shell.  Any thread.
+carry numbers, never a cell, its result or the shell.
+
+Thread: any.
 """
 
 from __future__ import annotations
 
 import itertools
+from asyncio import Task
 from contextvars import Context, ContextVar
 from typing import Any, Final, NamedTuple
 
 __all__ = [
     "NO_WORK",
     "WorkId",
+    "context_of",
     "current_work",
     "is_work_variable",
     "new_work",
@@ -41,12 +45,12 @@ _counter: Final = itertools.count(1)
 
 
 def new_work(cell: int) -> WorkId:
-    """WorkId for work that the cell ``cell`` starts."""
+    """A number for work that the cell ``cell`` starts."""
     return WorkId(next(_counter), cell)
 
 
 def set_work(work_id: WorkId) -> None:
-    """Have the current context carry ``numbers``."""
+    """Have the current context carry ``work_id``."""
     _carried.set(work_id)
 
 
@@ -56,8 +60,15 @@ def current_work() -> WorkId:
 
 
 def is_work_variable(variable: ContextVar[Any]) -> bool:
-    """Whether it is the variable that carries the numbers."""
+    """Whether it is the variable that carries the number."""
     return variable is _carried
+
+
+def context_of(task: Task[Any]) -> Context | None:
+    """The context in which a task runs; None if Python 3.11 does not tell.  Thread: any."""
+    tells = getattr(task, "get_context", None)
+    context: Context | None = tells() if tells else getattr(task.get_coro(), "context", None)
+    return context
 
 
 def work_in(context: Context | None) -> WorkId:

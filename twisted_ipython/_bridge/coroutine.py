@@ -21,7 +21,8 @@ callback, with the Task entered and left around each step as the page "Extending
 asyncio" of Python's documentation describes, until it ends or awaits something
 of asyncio's; then the waiter fires and the Task takes over.  Cancelling the
 Task cancels the waiter, which cancels the Deferred.  Futures and tasks of our
-loop yield a `FutureAwait`, which is a Deferred to Twisted's driver.
+loop yield themselves; where that is sent straight back, Twisted drives, and
+they yield a Deferred.
 
 What can still go wrong.  A Deferred that fires in another thread, or deep
 inside a chain of Deferreds that fire each other, resumes its coroutine a loop
@@ -41,25 +42,22 @@ from __future__ import annotations
 import asyncio
 from asyncio import current_task
 from collections.abc import Coroutine, Generator
-from contextvars import Context
-from operator import attrgetter
 from threading import get_ident
-from typing import Any, Final, TypeVar, final
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
 
 from twisted_ipython._bridge.drivers import drives
 from twisted_ipython._bridge.futures import (
-    FutureAwait,
+    BridgedFuture,
     Mirror,
     Waiter,
     WrappedExit,
     held,
-    is_deferred,
 )
 from twisted_ipython._bridge.stepping import Steps
 
-__all__ = ["IDLE_LOOP", "Bridge"]
+__all__ = ["IDLE_LOOP", "Bridge", "TransparentBridge"]
 
 _T = TypeVar("_T")
 
@@ -69,7 +67,6 @@ IDLE_LOOP: Final = (
 )
 
 
-@final
 class Bridge(Steps, Coroutine[Any, Any, _T]):
     """
     A coroutine that may await Deferreds, in a shape that a Task can drive.
@@ -80,30 +77,8 @@ class Bridge(Steps, Coroutine[Any, Any, _T]):
         context: the Task's context; each step runs in it.
     """
 
-    def __init__(
-        self, coro: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoop, context: Context
-    ) -> None:
-        super().__init__(coro, loop, context)
-        self.__name__ = getattr(coro, "__name__", type(coro).__name__)
-        self.__qualname__ = getattr(coro, "__qualname__", type(coro).__qualname__)
-
-    # ---- what tools read of a coroutine
-
-    # One by one: a __getattr__ would make every attribute slow.
-    cr_await = property(attrgetter("_coro.cr_await"))
-    cr_code = property(attrgetter("_coro.cr_code"))
-    cr_frame = property(attrgetter("_coro.cr_frame"))
-    cr_origin = property(attrgetter("_coro.cr_origin"))
-    cr_running = property(attrgetter("_coro.cr_running"))
-    cr_suspended = property(attrgetter("_coro.cr_suspended"))
-    gi_code = property(attrgetter("_coro.gi_code"))
-    gi_frame = property(attrgetter("_coro.gi_frame"))
-    gi_running = property(attrgetter("_coro.gi_running"))
-    gi_suspended = property(attrgetter("_coro.gi_suspended"))
-    gi_yieldfrom = property(attrgetter("_coro.gi_yieldfrom"))
-
     def __await__(self) -> Generator[Any, Any, _T]:
-        return self._coro.__await__()
+        return self.coro.__await__()
 
     # ---- what a Task calls
 
@@ -111,7 +86,7 @@ class Bridge(Steps, Coroutine[Any, Any, _T]):
         """Take the first step at once, as ``task``, which will take it over in its own first."""
         self._thread, self._task = get_ident(), task
         self._waiter = Waiter(self.cancel, self._loop)
-        self._context.run(self._step, None)
+        self.context.run(self._step, None)
 
     @drives
     def __next__(self) -> Any:
@@ -123,6 +98,8 @@ class Bridge(Steps, Coroutine[Any, Any, _T]):
         except (KeyboardInterrupt, SystemExit) as error:
             kept = held(error)
         else:
+            if type(awaited) is BridgedFuture and awaited.get_loop() is self._loop:
+                return awaited
             return awaited if awaited is None else self._for_task(awaited)
         raise kept
 
@@ -143,12 +120,12 @@ class Bridge(Steps, Coroutine[Any, Any, _T]):
 
     def close(self) -> None:
         """Close the user's coroutine."""
-        self._coro.close()
+        self.coro.close()
 
     @drives
     def _throw(self, error: BaseException) -> Any:
         try:
-            awaited = self._coro.throw(error)
+            awaited = self.coro.throw(error)
         except (KeyboardInterrupt, SystemExit) as raised:
             kept = held(raised)
         else:
@@ -159,12 +136,9 @@ class Bridge(Steps, Coroutine[Any, Any, _T]):
 
     def _for_task(self, awaited: Any) -> Any:
         """Turn what the coroutine awaits into what a Task understands."""
-        if is_deferred(type(awaited)):
+        if isinstance(awaited, Deferred):
             return self._wait(awaited)
-        if type(awaited) is FutureAwait:
-            awaited = awaited.future
-            awaited._asyncio_future_blocking = True
-        elif getattr(awaited, "_asyncio_future_blocking", None) is None:
+        if getattr(awaited, "_asyncio_future_blocking", None) is None:
             return awaited
         if awaited.get_loop() is not self._loop:
             return self._from_other_loop(awaited)
@@ -224,3 +198,10 @@ class Bridge(Steps, Coroutine[Any, Any, _T]):
         if thrown is not None:
             waiter.cancel(*thrown.args)
         return waiter
+
+
+class TransparentBridge(Bridge[_T]):
+    """One that looks like the user's coroutine: for tasks of a task factory of the user's."""
+
+    def __getattr__(self, name: str) -> Any:  # not in `Bridge`: every attribute would be slower
+        return getattr(self.coro, name)

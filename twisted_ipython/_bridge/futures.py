@@ -15,72 +15,30 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 
 from twisted_ipython._base.collected import unheld
-from twisted_ipython._bridge.drivers import TIMEOUTS, refuse_without_task
+from twisted_ipython._bridge.drivers import refuse_without_task
 
 __all__ = [
     "BridgedFuture",
     "BridgedTask",
-    "FutureAwait",
     "Mirror",
     "Waiter",
     "WrappedExit",
     "held",
-    "is_deferred",
 ]
 
 _T = TypeVar("_T")
-
-
-class FutureAwait(Deferred[None]):
-    """
-    What awaiting a future of our loop yields: both drivers understand it.
-
-    A `Bridge` takes the ``future``.  Twisted's driver finds a Deferred, which
-    becomes one when it adds its first callback.  A Task without a bridge finds
-    what it needs of a future.
-    """
-
-    _asyncio_future_blocking = True
-    _driven_by_twisted = False
-
-    def __init__(self, future: asyncio.Future[Any]) -> None:
-        self.future = future
-
-    def addBoth(self, *args: Any, **kwargs: Any) -> Deferred[Any]:
-        """Become a Deferred that fires with None once the future is done."""
-        self._driven_by_twisted = True
-        super().__init__(self._give_up)
-        self.future.add_done_callback(self._done)
-        return super().addBoth(*args, **kwargs)
-
-    def _give_up(self, _: object) -> None:
-        self.future.cancel()
-
-    def _done(self, _: object) -> None:
-        if not self.called:
-            self.callback(None)
-        unheld.look()
-
-    def cancel(self, msg: Any = None) -> Any:
-        """Cancel as a Deferred, once it has become one; as the future otherwise."""
-        if self._driven_by_twisted:
-            return super().cancel()
-        return self.future.cancel(msg)
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        """Return the future's loop, for a Task that has no bridge."""
-        return self.future.get_loop()
-
-    def add_done_callback(self, *args: Any, **kwargs: Any) -> None:
-        """Pass on to the future, for a Task that has no bridge."""
-        self.future.add_done_callback(*args, **kwargs)
 
 
 def _await_future(self: asyncio.Future[_T]) -> Generator[Any, Any, _T]:
     """Await a future of our loop, whoever drives the coroutine."""
     try:
         if not self.done():
-            yield FutureAwait(self)
+            self._asyncio_future_blocking = True
+            # A Task sends None when it is done.  Twisted's driver sends back at once what it
+            # does not know, and waits for a Deferred.
+            if (yield self) is self:
+                self._asyncio_future_blocking = False
+                yield _deferred_of(self)
         if not self.done():
             raise RuntimeError("await wasn't used with future")
         return self.result()
@@ -88,9 +46,21 @@ def _await_future(self: asyncio.Future[_T]) -> Generator[Any, Any, _T]:
         del self  # or the exception, its traceback and the future keep each other alive
 
 
-def is_deferred(kind: type) -> bool:
-    """Whether instances of ``kind`` are Deferreds (and not the mark of a future)."""
-    return kind is Deferred or (kind is not FutureAwait and issubclass(kind, Deferred))
+def _deferred_of(future: asyncio.Future[Any]) -> Deferred[None]:
+    """A Deferred that fires with None once the future is done; cancelling it cancels that."""
+
+    def cancel(_: object) -> None:
+        future.cancel()
+
+    deferred: Deferred[None] = Deferred(cancel)
+
+    def done(_: object) -> None:
+        if not deferred.called:
+            deferred.callback(None)
+        unheld.look()
+
+    future.add_done_callback(done)
+    return deferred
 
 
 class BridgedFuture(asyncio.Future[_T]):
@@ -146,9 +116,26 @@ class BridgedTask(asyncio.Task[_T]):
         finally:
             del error
 
+    if sys.version_info < (3, 12):
+
+        def get_context(self) -> Context:
+            """`asyncio.Task.get_context`, which Python 3.12 has."""
+            bridge: Any = super().get_coro()
+            context: Context = bridge.context
+            return context
+
+    @property
+    def _coro(self) -> Any:  # what asyncio reads for a task's repr() and stack
+        return self.get_coro()
+
+    def get_coro(self) -> Any:
+        """`asyncio.Task.get_coro`: the user's coroutine."""
+        coro: Any = super().get_coro()
+        return getattr(coro, "coro", coro)
+
     def cancelling(self) -> int:
         """`asyncio.Task.cancelling`, which `asyncio.timeout` asks when it begins."""
-        refuse_without_task(sys._getframe(1), TIMEOUTS)
+        refuse_without_task(sys._getframe(1))
         return super().cancelling()
 
 

@@ -30,7 +30,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from twisted.internet.defer import CancelledError
 
-from twisted_ipython._base.frames import frames_of_coroutine, is_user_frame
+from twisted_ipython._base.frames import frames_of_coroutine, is_user_frame, module_of
 from twisted_ipython._base.tracebacks import at_line
 
 __all__ = ["Interruptible"]
@@ -211,7 +211,7 @@ def _waits_of(own: Any) -> list[_Wait]:
 def _waits_in_structure(coro: object) -> bool:
     """Whether a frame of asyncio's or anyio's awaits what the coroutine waits for."""
     for frame in reversed(list(frames_of_coroutine(coro))):
-        name = str(frame.f_globals.get("__name__", ""))
+        name = module_of(frame)
         if not name.startswith(_BETWEEN):
             return name.startswith(_STRUCTURED)
     return False

@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._bridge.drivers import drives
-from twisted_ipython._bridge.futures import FutureAwait, Waiter, is_deferred
+from twisted_ipython._bridge.futures import Waiter
 from twisted_ipython._private.asyncio import enter_task, leave_task
 from twisted_ipython._private.twisted import mark_handled
 
@@ -56,37 +56,33 @@ class Steps:
 
     # All that follows concerns the time while Deferreds step the coroutine.
     # The thread in which they do, the Task, and the future that the Task waits for.
-    _thread: int
-    _task: asyncio.Task[Any] | None
-    _waiter: Waiter | None
+    _thread = 0
+    _task: asyncio.Task[Any] | None = None
+    _waiter: Waiter | None = None
     # What the coroutine came to, until its Task takes over: what it awaits, or
     # the exception (StopIteration too) that it ended with.
-    _outcome: tuple[Any, BaseException | None] | None
+    _outcome: tuple[Any, BaseException | None] | None = None
     # The Deferred that the coroutine waits for; None while it runs.
-    _deferred: Deferred[Any] | None
+    _deferred: Deferred[Any] | None = None
     # Whether a callback is being added to it, and the result if it came at once.
-    _adding: bool
-    _ready: tuple[Any] | None
+    _adding = False
+    _ready: tuple[Any] | None = None
     # Whether it has fired, and the coroutine goes on in an iteration of the loop.
-    _scheduled: bool
+    _scheduled = False
     # Whether it is being cancelled, and the message of a cancellation that it
     # has not answered yet.
-    _cancelling: bool
-    _unanswered: tuple[Any] | None
+    _cancelling = False
+    _unanswered: tuple[Any] | None = None
     # The message of a cancellation that came while the coroutine ran.
-    _must_cancel: tuple[Any] | None
+    _must_cancel: tuple[Any] | None = None
 
     def __init__(
         self, coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, context: Context
     ) -> None:
-        self._coro = coro
+        self.coro = coro
         self._send = coro.send
         self._loop = loop
-        self._context = context
-        self._thread = 0
-        self._task = self._waiter = self._outcome = self._deferred = None
-        self._adding = self._scheduled = self._cancelling = False
-        self._ready = self._unanswered = self._must_cancel = None
+        self.context = context
 
     # ---- what Deferreds call
 
@@ -100,7 +96,7 @@ class Steps:
             return None
         (result,), self._ready, self._deferred = self._ready, None, None
         if isinstance(result, Failure):
-            return self._coro.throw, exception_of(result)
+            return self.coro.throw, exception_of(result)
         return self._send, None
 
     def _fired(self, result: Any, deferred: Deferred[Any]) -> Any:
@@ -147,7 +143,7 @@ class Steps:
         """Step the coroutine in its own context."""
         _nesting[0] += 1
         try:
-            self._context.run(self._step, result)
+            self.context.run(self._step, result)
         except RuntimeError:
             if self._deferred is not deferred:
                 raise
@@ -169,7 +165,7 @@ class Steps:
         enter_task(loop, task)
         try:
             if isinstance(result, Failure):
-                awaited = self._coro.throw(exception_of(result))
+                awaited = self.coro.throw(exception_of(result))
             else:
                 awaited = self._send(None)
             self._settle(awaited)
@@ -186,14 +182,14 @@ class Steps:
 
     def _settle(self, awaited: Any) -> None:
         """Wait for the Deferred that the coroutine awaits, or have its Task take over."""
-        while is_deferred(type(awaited)):
+        while isinstance(awaited, Deferred):
             step = self._subscribe(awaited)
             if step is None:
                 if self._must_cancel is not None:
                     self._cancel_late()
                 return
             awaited = step[0](step[1])
-        if type(awaited) is not FutureAwait and hasattr(awaited, "_asyncio_future_blocking"):
+        if hasattr(awaited, "_asyncio_future_blocking"):
             # Until the Task takes over, others may await the same future.
             awaited._asyncio_future_blocking = False
         self._hand_over(awaited, None)
@@ -223,9 +219,8 @@ class Steps:
             return True
         return self._wake_cancelled(msg)
 
-    def _cancel_future(self, awaited: Any, msg: Any) -> bool:
+    def _cancel_future(self, future: Any, msg: Any) -> bool:
         """Cancel the future that the Task will wait for; False if there is none to cancel."""
-        future = awaited.future if type(awaited) is FutureAwait else awaited
         if getattr(future, "_asyncio_future_blocking", None) is None:
             return False
         return future.get_loop() is self._loop and bool(future.cancel(msg))

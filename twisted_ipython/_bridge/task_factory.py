@@ -11,12 +11,14 @@ import sys
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from functools import partial
+from types import CoroutineType
 from typing import Any, TypeVar
 
 from twisted_ipython._base.instance import override
-from twisted_ipython._bridge.coroutine import Bridge
-from twisted_ipython._bridge.drivers import TASK_MAKERS, driven_by_twisted, refuse_without_task
+from twisted_ipython._bridge.coroutine import Bridge, TransparentBridge
+from twisted_ipython._bridge.drivers import driven_by_twisted, refuse_without_task
 from twisted_ipython._bridge.futures import BridgedFuture, BridgedTask
+from twisted_ipython._private.asyncio import TASK_GROUP
 
 __all__ = ["attach", "begin_task"]
 
@@ -73,7 +75,7 @@ def begin_task(
     Its first step is taken at once, which saves a turn of the loop for each
     cell; an exception is the task's.  In the reactor thread.
     """
-    bridge = Bridge(coro, loop, context)
+    bridge: Bridge[_T] = Bridge(coro, loop, context)
     if sys.version_info >= (3, 12):
         return BridgedTask(bridge, loop=loop, context=context, eager_start=True)
     task = BridgedTask(bridge, loop=loop, context=context)
@@ -111,14 +113,19 @@ class _TaskFactory:
         **options: Any,
     ) -> Any:
         """Make a task; the options are those of `asyncio.Task`."""
-        try:
-            refuse_without_task(sys._getframe(1), TASK_MAKERS)
-        except RuntimeError:
-            coro.close()
-            raise
+        frame = sys._getframe(1)
+        outer = frame.f_back
+        if frame.f_code is TASK_GROUP or (outer is not None and outer.f_code is TASK_GROUP):
+            try:
+                refuse_without_task(frame)
+            except RuntimeError:
+                coro.close()
+                raise
         if context is None:
             context = copy_context()
-        bridge = Bridge(coro, loop, context) if asyncio.iscoroutine(coro) else coro
+        kind: type[Bridge[Any]] = Bridge if self._own is None else TransparentBridge
+        if type(coro) is CoroutineType or asyncio.iscoroutine(coro):
+            coro = kind(coro, loop, context)
         if self._own is None:
-            return BridgedTask(bridge, loop=loop, context=context, **options)
-        return self._own(loop, bridge, context=context, **options)
+            return BridgedTask(coro, loop=loop, context=context, **options)
+        return self._own(loop, coro, context=context, **options)

@@ -14,7 +14,6 @@ from typing import Any, TypeVar, cast
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from twisted_ipython._bridge.futures import is_deferred
 from twisted_ipython._private.twisted import mark_handled
 
 __all__ = ["deferreds_only"]
@@ -44,7 +43,7 @@ def deferreds_only(
             return cast(_T, stop.value)
         step, value = coro.send, None
         try:
-            if not is_deferred(type(awaited)):
+            if not isinstance(awaited, Deferred):
                 raise RuntimeError(refusal)
             yield _relay(awaited, thread, call)
         except BaseException as error:

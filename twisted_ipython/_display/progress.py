@@ -21,7 +21,6 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_ipython._bridge.futures import is_deferred
 from twisted_ipython._display.progress_bar import new_bar
 from twisted_ipython._private.twisted import mark_handled
 from twisted_ipython._reactor.lifecycle import current
@@ -118,7 +117,7 @@ class _Work:
     def begin(self, items: Iterable[Any]) -> None:
         """Begin what has not begun, and follow all."""
         for index, item in enumerate(items):
-            if is_deferred(type(item)):
+            if isinstance(item, Deferred):
                 self._follow_deferred(index, item)
             elif asyncio.isfuture(item) and item.get_loop() is self._thread.loop:
                 self._follow_future(index, item)

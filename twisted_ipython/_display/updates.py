@@ -39,7 +39,6 @@ __all__ = [
     "DisplayUpdate",
     "bundle_of",
     "can_update",
-    "decline",
     "finish",
     "is_plain",
     "is_terminal",
@@ -192,8 +191,3 @@ def use_printer(formatter: Any, kind: type, printer: Callable[..., Any]) -> Call
             formatter.pop(kind)
 
     return undo
-
-
-def decline(_: object) -> None:
-    """Leave an object to the other formatters: a printer."""
-    raise NotImplementedError

@@ -38,9 +38,9 @@ from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 
 from twisted_ipython._base.frames import is_user_frame
-from twisted_ipython._base.work_id import NO_WORK, current_work, new_work, set_work
+from twisted_ipython._base.work_id import NO_WORK, context_of, current_work, new_work, set_work
 from twisted_ipython._bridge.deferred_failure import exception_of
-from twisted_ipython._bridge.futures import FutureAwait, WrappedExit
+from twisted_ipython._bridge.futures import WrappedExit
 from twisted_ipython._failures.logs import is_shown_by_logging
 from twisted_ipython._failures.names import Names
 from twisted_ipython._failures.reports import Reports
@@ -215,7 +215,7 @@ def kind_of(kind: type) -> str | None:
     # Not by `isinstance`: it asks proxies, and is slow for an abstract base class.
     bases = kind.__mro__
     if Deferred in bases:
-        return None if FutureAwait in bases else "Deferred"
+        return "Deferred"
     if Future in bases:
         return "task" if Task in bases else "future"
     return None
@@ -274,10 +274,5 @@ def _is_users(error: BaseException) -> bool:
 def _context_of(told: dict[str, Any]) -> Context:
     """The context of what failed; that in which asyncio tells it, if that is not known."""
     thing = told.get("task") or told.get("future") or told.get("handle")
-    context = None
-    if isinstance(thing, Task):
-        tells = getattr(thing, "get_context", None)  # since Python 3.12
-        context = None if tells is None else tells()
-        thing = thing.get_coro()  # that of a task of ours has it
-    context = getattr(thing, "_context", context)
+    context = context_of(thing) if isinstance(thing, Task) else getattr(thing, "_context", None)
     return context if isinstance(context, Context) else copy_context()

@@ -26,7 +26,7 @@ from twisted_ipython._base import frames
 from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.formatting import Report, Table, duration
 from twisted_ipython._base.loans import loans
-from twisted_ipython._base.work_id import work_in
+from twisted_ipython._base.work_id import context_of, work_in
 from twisted_ipython._private.asyncio import LOOP, PROTOCOL_FACTORY, SOCKET
 from twisted_ipython._reactor import thread_pool
 from twisted_ipython._reactor.crawls import crawls
@@ -183,7 +183,7 @@ def _tasks_table(thread: ReactorThread, label: frames.Label) -> Table:
 
 def _task_row(task: asyncio.Task[Any], label: frames.Label) -> tuple[object, ...]:
     coro = task.get_coro()
-    cell = work_in(getattr(coro, "_context", None)).cell
+    cell = work_in(context_of(task)).cell
     place = frames.waits_at(coro)
     name = getattr(coro, "__qualname__", "")
     return task.get_name(), name, cell or "", "" if place is None else label(place)

@@ -28,7 +28,6 @@ from weakref import WeakSet
 __all__ = [
     "CHECK_THREAD",
     "EXCEPTION",
-    "GATHER",
     "LOG_TRACEBACK",
     "LOOP",
     "PROTOCOL_FACTORY",
@@ -87,7 +86,6 @@ def code_of(owner: Any, name: str) -> CodeType:
 TIMEOUT: Final = code_of(asyncio.Timeout, "__aenter__")
 WAIT_FOR: Final = code_of(asyncio, "wait_for")
 TASK_GROUP: Final = code_of(asyncio.TaskGroup, "create_task")
-GATHER: Final = code_of(asyncio, "gather")
 
 # Whether this thread holds an RLock.
 owns: Callable[[Any], bool] = type(threading.RLock())._is_owned  # type: ignore[attr-defined]

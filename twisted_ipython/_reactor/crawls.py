@@ -31,7 +31,7 @@ from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 
 from twisted_ipython._base.formatting import Table, duration
 from twisted_ipython._base.frames import frames_of_coroutine, is_our_frame
-from twisted_ipython._base.work_id import WorkId, current_work, work_in
+from twisted_ipython._base.work_id import WorkId, context_of, current_work, work_in
 from twisted_ipython._private import scrapy
 
 __all__ = ["Crawls", "crawls"]
@@ -112,12 +112,11 @@ class _Crawl:
     def _tasks(self) -> Iterator[asyncio.Task[Any]]:
         """The tasks of Scrapy's that its cell or job began, but for the one that closes it."""
         for task in self._crawls.tasks():
-            coro: Any = task.get_coro()
-            frames = list(frames_of_coroutine(coro))
+            frames = list(frames_of_coroutine(task.get_coro()))
             # Not a cell or job, which is cancelled as such, nor what closes the crawl.
             if not frames or is_our_frame(frames[0]) or not any(map(scrapy.is_scrapys, frames)):
                 continue
-            if work_in(getattr(coro, "_context", None)) == self.work_id:
+            if work_in(context_of(task)) == self.work_id:
                 yield task
 
     def watch(self) -> None:

@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 from twisted.python.log import callWithLogger
 
 from twisted_ipython._base import frames
-from twisted_ipython._base.work_id import WorkId, work_in
+from twisted_ipython._base.work_id import WorkId, context_of, work_in
 from twisted_ipython._private.scrapy import LOG
 from twisted_ipython._private.twisted import LOOP
 from twisted_ipython._reactor import looping_calls
@@ -104,7 +104,7 @@ def _calls(reactor: Any, work_id: WorkId) -> Iterator[Any]:
 def _tasks(reactor: Any, work_id: WorkId) -> Iterator[asyncio.Task[Any]]:
     loop = getattr(reactor, LOOP, None)
     for task in () if loop is None else asyncio.all_tasks(loop):
-        if work_in(getattr(task.get_coro(), "_context", None)) == work_id:
+        if work_in(context_of(task)) == work_id:
             yield task
 
 
