@@ -18,6 +18,7 @@ JOB = """%%run_in_reactor job
 import matplotlib.pyplot as plt
 fig, ax = plt.subplots(num="the job's")
 ax.plot([1, 2])
+print("drawn")
 await go_on
 ax.set_title("drawn later")
 """
@@ -31,7 +32,7 @@ def figures(execution: Execution) -> int:
 
 def test_job_draws_while_cells_end(kernel: Kernel) -> None:
     """Cells that end meanwhile show their own figures only; the job's comes at its end, once."""
-    job = kernel.ok(JOB)
+    job = kernel.ok(JOB).wait_for("drawn")
     others = [kernel.ok("import matplotlib.pyplot as plt\nplt.figure(figsize=(1, 1));")]
     others.append(kernel.ok("await asyncio.sleep(0)"))
     assert [figures(one) for one in others] == [1, 0]

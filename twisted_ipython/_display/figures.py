@@ -63,19 +63,23 @@ def attach(shell: InteractiveShell) -> Callable[[], None]:
         index = registered.index(flush)
         registered.remove(flush)
         try:
-            _show_ended(shell)
             trigger(event, *args, **kwargs)
         finally:
             registered.insert(index, flush)
+            _show_ended(shell)
 
     def register_event(event: str, function: Callable[..., Any]) -> None:
         """The backend registers itself while it makes the first figure, before the hooks run."""
         register(event, function)
         _add_hook()
 
-    def ended(*_: object) -> None:
+    def show_ended() -> None:
         if _flush_figures(shell) is not None:
-            call_in_main_thread(lambda: _show_ended(shell))
+            _show_ended(shell)
+
+    def ended(*_: object) -> None:
+        if _INLINE in sys.modules:
+            call_in_main_thread(show_ended)
 
     undo = ExitStack()
     undo.callback(_remove_hook)
@@ -124,21 +128,20 @@ def _show_ended(shell: InteractiveShell) -> None:
     inline: Any = sys.modules[_INLINE]
     if not inline.show._draw_called:
         return
+    inline.show._draw_called = False  # a job may draw meanwhile, which sets it
     pending = {job.work_id.work for job in jobs.pending()}
     closes = inline.InlineBackend.instance().close_figures
-    left = False
     for manager in inline.Gcf.get_all_fig_managers():
         figure = manager.canvas.figure
         drawn = figure in inline.show._to_draw
         if work_in(_made_in.get(figure)).work in pending:
-            left = True
+            inline.show._draw_called = True
         elif closes or drawn:
             if drawn:
                 inline.show._to_draw.remove(figure)
             _show(shell, figure, inline._fetch_figure_metadata(figure))
             if closes:
                 inline.Gcf.destroy(manager.num)
-    inline.show._draw_called = left
 
 
 def _show(shell: InteractiveShell, figure: Any, metadata: Any) -> None:
