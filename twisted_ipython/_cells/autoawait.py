@@ -42,6 +42,7 @@ from twisted_ipython._reactor.installed import stay
 from twisted_ipython._reactor.lifecycle import start
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import reactor_run
+from twisted_ipython._scripts.notes import explain_local
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
 from twisted_ipython._waiting.calls import run_later_calls
 from twisted_ipython._waiting.cell_thread import current_thread, is_blocking
@@ -233,6 +234,7 @@ class AutoAwait:
             if isinstance(error, KeyboardInterrupt) and placeholder.current.get(None) is None:
                 pass_on(error)
             explain(error)
+            explain_local(error)
             tidy(error)
             if exc_tuple is not None:
                 exc_tuple = (exc_tuple[0], error, error.__traceback__)
