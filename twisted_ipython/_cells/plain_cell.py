@@ -27,8 +27,7 @@ from typing import Any, Final, Self
 from twisted_ipython._base.tracebacks import in_one_line
 from twisted_ipython._base.work_id import NO_WORK, current_work, new_work, set_work
 from twisted_ipython._failures.reports import reports
-from twisted_ipython._reactor.installed import stay
-from twisted_ipython._reactor.lifecycle import started
+from twisted_ipython._reactor.lifecycle import started, stay_installed
 from twisted_ipython._scripts import registry
 from twisted_ipython._scripts.callers import would_run
 from twisted_ipython._scripts.session import exit_of
@@ -95,7 +94,7 @@ class PlainCell:
             set_work(self._before if reports.active else NO_WORK)
 
     def _make(self) -> ThreadScript:
-        """It is a script, or may be one.  Any thread."""
+        """It is a script, or may be one.  Thread: any."""
         with self._lock:
             if self._script is None:
                 assert self._thread is not None
@@ -116,7 +115,7 @@ class PlainCell:
             script.run_in_context(_stop_other)
 
     def _would_run(self) -> bool:
-        """Whether its code names what runs the reactor.  Any thread."""
+        """Whether its code names what runs the reactor.  Thread: any."""
         if self._names_it is None:
             try:
                 self._names_it = would_run(self._code())
@@ -157,7 +156,7 @@ async def run_statement(
             result.error_in_exec = exited.error
         return True
     finally:
-        stay()
+        stay_installed()
 
 
 def show_exit(error: SystemExit, show: Callable[..., object]) -> None:

@@ -24,8 +24,9 @@ from IPython.display import display
 
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.work_id import work_in
+from twisted_ipython._private.matplotlib import metadata_of, set_drawn, take_drawn, was_drawn
 from twisted_ipython._reactor.jobs import jobs
-from twisted_ipython._waiting.calls import call_in_main_thread
+from twisted_ipython._waiting.calls import main_thread
 
 __all__ = ["attach", "note_context"]
 
@@ -79,7 +80,7 @@ def attach(shell: InteractiveShell) -> Callable[[], None]:
 
     def ended(*_: object) -> None:
         if _INLINE in sys.modules:
-            call_in_main_thread(show_ended)
+            main_thread.call(show_ended)
 
     undo = ExitStack()
     undo.callback(_remove_hook)
@@ -126,20 +127,17 @@ def _show_ended(shell: InteractiveShell) -> None:
     Thread: cell.
     """
     inline: Any = sys.modules[_INLINE]
-    if not inline.show._draw_called:
+    if not was_drawn(inline):
         return
-    inline.show._draw_called = False  # a job may draw meanwhile, which sets it
+    set_drawn(inline, False)  # a job may draw meanwhile, which sets it
     pending = {job.work_id.work for job in jobs.pending()}
     closes = inline.InlineBackend.instance().close_figures
     for manager in inline.Gcf.get_all_fig_managers():
         figure = manager.canvas.figure
-        drawn = figure in inline.show._to_draw
         if work_in(_made_in.get(figure)).work in pending:
-            inline.show._draw_called = True
-        elif closes or drawn:
-            if drawn:
-                inline.show._to_draw.remove(figure)
-            _show(shell, figure, inline._fetch_figure_metadata(figure))
+            set_drawn(inline, True)
+        elif take_drawn(inline, figure) or closes:
+            _show(shell, figure, metadata_of(inline, figure))
             if closes:
                 inline.Gcf.destroy(manager.num)
 

@@ -14,16 +14,15 @@ that is kept, prints in the cell that made it.  What rich's live display redirec
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import suppress
-from contextvars import Context, ContextVar, copy_context
+from contextvars import ContextVar, copy_context
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.work_id import is_work_variable
+from twisted_ipython._private import threading
 
 __all__ = ["attach", "run_in_executor"]
 
@@ -44,7 +43,7 @@ def attach(cell: ContextVar[Any]) -> Callable[[], None]:
 
     Thread: any.
     """
-    made: Any = getattr(threading, "_dangling", None)
+    made = threading.made()
     add: Callable[[Any], None] | None = getattr(made, "add", None)
     if add is None:
         return lambda: None
@@ -52,10 +51,9 @@ def attach(cell: ContextVar[Any]) -> Callable[[], None]:
     def add_thread(thread: Any) -> None:
         add(thread)
         context = copy_context()
-        event = getattr(thread, "_started", None)
-        if cell in context and event is not None:
+        if cell in context:
             carried = [(one, value) for one, value in context.items() if _is_carried(one, cell)]
-            _when_begun(thread, event, partial(_set, carried))
+            threading.when_begun(thread, partial(_set, carried))
 
     return override(made, {"add": add_thread})
 
@@ -67,23 +65,6 @@ def _is_carried(variable: ContextVar[Any], cell: ContextVar[Any]) -> bool:
 def _set(values: list[tuple[ContextVar[Any], Any]]) -> None:
     for variable, value in values:
         variable.set(value)
-
-
-def _when_begun(thread: Any, event: Any, prepare: Callable[[], None]) -> None:
-    """Have a thread call ``prepare`` before its code runs."""
-    # Python 3.14 has `run` in a context of its own, unless the maker gave one.
-    given = getattr(thread, "_context", None)
-
-    def begun() -> None:
-        with suppress(AttributeError):
-            del event.set
-        prepare()
-        own: Context | None = getattr(thread, "_context", None)
-        if own is not None and given is None:
-            own.run(prepare)
-        event.set()
-
-    event.set = begun
 
 
 def run_in_executor(loop: Any) -> Callable[..., Any]:

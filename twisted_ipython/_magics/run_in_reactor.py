@@ -15,17 +15,17 @@ from typing import Any, Final, NamedTuple
 
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
-from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThreadPool
 
 from twisted_ipython._base.tracebacks import of_cell
 from twisted_ipython._base.work_id import set_work
+from twisted_ipython._bridge.ending import of_generator
 from twisted_ipython._cells.cell_function import CellFunction, Kind, rewrite
 from twisted_ipython._cells.source import ends_quietly, parse
 from twisted_ipython._cells.statements import await_magics
 from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import Job, first_line, jobs
-from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts.notes import note_local_names
 from twisted_ipython._scripts.session import new
@@ -103,7 +103,7 @@ class Background:
 
         def begin() -> EventualResult:
             job = Job(run.name, number, first_line(cell), in_thread=run.in_thread)
-            result = start_job(start(), job, bound, function, context)
+            result = start_job(current(), job, bound, function, context)
             if run.name is not None:
                 names[run.name] = result
             return result
@@ -116,7 +116,7 @@ class Background:
         if run.replace and run.name is not None and run.name in names:
             from twisted_ipython._magics.replace import stop
 
-            await stop(start(), run.name, names[run.name])
+            await stop(current(), run.name, names[run.name])
         result = begin()
         return await result if run.wait else shown(cell, result)
 
@@ -182,7 +182,7 @@ def start_job(
         if cell.kind is Kind.COROUTINE:
             return thread.deferred(job.follow(function()), context)
         if cell.kind is Kind.GENERATOR:
-            return context.run(inlineCallbacks(lambda: job.follow(function())))
+            return of_generator(job.follow(function()), context)
         name, codes = str(job), cell.codes
         script = new(thread.reactor, name, job.work_id, context, function, codes)
         return job.follow(script).begin()
