@@ -35,7 +35,6 @@ ALLOWED = {
 READ_LOCALS = {
     "_failures/origin.py": "`DRIVER_LOCALS`",
     "_waiting/calls.py": "the user's",
-    "_scripts/callers.py": "Scrapy's",
 }
 # Whose second argument is a name.
 ASKS = {"getattr", "hasattr", "setattr", "delattr"}
