@@ -21,7 +21,7 @@ from twisted_ipython._base.frames import labels_of
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.running_loop import loop_of_thread, put_back
 from twisted_ipython._cells.await_magics import AddAwaits
-from twisted_ipython._display import kernel_messages
+from twisted_ipython._display import figures, kernel_messages
 from twisted_ipython._display.deferred import ShownDeferreds, coroutine_text
 from twisted_ipython._display.result_card import Cards
 from twisted_ipython._display.terminal_notices import Notices
@@ -252,6 +252,7 @@ class _Extension:
         shell, undo = self._shell, self._undo
         kernel = getattr(shell, "kernel", None)
         thread = lifecycle.current()
+        undo.callback(figures.attach(shell))
         undo.callback(kernel_messages.attach(shell, thread.works_here, thread.loop))
         undo.callback(ignore_ended(kernel))
         undo.callback(stdin.attach(kernel))

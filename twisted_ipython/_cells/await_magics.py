@@ -21,6 +21,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 from twisted_ipython._cells.syntax import SCOPES
+from twisted_ipython._scripts.notes import explain_local
 from twisted_ipython._waiting.calls import in_cell_thread
 
 __all__ = ["AddAwaits", "Awaited", "AwaitedMagic", "Kind", "code_awaits", "explain_place", "run"]
@@ -151,7 +152,8 @@ async def run(
 
 
 def explain_place(error: BaseException) -> None:
-    """Add a line to the UsageError of IPython's for a magic of ours that is not in the first."""
+    """Add a line about a name that a background cell kept, or a magic not in the first line."""
+    explain_local(error)
     if isinstance(error, UsageError) and str(error).endswith(f"{_NOT_FOUND}."):
         error.args = (f"{error}\n{NOT_FIRST}",)
 

@@ -15,6 +15,7 @@ set on the session instance:
 - `_display.late_output` decides what a client gets that keeps the running cell's output only.
   Deciding and sending are one step: a message that is to come before a cell's
   end must not be sent after it.
+- `_display.threads` has the threads that a cell's code makes belong to that cell.
 
 ``shell.set_parent`` does nothing in the reactor thread and the pool's: what
 runs there has its cell, and what it would set holds for other threads too
@@ -38,6 +39,7 @@ from functools import partial
 from typing import Any, Final
 
 from twisted_ipython._base.instance import override
+from twisted_ipython._display import threads
 from twisted_ipython._display.labels import Message
 from twisted_ipython._display.late_output import Late
 from twisted_ipython._private.ipykernel import NEW_THREADS_PARENT, PARENT
@@ -76,6 +78,9 @@ def attach(
     undo.callback(override(session, {"send": messages.send}))
     if loop is not None and hasattr(kernel, NEW_THREADS_PARENT):  # before 7.1
         undo.callback(override(loop, {"call_soon_threadsafe": messages.in_a_cell(loop)}))
+    if loop is not None:
+        undo.callback(override(loop, {"run_in_executor": threads.run_in_executor(loop)}))
+    undo.callback(threads.attach(_cell))
     undo.callback(override(shell, {"set_parent": _unless(elsewhere, shell.set_parent)}))
     undo.callback(atexit.unregister, messages.end)
     atexit.register(messages.end)

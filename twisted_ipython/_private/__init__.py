@@ -7,6 +7,7 @@ its names were seen, and what is done where one is gone; a test for each looks t
 
 Thread: any, unless a function says otherwise.
 Entry points: `asyncio:running_loop`, `asyncio:code_of`, `crochet:registry`,
-`ipykernel:INPUT_REQUEST`, `ipython:shell_of`, `twisted:is_stopping`.
+`ipykernel:INPUT_REQUEST`, `ipython:shell_of`, `matplotlib:was_drawn`, `threading:made`,
+`twisted:is_stopping`.
 May import: nothing of ours.
 """

@@ -18,11 +18,15 @@ from twisted.python.reflect import safe_str
 from twisted_ipython._base.tracebacks import chain
 from twisted_ipython._private.scrapy import PROMPT
 
-__all__ = ["ShellNote", "explain_names", "names_of_cell"]
+__all__ = ["ShellNote", "explain_local", "explain_names", "names_of_cell", "note_local_names"]
 
 ADD_GLOBAL: Final = (
     "{name} is a local name of the cell, which code that looks for it in the namespace does not"
     " find: add `--global` to `%%run_in_reactor`, and the cell's names are those of a script."
+)
+WAS_LOCAL: Final = (
+    "{name} was a local name of cell {cell}, which ran with `%%run_in_reactor`: add `--global`"
+    " there, and its names belong to the notebook"
 )
 USE_FETCH: Final = (
     "scrapy.shell.inspect_response() opens a prompt in the middle of a crawl, which would stop the"
@@ -33,10 +37,39 @@ USE_FETCH: Final = (
 # As Scrapy and Python say it.
 _NAMED: Final = re.compile(r"(?:named|attribute|name) '(\w+)'")
 
+# The cell that kept a name to itself last: as many as the user has typed.
+_local_in: Final[dict[str, int]] = {}
+
 
 def names_of_cell(function: Callable[[], Any]) -> frozenset[str]:
     """The names that a cell's function keeps to itself; none if the cell is run as a script."""
-    code: CodeType | None = getattr(function, "__code__", None)
+    return _names_of(getattr(function, "__code__", None))
+
+
+def note_local_names(codes: tuple[CodeType, ...], cell: int) -> None:
+    """
+    Note the names that a background cell keeps to itself, for `explain_local`.
+
+    Args:
+        codes: what the cell was compiled to.
+        cell: its number.
+
+    Thread: any.
+    """
+    for code in codes:
+        _local_in.update(dict.fromkeys(_names_of(code), cell))
+
+
+def explain_local(error: BaseException) -> None:
+    """Add a line to a NameError for a name that a background cell kept.  Thread: any."""
+    for one in chain(error):
+        if isinstance(one, NameError) and not isinstance(one, UnboundLocalError):
+            cell = _local_in.get(one.name or "")
+            if cell is not None and not getattr(one, "__notes__", None):
+                one.add_note(WAS_LOCAL.format(name=one.name, cell=cell))
+
+
+def _names_of(code: CodeType | None) -> frozenset[str]:
     if code is None or code.co_name != "<module>" or not code.co_flags & inspect.CO_OPTIMIZED:
         return frozenset()
     return frozenset(code.co_varnames + code.co_cellvars)
