@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from twisted_ipython._base.collected import unheld
 from twisted_ipython._bridge.drivers import TIMEOUTS, refuse_without_task
 
 __all__ = [
@@ -59,7 +58,6 @@ class FutureAwait(Deferred[None]):
     def _done(self, _: object) -> None:
         if not self.called:
             self.callback(None)
-        unheld.look()
 
     def cancel(self, msg: Any = None) -> Any:
         """Cancel as a Deferred, once it has become one; as the future otherwise."""

@@ -19,7 +19,7 @@ from twisted_ipython._base.frames import Label, in_files
 from twisted_ipython._base.loans import loans
 from twisted_ipython._base.work_id import new_work
 from twisted_ipython._reactor.interrupt import Heartbeat
-from twisted_ipython._reactor.thread import ReactorThread, when_stopped
+from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._waiting.calls import call_in_main_thread, cells, later_calls
 from twisted_ipython._waiting.cell_thread import CellThread
 from twisted_ipython._waiting.sigint import watch
@@ -99,6 +99,7 @@ class ReactorWork(ABC):
         if loans.inside == get_ident():
             raise RuntimeError(WAITS_FOR_ITSELF)
         cells[self.work_id] = self
+        self._reactor.on_stop.append(self.stop)
         self._watch()
         try:
             await self.cell_thread.wait(self)
@@ -107,6 +108,7 @@ class ReactorWork(ABC):
             raise
         finally:
             del cells[self.work_id]
+            self._reactor.on_stop.remove(self.stop)
             self._watch()
 
     def _watch(self) -> None:
@@ -177,12 +179,3 @@ class ReactorWork(ABC):
 
     def go_on(self) -> None:  # noqa: B027
         """See `_waiting.cell_thread.Waitable`."""
-
-
-def _stop_all() -> None:
-    """The reactor stops.  In its thread."""
-    for cell in list(cells.values()):
-        cell.stop()
-
-
-when_stopped.append(_stop_all)
