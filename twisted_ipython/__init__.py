@@ -14,13 +14,12 @@ The map.  A folder imports only folders below it; its docstring says which.
     _failures   a failure that nobody handles is shown in the cell whose work it was
     _bridge     one coroutine awaits Deferreds and asyncio's objects
     _base       frames, tracebacks, work ids, loans, text
+    _private    the private names of other libraries
 
 The way of a cell that awaits::
 
     _cells.autoawait:AutoAwait.run_ast_nodes
     _cells.statements:prepare
-    _cells.placeholder:StandIn
-    _cells.autoawait:AutoAwait.run_code
     _waiting.awaiting_cell:AwaitingCell.wait_quietly
     _waiting.work:ReactorWork.wait
     _waiting.cell_thread:BlockingThread.wait
@@ -30,6 +29,7 @@ The way of a cell that awaits::
     _bridge.task_factory:begin_task
     _bridge.coroutine:Bridge
     _waiting.awaiting_cell:AwaitingCell.run_statement
+    _cells.autoawait:AutoAwait.run_code
     _waiting.awaiting_cell:AwaitingCell.result
 
 The way of a plain cell, which may call the reactor, and may be a script::
@@ -85,7 +85,7 @@ __all__ = [
     "runner",
     "unload_ipython_extension",
 ]
-__version__ = "3.0.0.dev0"
+__version__ = "3.0.0rc1"
 
 _PUBLIC = {
     "in_main_thread": "_waiting.calls",

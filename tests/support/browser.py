@@ -227,9 +227,10 @@ class Notebook:
 
         expect(self.outputs(number)).to_have_text(texts)
 
-    def picture(self, when: str) -> None:
-        """Take a picture of the page."""
-        self.page.screenshot(path=self._pictures / f"{when}.png")
+    def picture(self, when: str, only: str | None = None) -> None:
+        """Take a picture of the page, or of one part of it."""
+        seen = self.page.locator(only) if only else self.page
+        seen.screenshot(path=self._pictures / f"{when}.png")
 
 
 def contrast(locator: Locator) -> float:

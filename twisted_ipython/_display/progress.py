@@ -21,9 +21,9 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_ipython._bridge.deferred_failure import mark_handled
 from twisted_ipython._bridge.futures import is_deferred
 from twisted_ipython._display.progress_bar import new_bar
+from twisted_ipython._private.twisted import mark_handled
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._reactor.thread import ReactorThread
 

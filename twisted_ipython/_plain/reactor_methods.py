@@ -42,6 +42,7 @@ from twisted_ipython._base.loans import loans
 from twisted_ipython._plain.borrow import Borrow
 from twisted_ipython._plain.tls import Wrappers
 from twisted_ipython._plain.transports import Given, declared
+from twisted_ipython._private.twisted import COOPERATOR
 from twisted_ipython._reactor import trial
 from twisted_ipython._reactor.delayed_calls import Timers
 from twisted_ipython._reactor.overrides import Wrapper
@@ -95,7 +96,7 @@ class _Carried:
             "addReader": [self._finding_all, self._carrying],
             "addWriter": [self._finding, self._carrying],
         }
-        cooperator: Any = getattr(task, "_theCooperator", None)  # Twisted 24.10 to 26.10
+        cooperator: Any = getattr(task, COOPERATOR, None)
         held: dict[str, list[Wrapper]] = {name: [self._holding] for name in _COOPERATE}
         undo = ExitStack()
         undo.callback(self._thread.overrides.add("_plain", (reactor, table), (cooperator, held)))

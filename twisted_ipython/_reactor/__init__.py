@@ -5,5 +5,5 @@ Code that holds it is broken.
 
 Thread: its own; asked from any.
 Entry points: `lifecycle:start`, `lifecycle:current`, `thread:ReactorThread`, `jobs:jobs`.
-May import: `_base`, `_bridge`, `_failures`.
+May import: `_base`, `_bridge`, `_failures`, `_private`.
 """

@@ -10,33 +10,21 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import crochet
-from crochet._eventloop import ThreadLogObserver
 
 from twisted_ipython._base.instance import override
+from twisted_ipython._private import crochet as private
 from twisted_ipython._reactor.eventual_result import EventualResult, adopt
+from twisted_ipython._reactor.interrupt import FORKED, STOPPED
 
 __all__ = [
-    "FORKED",
-    "STOPPED",
-    "ThreadLogObserver",
     "adopt_results",
     "call_in_reactor",
     "reactor_thread",
     "set_up",
 ]
-
-FORKED: Final = (
-    "This process was forked from the one whose reactor it would need, and a fork has no reactor"
-    " thread: run the script in a cell, where it can run again and again, or have multiprocessing"
-    " `spawn` the process."
-)
-STOPPED: Final = (
-    "The reactor was stopped, and a reactor cannot be started again in the same process."
-    " Restart the kernel (or this program) and load twisted_ipython again."
-)
 
 
 def set_up() -> None:
@@ -94,8 +82,9 @@ def _call(function: Callable[[], Any]) -> Any:
 
 def adopt_results() -> Callable[[], None]:
     """Have crochet's results be awaitable; returns what undoes it."""
-    # Where crochet 2.1.1 notes each result; its stub leaves it out.
-    registry: Any = crochet._main._registry  # type: ignore[attr-defined]
+    registry = private.registry()
+    if registry is None:
+        return lambda: None
     register = registry.register
 
     process = os.getpid()
@@ -105,6 +94,6 @@ def adopt_results() -> Callable[[], None]:
             raise RuntimeError(FORKED)
         register(adopt(result))
 
-    for result in list(registry._results):
+    for result in private.results(registry):
         adopt(result)
     return override(registry, {"register": register_awaitable})

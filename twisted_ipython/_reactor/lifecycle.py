@@ -47,8 +47,10 @@ from twisted.python import threadable
 
 from twisted_ipython._base.borrowed_sigint import sigint
 from twisted_ipython._base.loans import loans
+from twisted_ipython._private.twisted import STARTED_BEFORE
 from twisted_ipython._reactor import interrupt, thread_pool
-from twisted_ipython._reactor.crochet_adapter import FORKED, STOPPED, reactor_thread, set_up
+from twisted_ipython._reactor.crochet_adapter import reactor_thread, set_up
+from twisted_ipython._reactor.interrupt import FORKED, STOPPED
 from twisted_ipython._reactor.thread import ReactorThread
 
 __all__ = ["current", "end", "start", "started", "stay_installed"]
@@ -191,7 +193,7 @@ def _find(*, ours: bool) -> ReactorThread:
         reactor.callFromThread(look)
     turning = reactor_thread() is not None or reactor.running
     if not answered.wait(_START if turning else _LOOK):
-        stopped = reactor._startedBefore
+        stopped = getattr(reactor, STARTED_BEFORE, False)
         raise RuntimeError(STUCK if turning else STOPPED if stopped else NOT_RUNNING)
     return answer[0]
 

@@ -21,10 +21,10 @@ from twisted.internet.task import LoopingCall
 
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.work_id import WorkId, current_work
+from twisted_ipython._private.twisted import SCHEDULE, START, started_in
 
 __all__ = ["note_starts", "stop"]
 
-_START: Final = LoopingCall.start.__code__
 # Whose they are, for all that can stop them; it keeps none alive.
 _started: Final[WeakKeyDictionary[LoopingCall, WorkId]] = WeakKeyDictionary()
 
@@ -47,8 +47,7 @@ def note_starts(
 
     def seconds() -> float:
         caller = sys._getframe(1)
-        if caller.f_code is _START:
-            loop = caller.f_locals["self"]
+        if caller.f_code is START and (loop := started_in(caller)) is not None:
             _started[loop] = current_work()
             _stay_here(loop)
             for each in tell:
@@ -60,9 +59,10 @@ def note_starts(
 
 def _stay_here(loop: LoopingCall) -> None:
     """Have the loop ask for its next turn in this context."""
-    # Twisted 26.10's name; the class's own, as it may be started more than once.
-    schedule: Callable[..., None] = type(loop)._scheduleFrom
-    override(loop, {"_scheduleFrom": partial(copy_context().run, schedule, loop)})
+    # The class's own, as it may be started more than once.
+    schedule = getattr(type(loop), SCHEDULE, None)
+    if schedule is not None:
+        override(loop, {SCHEDULE: partial(copy_context().run, schedule, loop)})
 
 
 def stop(work_id: WorkId) -> None:

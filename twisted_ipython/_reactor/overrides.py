@@ -20,6 +20,7 @@ from typing import Any, Final
 from twisted.internet.task import LoopingCall
 
 from twisted_ipython._base.instance import override
+from twisted_ipython._private.twisted import SERVE
 from twisted_ipython._reactor import contexts, looping_calls, thread_pool, trial
 from twisted_ipython._reactor.delayed_calls import Timers, refuse_blocking_calls
 
@@ -116,9 +117,9 @@ def of_reactor(timers: Timers | None, starts: list[Callable[[LoopingCall], objec
         return {**table, **of_timers(timers)}
     return {
         **table,
-        # Twisted 26.10's name for what epoll, poll and select call for each event; a
-        # reactor on a loop that does not run yet has none.
-        "_doReadOrWrite": [contexts.keep_event],
+        # What epoll, poll and select call for each event; a reactor on a loop that does
+        # not run yet has none.
+        SERVE: [contexts.keep_event],
         "callLater": [contexts.keep_timer, trial.refuse_cases],
         "callFromThread": [contexts.keep_call, refuse_blocking_calls],
         # After a turn trial would cancel all delayed calls.

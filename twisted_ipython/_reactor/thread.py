@@ -12,27 +12,29 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from functools import partial
 from time import time
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.task import LoopingCall
-from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from twisted_ipython._base.collected import Unheld
 from twisted_ipython._base.frames import Label, in_files
 from twisted_ipython._base.loans import loans
 from twisted_ipython._bridge import task_factory
-from twisted_ipython._bridge.interruptible import Interruptible
+from twisted_ipython._bridge.ending import of_coroutine
 from twisted_ipython._bridge.without_loop import deferreds_only
 from twisted_ipython._failures import logs, namespace
 from twisted_ipython._failures.reports import reports
+from twisted_ipython._private.asyncio import silence
+from twisted_ipython._private.crochet import THREAD_LOG_OBSERVER
 from twisted_ipython._reactor import crochet_adapter, overrides, thread_pool
 from twisted_ipython._reactor.delayed_calls import Timers
 from twisted_ipython._reactor.eventual_result import EventualResult
 
-__all__ = ["Ending", "ReactorThread"]
+__all__ = ["ReactorThread"]
 
 # Seconds that tasks get to clean up.
 _CLEANUP: Final = 0.3
@@ -65,9 +67,9 @@ class ReactorThread:
         timers: its delayed calls, if it runs on a loop and `attach` was called.
         overrides: what is set on the instances, layer upon layer.
         unheld: finds the failures that nothing holds.
-        on_stop: is called, in the reactor thread, when the reactor stops, before any
-            task is cancelled.
+        on_stop: what it calls when the reactor stops, before any task is cancelled.
         on_loop_start: is called with each LoopingCall that is started, in any thread.
+        ends: whether its tasks are being ended.
 
     Args:
         ours: whether the reactor was installed here, and its loop made.
@@ -90,7 +92,7 @@ class ReactorThread:
         self.on_stop: list[Callable[[], object]] = []
         self.on_loop_start: list[Callable[[LoopingCall], object]] = []
         reactor.addSystemEventTrigger("before", "shutdown", self._note_stop)
-        self._ends = False
+        self.ends = False
         self.pool: ThreadPool = reactor.getThreadPool()
         thread_pool.make_daemons(self.pool)
         self._undo: list[Callable[[], None]] = []
@@ -165,32 +167,15 @@ class ReactorThread:
 
     def deferred(self, coro: Coroutine[Any, Any, Any], context: Context) -> Deferred[Any]:
         """
-        A Deferred of what a coroutine returns.  In the reactor thread.
+        A Deferred of what a coroutine returns.
 
         It fires when the coroutine has ended, also when it is cancelled: what the
         coroutine awaits may clean up, and its own code may go on.
+
+        Thread: reactor.
         """
-        result = Ending()
-        door = Interruptible(coro)
-
-        async def body() -> None:
-            try:
-                value: Any = await door
-                door.raise_swallowed()
-            except BaseException as error:
-                self.explain(error)
-                value = Failure()
-            if not self._ends:  # crochet has given up its results, and would log this one
-                result.callback(value)
-
-        cancel = self.drive(body(), context)
-
-        def stop() -> None:
-            door.interrupt(asyncio.CancelledError())
-            cancel()
-
-        result.stop = stop
-        return result
+        # Once it ends, crochet has given up its results, and would log this one.
+        return of_coroutine(coro, partial(self.drive, context=context), self)
 
     def attach(self) -> None:
         """Set what we change on the instances of the reactor, its loop and crochet.  Any thread."""
@@ -199,7 +184,7 @@ class ReactorThread:
         self._undo.append(crochet_adapter.adopt_results())
         reports.attach(self.call, self.later)
         self.unheld.on = True
-        self._undo.append(logs.attach(reports, crochet_adapter.ThreadLogObserver))
+        self._undo.append(logs.attach(reports, THREAD_LOG_OBSERVER))
         if self.loop is not None:
             self.timers = Timers(self.reactor, self.loop, self.ident)
             if not self._bridge_stays:
@@ -223,7 +208,7 @@ class ReactorThread:
 
     def _note_stop(self) -> None:
         self.stopped = True
-        for call in list(self.on_stop):
+        for call in self.on_stop.copy():
             call()
 
     def end_tasks(self) -> Deferred[Any]:
@@ -234,7 +219,7 @@ class ReactorThread:
             a Deferred that fires when they have ended, or have had `_CLEANUP` seconds.
         """
         assert self.loop is not None
-        self._ends = True
+        self.ends = True
         tasks = asyncio.all_tasks(self.loop)
         for task in tasks:
             task.cancel()
@@ -247,8 +232,7 @@ class ReactorThread:
                 # IPython has emptied the namespace by now: what a `finally` raises is no news.
                 task.cancelled() or task.exception()
             for task in pending:
-                # asyncio's own switch for its complaint about a task that nobody will run.
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                silence(task)
 
         return Deferred.fromFuture(self.loop.create_task(ended()))
 
@@ -258,23 +242,3 @@ class ReactorThread:
         self.unheld.on = False
         while self._undo:
             self._undo.pop()()
-
-
-class Ending(Deferred[Any]):
-    """
-    What a coroutine will return; cancelling it cancels the coroutine, and no more.
-
-    Args:
-        stop: cancels the coroutine.
-    """
-
-    def __init__(self, stop: Callable[[], object] = lambda: None) -> None:
-        super().__init__()
-        self.stop = stop
-
-    def cancel(self) -> None:
-        """Cancel the coroutine; once it has ended, what a callback returned."""
-        if self.called:
-            super().cancel()
-        else:
-            self.stop()
