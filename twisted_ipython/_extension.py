@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 
 from twisted_ipython._base.frames import labels_of
 from twisted_ipython._base.instance import override
-from twisted_ipython._base.running_loop import loop_of_thread
+from twisted_ipython._base.running_loop import loop_of_thread, put_back
 from twisted_ipython._bridge.futures import FutureAwait
 from twisted_ipython._cells.await_magics import AddAwaits
 from twisted_ipython._display import kernel_messages
@@ -261,7 +261,7 @@ def _then_watch(hook: Callable[[], None]) -> Callable[[], None]:
 
     def post_handler_hook() -> None:
         hook()
-        sharing.leave()  # no Ctrl-C can come between here
+        put_back()  # no Ctrl-C can come between here
         watch()
 
     return post_handler_hook

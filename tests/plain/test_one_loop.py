@@ -7,6 +7,7 @@ That is `_base.running_loop`, `_plain.loop_methods`, `_plain.sharing` and `_base
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +15,11 @@ from contextlib import closing
 from itertools import count, takewhile
 from pathlib import Path
 from time import monotonic
+from types import FrameType
 from typing import Any
 
 import ipykernel
 import pytest
-from interrupts import interrupted_at
 from kernels import Cells, Execution, Kernel, fail, subshell
 from terminals import Terminal
 
@@ -455,7 +456,7 @@ def test_interrupt_at_every_line() -> None:
 
     async def cell(given: Any, number: int) -> bool:
         found = asyncio.get_running_loop(), asyncio.current_task(), sys.get_asyncgen_hooks()
-        raised = interrupted_at(number, _Switched(given), running_loop.__name__)
+        raised = _interrupt_at(number, _Switched(given))
         running_loop.put_back()
         now = asyncio.get_running_loop(), asyncio.current_task(), sys.get_asyncgen_hooks()
         assert now == found
@@ -483,6 +484,33 @@ class _Switched:
 
     def __exit__(self, *_: object) -> None:
         running_loop.put_back()
+
+
+def _interrupt_at(number: int, switch: Any) -> bool:
+    """Enter and leave, and raise at the n-th line of the switch's; whether it had so many."""
+    lines = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal lines
+        if frame.f_globals.get("__name__") != running_loop.__name__:
+            return None
+        if event == "line":
+            lines += 1
+            if lines == number + 1:
+                raise KeyboardInterrupt
+        return trace
+
+    gc.disable()  # what other tests left would be collected, and interrupted, there
+    sys.settrace(trace)
+    try:
+        with switch:
+            pass
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+        gc.enable()
+    return False
 
 
 def test_tasks(kernel: Kernel) -> None:

@@ -26,10 +26,8 @@ waits for waits until Ctrl-C: after 5 s a line says where both are.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
-from contextvars import copy_context
 from functools import partial
 from threading import get_ident
 from time import monotonic
@@ -103,22 +101,6 @@ class Borrow:
         """Borrow the reactor for what the caller does next.  Any thread but the reactor's."""
         if loans.are_needed():
             self.call(int, (), {}, keep=True)
-
-    def creating(self, own: Callable[..., Any]) -> Callable[..., Any]:
-        """``create_task``; Python 3.14 lists a task with the thread that made it."""
-        if sys.version_info >= (3, 14):
-            ident = self._thread.ident
-
-            def create_task(coro: Any, **options: Any) -> Any:
-                if get_ident() == ident or loans.current is None:
-                    return own(coro, **options)
-                if options.get("context") is None:
-                    options["context"] = copy_context()
-                return loans.in_reactor(partial(own, coro, **options))
-
-            return create_task
-        else:
-            return own
 
     def _borrow(self, *, keep: bool) -> Loan:
         """Wait for the reactor; gives a loan that is entered."""

@@ -79,8 +79,7 @@ class LoopMethods:
         self._borrow = borrow
         self._loop: AbstractEventLoop = thread.loop
         self._lock = threading.Lock()
-        # The threads in which statements run.
-        self._users: set[int] = set()
+        self._uses = 0
         self._methods: dict[str, Callable[..., Any]] = {}
         # Who waits, by the number of its work; and whose stop came before it waited.
         self._waits: list[tuple[int, Callable[[], object]]] = []
@@ -108,36 +107,23 @@ class LoopMethods:
 
     # ---- while a statement of a plain cell runs
 
-    def begin(self) -> bool:
-        """Set what plain cells call, until `end`; whether this thread's statement is outermost."""
-        me = get_ident()
+    def begin(self) -> None:
+        """Set what plain cells call, until `end`."""
         with self._lock:
-            if me in self._users:
-                return False
-            self._users.add(me)
-            loop = self._loop
-            for name, method in self._methods.items():
-                setattr(loop, name, method)
-        return True
+            self._uses += 1
+            if self._uses == 1:
+                loop = self._loop
+                for name, method in self._methods.items():
+                    setattr(loop, name, method)
 
     def end(self) -> None:
-        """
-        Take it off, unless another thread's statement runs; a second time changes nothing.
-
-        What a Ctrl-C has left half set is taken off too.
-        """
-        me = get_ident()
+        """Take it off, unless another thread's statement runs."""
         with self._lock:
-            if me not in self._users:
-                return
-            if len(self._users) == 1:
+            self._uses -= 1
+            if not self._uses:
                 loop = self._loop
                 for name in self._methods:
-                    try:  # noqa: SIM105  # the other way costs as much as the rest
-                        delattr(loop, name)
-                    except AttributeError:
-                        pass
-            self._users.discard(me)  # at last: until then it is to be done again
+                    delattr(loop, name)
 
     def _for_plain_cells(self) -> dict[str, Callable[..., Any]]:
         """What any thread may call."""
@@ -146,7 +132,7 @@ class LoopMethods:
             return {}
         names = [name for name in _SCHEDULE if hasattr(loop, name)]
         methods = {name: self._door(getattr(loop, name)) for name in names}
-        methods["create_task"] = self._door(self._borrow.creating(loop.create_task))
+        methods["create_task"] = self._door(self._creating(loop.create_task))
         methods["add_signal_handler"] = self._add_signal_handler
         methods["remove_signal_handler"] = self._remove_signal_handler
         methods[CHECK_THREAD] = self._check_thread
@@ -164,6 +150,22 @@ class LoopMethods:
             return call(own, args, kwargs)
 
         return method
+
+    def _creating(self, own: Callable[..., Any]) -> Callable[..., Any]:
+        """``create_task``; Python 3.14 lists a task with the thread that made it."""
+        if sys.version_info >= (3, 14):
+            ident = self.thread.ident
+
+            def create_task(coro: Any, **options: Any) -> Any:
+                if get_ident() == ident or loans.current is None:
+                    return own(coro, **options)
+                if options.get("context") is None:
+                    options["context"] = copy_context()
+                return loans.in_reactor(partial(own, coro, **options))
+
+            return create_task
+        else:
+            return own
 
     def _check_thread(self) -> None:
         """What asyncio's debug mode asks in each call."""

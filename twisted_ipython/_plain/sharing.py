@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.loans import loans
-from twisted_ipython._base.running_loop import is_switched, outside, put_back
+from twisted_ipython._base.running_loop import outside, put_back
 from twisted_ipython._base.running_loop import switch as switch_loop
 from twisted_ipython._plain import reactor_methods
 from twisted_ipython._plain.borrow import Borrow
@@ -26,7 +26,7 @@ from twisted_ipython._private.asyncio import arguments_of_callback
 from twisted_ipython._private.ipykernel import UPDATE_EVENTLOOP
 from twisted_ipython._reactor.thread import ReactorThread
 
-__all__ = ["Statement", "attach", "attach_to_kernel", "detach", "end_cell", "leave", "switch"]
+__all__ = ["Statement", "attach", "attach_to_kernel", "detach", "end_cell", "switch"]
 
 # What a kernel calls for messages of comms, by their types.
 _COMMS: Final = ("comm_open", "comm_msg", "comm_close")
@@ -91,13 +91,12 @@ def switch(*, on: bool) -> None:
 class Statement:
     """Within ``with Statement():`` a statement of a plain cell shares the reactor's loop."""
 
-    __slots__ = ("_began", "_methods", "_switched")
+    __slots__ = ("_methods", "_switched")
 
     def __enter__(self) -> None:
         self._methods = _attached[-1].methods if _attached and loans.on else None
         if self._methods is not None:
-            # What a Ctrl-C leaves from here on, `leave` takes off.
-            self._began = self._methods.begin()
+            self._methods.begin()
             thread = self._methods.thread
             assert thread.loop is not None
             self._switched = switch_loop(thread.loop, thread.hooks)
@@ -106,22 +105,12 @@ class Statement:
         if self._methods is not None:
             if self._switched:
                 put_back()
-            if self._began:
-                self._methods.end()
-
-
-def leave() -> None:
-    """No statement of this thread's runs any more; a second time changes nothing.  Any thread."""
-    put_back()
-    if _attached and _attached[-1].methods is not None:
-        _attached[-1].methods.end()
+            self._methods.end()
 
 
 def end_cell(work: int) -> None:
     """The plain cell with that number has ended."""
     if _attached and _attached[-1].methods is not None:
-        if not is_switched():  # it is no cell that another one's statement runs
-            leave()  # a Ctrl-C may have come between
         _attached[-1].methods.end_cell(work)
 
 
