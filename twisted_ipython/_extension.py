@@ -16,7 +16,6 @@ from weakref import WeakKeyDictionary
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 
-from twisted_ipython._base.collected import unheld
 from twisted_ipython._base.frames import labels_of
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.running_loop import loop_of_thread, put_back
@@ -164,8 +163,6 @@ class _Extension:
 
         def end_cell(result: ExecutionResult) -> None:
             watch.look_through(result)
-            if unheld.news:
-                thread.call(unheld.look)
             reports.end_cell()
 
         self._undo.callback(reports.end_cell)

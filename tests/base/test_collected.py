@@ -60,24 +60,6 @@ def test_shown_soon(kind: str) -> None:
         assert "fails_after(awaits)" in cell.traceback
 
 
-class Later:
-    """What is to be called later, with the seconds."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[float, Callable[[], None]]] = []
-
-    def __call__(self, seconds: float, call: Callable[[], None]) -> None:
-        """Note a call."""
-        self.calls.append((seconds, call))
-
-    def pass_by(self) -> float:
-        """Make the one call; gives the seconds."""
-        [(seconds, call)] = self.calls
-        self.calls.clear()
-        call()
-        return seconds
-
-
 @pytest.fixture
 def collected() -> Iterator[list[int]]:
     """The generations that were collected."""
@@ -100,59 +82,63 @@ def fail() -> None:
     Failure(ValueError())
 
 
+def looked(one: Unheld, asked: list[Callable[[], None]]) -> int:
+    """Look, and do what is asked for then; gives how much that was."""
+    one.look()
+    one.look()  # while it is asked for, it is not asked for again
+    calls = asked.copy()
+    asked.clear()
+    for call in calls:
+        call()
+    return len(calls)
+
+
 def test_rhythm(collected: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Garbage is collected after failures only, all of it now and then, and what is young else."""
     monkeypatch.setattr(collecting, "_LONGEST", inf)  # this process may be large
-    later, one = Later(), Unheld()
-    undo = one.attach(later)
-    one.look()
-    assert later.calls == []
+    asked: list[Callable[[], None]] = []
+    one = Unheld(asked.append)
     fail()
-    assert one.news
-    one.look()
-    one.look()
+    assert looked(one, asked) == 0  # it is not on
+    one.on = True
     collected.clear()
-    assert later.pass_by() == collecting._PATIENCE
+    assert looked(one, asked) == 1
+    assert looked(one, asked) == 0
     assert collected == [2]
-    assert not one.news
-    one.look()
-    assert later.calls == []
     fail()
-    one.look()
-    later.pass_by()
+    assert looked(one, asked) == 1
     assert collected == [2, 1]
-    [(seconds, _)] = later.calls
-    assert seconds > 0
-    undo()
-    later.pass_by()
-    fail()
-    one.look()
-    assert (collected, later.calls) == ([2, 1], [])
+    assert looked(one, asked) == 0  # everything will be its turn, but not yet
+    one._all_from = 0.0
+    assert looked(one, asked) == 1
+    assert collected == [2, 1, 2]
+    assert looked(one, asked) == 0
 
 
 def test_large_session(collected: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where collecting everything takes long, only what is young is collected from then on."""
     monkeypatch.setattr(collecting, "_LONGEST", 0.0)
-    later, one = Later(), Unheld()
-    one.attach(later)
+    asked: list[Callable[[], None]] = []
+    one = Unheld(asked.append)
+    one.on = True
     collected.clear()
     for _ in range(3):
         fail()
-        one.look()
-        later.pass_by()
-    assert (collected, later.calls) == ([2, 1, 1], [])
+        looked(one, asked)
+    assert collected == [2, 1, 1]
+    assert looked(one, asked) == 0
 
 
 def test_disabled_collector(collected: list[int]) -> None:
     """Who disabled the collector has it disabled."""
-    later, one = Later(), Unheld()
-    one.attach(later)
+    asked: list[Callable[[], None]] = []
+    one = Unheld(asked.append)
+    one.on = True
     gc.disable()
     try:
         fail()
-        one.look()
         collected.clear()
-        later.pass_by()
-        assert (collected, later.calls) == ([], [])
+        assert looked(one, asked) == 1
+        assert collected == []
     finally:
         gc.enable()

@@ -10,7 +10,6 @@ from typing import Any, cast
 import pytest
 from twisted._threads import _threadworker
 from twisted.internet import endpoints, task
-from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.defer import Deferred
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.protocol import Protocol
@@ -18,7 +17,8 @@ from twisted.python.failure import Failure
 from twisted.trial.runner import TrialSuite
 
 from twisted_ipython._private import twisted as private
-from twisted_ipython._reactor import contexts, trial
+from twisted_ipython._reactor import trial
+from twisted_ipython._reactor.overrides import Overrides, of_reactor
 
 SEEN = f"Twisted 24.10 to 26.10 have it: look for its new name, for {private.__file__}"
 
@@ -27,7 +27,6 @@ def test_names(reactor: Any) -> None:
     """Each name is there."""
     wrapped = endpoints._WrappingProtocol(Deferred(), Protocol())
     for owner, name in (
-        (AsyncioSelectorReactor, private.SERVE_ON_LOOP),
         (EPollReactor, private.SERVE),
         (reactor, private.STOP_THREAD_POOL),
         (reactor, private.STARTED_BEFORE),
@@ -179,8 +178,7 @@ def test_trial_without_its_local() -> None:
         trial._end_run(cast(Any, SimpleNamespace(f_locals={})))
 
 
-@pytest.mark.parametrize("on_loop", [True, False])
-def test_serving_without_the_name(on_loop: bool, reactor: Any) -> None:
+def test_serving_without_the_name() -> None:
     """A connection is added in the context in which it was first, by public methods alone."""
     asker: ContextVar[str] = ContextVar("asker", default="nobody")
     added: list[str] = []
@@ -189,7 +187,7 @@ def test_serving_without_the_name(on_loop: bool, reactor: Any) -> None:
         addWriter=lambda _: added.append(asker.get()),
         **dict.fromkeys(("spawnProcess", "callLater", "callFromThread"), len),
     )
-    undo = contexts.attach(bare, reactor.getThreadPool(), on_loop=on_loop)
+    undo = Overrides().add("_reactor", (bare, of_reactor(None, [])))
     connection = SimpleNamespace()
     first = copy_context()
     first.run(asker.set, "first")

@@ -381,14 +381,16 @@ from twisted.internet import asyncioreactor
 loop = asyncio.SelectorEventLoop()
 asyncioreactor.install(loop)
 from twisted.internet import reactor
-from twisted_ipython._reactor import delayed_calls
+from twisted_ipython._reactor.delayed_calls import Timers
+from twisted_ipython._reactor.overrides import Overrides, of_timers
 
 seen = []
 
 def main():
     reactor.callLater(0, seen.append, "from before")
     before = set(vars(reactor))
-    undo = delayed_calls.attach(reactor, loop, threading.get_ident())
+    timers = Timers(reactor, loop, threading.get_ident())
+    undo = Overrides().add("_reactor", (reactor, of_timers(timers)))
     assert set(vars(reactor)) - before == {"callLater", "getDelayedCalls", "callFromThread"}
     reactor.callLater(0.01, seen.append, "pending")
     moved = reactor.callLater(60, seen.append, "moved")
@@ -414,11 +416,13 @@ loop = asyncio.SelectorEventLoop()
 asyncioreactor.install(loop)
 from twisted.internet import reactor, task
 from twisted_ipython._bridge import task_factory
-from twisted_ipython._reactor import delayed_calls
+from twisted_ipython._reactor.delayed_calls import Timers
+from twisted_ipython._reactor.overrides import Overrides, of_timers
 
 def main():
     task_factory.attach(loop)
-    delayed_calls.attach(reactor, loop, threading.get_ident())
+    timers = Timers(reactor, loop, threading.get_ident())
+    Overrides().add("_reactor", (reactor, of_timers(timers)))
     reactor.callLater(60, print, "never")
     reactor.callLater(0.01, reactor.stop)
 

@@ -270,9 +270,6 @@ def test_the_reactor_tells_the_time_as_before(session: Session) -> None:
     reactor = start().reactor
     assert "seconds" in vars(reactor)
     assert abs(reactor.seconds() - type(reactor).seconds()) < 1
-    undo = looping_calls.attach(reactor)
-    undo()
-    assert abs(reactor.seconds() - type(reactor).seconds()) < 1
     session.ok("%unload_ext twisted_ipython")
     assert "seconds" not in vars(reactor)
 

@@ -12,7 +12,8 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 
 from twisted_ipython._bridge import task_factory
-from twisted_ipython._reactor import delayed_calls
+from twisted_ipython._reactor.delayed_calls import Timers
+from twisted_ipython._reactor.overrides import Overrides, of_timers
 
 
 @pytest_twisted.async_yield_fixture(scope="module", autouse=True)
@@ -21,7 +22,8 @@ async def attached() -> AsyncIterator[None]:
     from twisted.internet import reactor
 
     loop = asyncio.get_running_loop()
-    undo = [task_factory.attach(loop), delayed_calls.attach(reactor, loop, get_ident())]
+    timers = of_timers(Timers(reactor, loop, get_ident()))
+    undo = [task_factory.attach(loop), Overrides().add("_reactor", (reactor, timers))]
     yield
     for each in undo:
         each()

@@ -9,10 +9,8 @@ collected.  The failure's traceback holds the frame of Twisted's driver, and
 that the Deferred, so only Python's garbage collector finds them, and a session
 that idles collects nothing: for minutes nothing was shown.
 
-What we do.  Twisted counts its failures.  After what may have made one (a cell,
-a timer's function, an event of a connection, a call from another thread, an
-asyncio future that Twisted waited for) that count is compared, and a while
-after it has changed, garbage is collected in the reactor thread.  All of it if
+What we do.  Twisted counts its failures.  Twice a second that count is compared,
+and when it has changed, garbage is collected in the reactor thread.  All of it if
 that takes no more than a hundredth of the time; what is young if it would.
 
 What can still go wrong.  Where collecting all takes long, as in a session with
@@ -30,10 +28,8 @@ from typing import Final
 
 from twisted.python import failure
 
-__all__ = ["Unheld", "unheld"]
+__all__ = ["Unheld"]
 
-# Seconds from a failure to collecting: whoever will look at it has done so by then.
-_PATIENCE: Final = 0.5
 # How many times as long as collecting everything took, until that may be done again.
 _REST: Final = 50
 # Seconds that it may take at all.
@@ -41,58 +37,43 @@ _LONGEST: Final = 0.2
 
 
 class Unheld:
-    """What collects garbage after failures; one in the process."""
+    """
+    What collects garbage after failures.
 
-    def __init__(self) -> None:
-        self._later: Callable[..., object] | None = None
-        self._seen = 0
-        self._planned = False
+    Args:
+        call: calls a function in the reactor thread.
+
+    Attributes:
+        on: whether it does.
+    """
+
+    def __init__(self, call: Callable[[Callable[[], None]], object]) -> None:
+        self.on = False
+        self._call = call
+        self._seen = failure.count
+        self._asked = False
+        # Whether only what is young was collected, and from when on it may be everything.
+        self._owes = False
         self._all_from = 0.0
 
-    def attach(self, later: Callable[..., object]) -> Callable[[], None]:
-        """
-        Begin.  Any thread.
-
-        Args:
-            later: calls a function in the reactor thread after a number of
-                seconds; in the reactor thread.
-
-        Returns:
-            what undoes it.
-        """
-        self._later = later
-        self._seen = failure.count
-        return self._leave
-
-    def _leave(self) -> None:
-        self._later = None
-
-    @property
-    def news(self) -> bool:
-        """Whether there have been failures since garbage was collected.  Any thread."""
-        return failure.count != self._seen
-
     def look(self) -> None:
-        """Collect garbage soon if there is need to.  In the reactor thread."""
-        if failure.count != self._seen and not self._planned and self._later is not None:
-            self._planned = True
-            self._later(_PATIENCE, self._collect)
+        """Have garbage collected if there is need to.  Thread: any."""
+        due = self._owes and perf_counter() >= self._all_from
+        if self.on and not self._asked and (due or failure.count != self._seen):
+            self._asked = True
+            self._call(self._collect)
 
     def _collect(self) -> None:
-        self._planned = False
+        """Collect what may be.  Thread: reactor."""
+        self._asked = False
         self._seen = failure.count
-        if self._later is None or not gc.isenabled():
+        if not self.on or not gc.isenabled():
             return
         begun = perf_counter()
+        self._owes = begun < self._all_from < inf
         if begun < self._all_from:
             gc.collect(1)
-            self._planned = self._all_from < inf
-            if self._planned:
-                self._later(self._all_from - begun, self._collect)
             return
         gc.collect()
         took = perf_counter() - begun
         self._all_from = begun + took * _REST if took < _LONGEST else inf
-
-
-unheld: Final = Unheld()

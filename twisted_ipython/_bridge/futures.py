@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from twisted_ipython._base.collected import unheld
 from twisted_ipython._bridge.drivers import refuse_without_task
 
 __all__ = [
@@ -57,7 +56,6 @@ def _deferred_of(future: asyncio.Future[Any]) -> Deferred[None]:
     def done(_: object) -> None:
         if not deferred.called:
             deferred.callback(None)
-        unheld.look()
 
     future.add_done_callback(done)
     return deferred

@@ -22,7 +22,7 @@ library changes before its first call of the reactor, and that no instance lets
 us reach (a pool of HTTP connections, `Deferred.cancel`), it changes beside the
 reactor thread.
 
-This attaches last, over what other modules set on the reactor.
+It is the last layer of `_reactor.overrides`, over what other folders set.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ from twisted_ipython._plain.borrow import Borrow
 from twisted_ipython._plain.tls import Wrappers
 from twisted_ipython._plain.transports import Given, declared
 from twisted_ipython._private.twisted import COOPERATOR
-from twisted_ipython._reactor import delayed_calls, looping_calls, trial
+from twisted_ipython._reactor import trial
+from twisted_ipython._reactor.delayed_calls import Timers
+from twisted_ipython._reactor.overrides import Wrapper
 from twisted_ipython._reactor.thread import ReactorThread
 
 __all__ = ["attach"]
@@ -87,29 +89,31 @@ class _Carried:
         """Set the methods on the reactor; gives what takes them off.  Any thread."""
         reactor = self._thread.reactor
         names = declared(providedBy(reactor).flattened()) - _SAFE - _OF_SCRIPTS - {*trial.METHODS}
-        owns = {name: getattr(reactor, name) for name in names}
-        methods = {name: self._carrying(own) for name, own in owns.items() if not _looks(own)}
-        for name in _INSTALLING:
-            methods[name] = self._following(methods[name])
-        methods["iterate"] = self._iterating(reactor.iterate)
-        methods["addReader"] = self._carrying(self._finding_all(owns["addReader"]))
-        methods["addWriter"] = self._carrying(self._finding(owns["addWriter"]))
+        table: dict[str, list[Wrapper]] = {
+            **{name: [self._carrying] for name in names if not _looks(getattr(reactor, name))},
+            **{name: [self._carrying, self._following] for name in _INSTALLING},
+            "iterate": [self._iterating],
+            "addReader": [self._finding_all, self._carrying],
+            "addWriter": [self._finding, self._carrying],
+        }
+        cooperator: Any = getattr(task, COOPERATOR, None)
+        held: dict[str, list[Wrapper]] = {name: [self._holding] for name in _COOPERATE}
         undo = ExitStack()
-        undo.callback(override(reactor, methods))
+        undo.callback(self._thread.overrides.add("_plain", (reactor, table), (cooperator, held)))
         undo.callback(self._given.take_back)
         undo.callback(self._wrappers.take_back)
         undo.push(self._resolvers)
         self._carry_resolver()
-        cooperator: Any = getattr(task, COOPERATOR, None)
-        if cooperator is not None:
-            undo.callback(
-                override(cooperator, {n: self._holding(getattr(cooperator, n)) for n in _COOPERATE})
-            )
-        delayed_calls.elsewhere.append(self.call)
-        undo.callback(delayed_calls.elsewhere.remove, self.call)
-        looping_calls.starts.append(self.start_loop)
-        undo.callback(looping_calls.starts.remove, self.start_loop)
+        if self._thread.timers is not None:
+            self._thread.timers.borrowing = self.call
+        self._thread.on_loop_start.append(self.start_loop)
+        undo.callback(self._detach)
         return undo
+
+    def _detach(self) -> None:
+        if self._thread.timers is not None:
+            self._thread.timers.borrowing = None
+        self._thread.on_loop_start.remove(self.start_loop)
 
     # ---- a method
 
@@ -212,7 +216,7 @@ class _Carried:
 
 def _looks(own: _Method) -> bool:
     """Whether a method looks at the thread by itself."""
-    return isinstance(getattr(own, "__self__", None), delayed_calls.Timers)
+    return isinstance(getattr(own, "__self__", None), Timers)
 
 
 def attach(thread: ReactorThread, borrow: Borrow) -> Callable[[], None]:

@@ -27,7 +27,6 @@ __all__ = [
     "RETURNS",
     "SCHEDULE",
     "SERVE",
-    "SERVE_ON_LOOP",
     "START",
     "STARTED_BEFORE",
     "STOP_THREAD_POOL",
@@ -99,9 +98,8 @@ def goes_on(deferred: Deferred[Any]) -> bool:
 
 # ---- the reactor
 
-# What a reactor on a loop, and one on epoll, poll or select, calls for each event.  Without: what
+# What a reactor on epoll, poll or select calls for each event.  Without: what
 # was added is served in the loop's context of that moment, or in no cell's.
-SERVE_ON_LOOP: Final = "_readOrWrite"
 SERVE: Final = "_doReadOrWrite"
 STOP_THREAD_POOL: Final = "_stopThreadPool"
 # Whether a reactor ran before.  Without: one that has stopped is said not to run.

@@ -25,13 +25,11 @@ from twisted.logger import Logger
 from twisted.python.threadable import isInIOThread
 
 from twisted_ipython._base.borrowed_sigint import give_back
-from twisted_ipython._base.collected import unheld
-from twisted_ipython._base.instance import override
 from twisted_ipython._base.loans import loans
 from twisted_ipython._private.asyncio import timer_is_due
 from twisted_ipython._reactor.trial import CASES, is_cleaning, refuse_case
 
-__all__ = ["BLOCKING_CALL", "LoopCall", "Timers", "attach", "elsewhere"]
+__all__ = ["BLOCKING_CALL", "LoopCall", "Timers", "refuse_blocking_calls"]
 
 _log = Logger()
 
@@ -42,40 +40,48 @@ BLOCKING_CALL: Final = (
 )
 
 
-# What calls a method with the reactor borrowed; empty if nothing does.
-elsewhere: Final[list[Callable[..., Any]]] = []
-
-
 class LoopCall(DelayedCall):
     """A `DelayedCall` that one timer of the loop will run."""
 
     handle: Handle
     context: Context
 
-    def cancel(self) -> None:
-        """See `IDelayedCall`; any thread, while other threads' calls are carried."""
-        if elsewhere:
-            elsewhere[-1](super().cancel)
+    def _borrowing(self, own: Callable[..., None], *args: float) -> None:
+        """Call a method of the timer as the other threads' calls are made.  Thread: any."""
+        borrowing = self.canceller.__self__.borrowing  # type: ignore[attr-defined]  # Timers
+        if borrowing is None:
+            own(*args)
         else:
-            super().cancel()
+            borrowing(own, *args)
+
+    def cancel(self) -> None:
+        """See `IDelayedCall`.  Thread: any."""
+        self._borrowing(super().cancel)
 
     def reset(self, secondsFromNow: float) -> None:
-        """See `IDelayedCall` and `cancel`."""
-        if elsewhere:
-            elsewhere[-1](super().reset, secondsFromNow)
-        else:
-            super().reset(secondsFromNow)
+        """See `IDelayedCall`.  Thread: any."""
+        self._borrowing(super().reset, secondsFromNow)
 
     def delay(self, secondsLater: float) -> None:
-        """See `IDelayedCall` and `cancel`."""
-        if elsewhere:
-            elsewhere[-1](super().delay, secondsLater)
-        else:
-            super().delay(secondsLater)
+        """See `IDelayedCall`.  Thread: any."""
+        self._borrowing(super().delay, secondsLater)
 
 
 class Timers:
-    """The delayed calls of one reactor, each behind a timer of its loop."""
+    """
+    The delayed calls of one reactor, each behind a timer of its loop.
+
+    Args:
+        reactor: the reactor.
+        loop: the reactor's loop.
+        thread: the reactor thread's identifier.
+
+    Attributes:
+        borrowing: calls a method for another thread, with the reactor borrowed; None
+            where threads call it as it is.
+    """
+
+    borrowing: Callable[..., Any] | None = None
 
     def __init__(self, reactor: Any, loop: AbstractEventLoop, thread: int) -> None:
         self._reactor = reactor
@@ -85,24 +91,23 @@ class Timers:
         # The class's own: it is asked twice for each call, so what is set on the
         # instance costs timers nothing.
         self._seconds: Callable[[], float] = type(reactor).seconds
-        self._original = reactor.callLater
-        self._originals = reactor.getDelayedCalls
+        self._original: Callable[..., DelayedCall] = reactor.callLater
+        self._originals: Callable[[], Sequence[DelayedCall]] = reactor.getDelayedCalls
         self._calls: set[LoopCall] = set()
 
     def call_later(
         self, /, delay: float, callable: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> DelayedCall:
-        """``reactor.callLater``; in another thread, by way of `elsewhere`."""
-        if get_ident() != self._thread and elsewhere and loans.are_needed():
-            call: DelayedCall = elsewhere[-1](self.call_later, delay, callable, *args, **kwargs)
+        """``reactor.callLater``; in another thread, by `borrowing`.  Thread: any."""
+        if get_ident() != self._thread and self.borrowing is not None and loans.are_needed():
+            call: DelayedCall = self.borrowing(self.call_later, delay, callable, *args, **kwargs)
             return call
         if getattr(callable, "__module__", None) == CASES:  # no call: this is done for each timer
             return refuse_case(callable, *args)
         reactor = self._reactor
         if reactor._stopped:
             # Twisted's own loop of timers is what notices a stop (26.10).
-            late: DelayedCall = self._original(delay, callable, *args, **kwargs)
-            return late
+            return self._original(delay, callable, *args, **kwargs)
         assert delay >= 0, f"{delay} is not greater than or equal to 0 seconds"
         seconds = self._seconds
         when = seconds() + delay
@@ -117,11 +122,11 @@ class Timers:
         return call
 
     def delayed_calls(self) -> Sequence[DelayedCall]:
-        """``reactor.getDelayedCalls``; in another thread, by way of `elsewhere`."""
+        """``reactor.getDelayedCalls``; in another thread, by `borrowing`.  Thread: any."""
         if is_cleaning():  # trial, which would cancel all of them
             return []
-        if get_ident() != self._thread and elsewhere and loans.are_needed():
-            calls: Sequence[DelayedCall] = elsewhere[-1](self.delayed_calls)
+        if get_ident() != self._thread and self.borrowing is not None and loans.are_needed():
+            calls: Sequence[DelayedCall] = self.borrowing(self.delayed_calls)
             return calls
         return [*self._originals(), *self._calls]
 
@@ -137,7 +142,6 @@ class Timers:
             call.func(*call.args, **call.kw)
         except BaseException:
             _log.failure("while handling timed call {call}", call=call)
-        unheld.look()
 
     def _schedule(self, call: LoopCall) -> None:
         when = self._loop.time() + call.time - call.seconds()
@@ -153,47 +157,49 @@ class Timers:
         call.handle.cancel()
         self._calls.discard(call)
 
+    # ---- wrappers: what stands for the reactor's methods
 
-def _call_from_thread(loop: AbstractEventLoop) -> Callable[..., None]:
-    """``reactor.callFromThread``; any thread."""
+    def time(self, own: Callable[..., DelayedCall]) -> Callable[..., DelayedCall]:
+        """``callLater``; the reactor's own is for when it stops."""
+        self._original = own
+        return self.call_later
 
-    def run(callable: Callable[..., Any], args: Any, kwargs: Any) -> None:
-        try:
-            callable(*args, **kwargs)
-        except BaseException:
-            _log.failure("while calling from thread")
-        unheld.look()
+    def list(self, own: Callable[[], Sequence[DelayedCall]]) -> Callable[..., Any]:
+        """``getDelayedCalls``; the reactor's own knows those from before."""
+        self._originals = own
+        return self.delayed_calls
 
-    def call_from_thread(callable: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    def call_in_one_hop(self, _: object) -> Callable[..., None]:
+        """``callFromThread``.  Thread: any."""
+        soon = self._loop.call_soon_threadsafe
+
+        def call_from_thread(callable: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+            if sys._getframe(1).f_code is blockingCallFromThread.__code__:
+                _refuse_in_reactor()
+            soon(_run, callable, args, kwargs)
+
+        return call_from_thread
+
+
+def _run(callable: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    try:
+        callable(*args, **kwargs)
+    except BaseException:
+        _log.failure("while calling from thread")
+
+
+def refuse_blocking_calls(original: Callable[..., None]) -> Callable[..., None]:
+    """``callFromThread`` of a reactor without a loop.  Thread: any."""
+
+    def call_from_thread(callable: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         if sys._getframe(1).f_code is blockingCallFromThread.__code__:
-            give_back()
-            if isInIOThread():
-                raise RuntimeError(BLOCKING_CALL)
-        loop.call_soon_threadsafe(run, callable, args, kwargs)
+            _refuse_in_reactor()
+        original(callable, *args, **kwargs)
 
     return call_from_thread
 
 
-def attach(reactor: Any, loop: AbstractEventLoop, thread: int) -> Callable[[], None]:
-    """
-    Set `callLater`, `getDelayedCalls` and `callFromThread` on the reactor instance.
-
-    Call in the reactor thread, or before the reactor runs.
-
-    Args:
-        reactor: a reactor that runs on ``loop``.
-        loop: the reactor's loop.
-        thread: the reactor thread's identifier.
-
-    Returns:
-        What takes them off; calls that are pending by then still run.
-    """
-    timers = Timers(reactor, loop, thread)
-    return override(
-        reactor,
-        {
-            "callLater": timers.call_later,
-            "getDelayedCalls": timers.delayed_calls,
-            "callFromThread": _call_from_thread(loop),
-        },
-    )
+def _refuse_in_reactor() -> None:
+    give_back()
+    if isInIOThread():
+        raise RuntimeError(BLOCKING_CALL)

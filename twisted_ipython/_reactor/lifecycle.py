@@ -152,7 +152,7 @@ def _start() -> ReactorThread:
     warnings.showwarning = showwarning
     thread.attach()
     os.register_at_fork(after_in_child=partial(_after_fork, thread))
-    exits = partial(end, thread)
+    exits = partial(_attend, thread)
     threading.Thread(target=exits, name="twisted_ipython exit", daemon=False).start()
     return thread
 
@@ -208,6 +208,8 @@ def _install() -> None:
     installReactor(AsyncioSelectorReactor(loop))
 
 
+# Seconds from one look at the number of failures to the next.
+_TICK: Final = 0.5
 # Seconds that a stopping reactor gets at the end of the process.
 _GRACE: Final = 1.0
 # Seconds after which one that has not answered counts as stuck.
@@ -216,13 +218,21 @@ _STUCK: Final = 0.5
 _LAST_TURNS: Final = 1e-5
 
 
+def _attend(thread: ReactorThread) -> None:
+    """See to failures that nothing holds until the main thread ends.  In a thread of its own."""
+    main = threading.main_thread()
+    while main.is_alive():
+        main.join(_TICK)
+        thread.unheld.look()
+    end(thread)
+
+
 def end(reached: ReactorThread) -> None:
     """
     Keep the process until the reactor has stopped, `_GRACE` seconds at most.
 
     In a thread of its own, which is no daemon.
     """
-    threading.main_thread().join()
     loans.end_of_gone()
     thread = reactor_thread()
     if thread is None:

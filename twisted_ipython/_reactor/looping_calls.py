@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
-from typing import Any, Final
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from twisted.internet.task import LoopingCall
@@ -23,34 +23,38 @@ from twisted_ipython._base.instance import override
 from twisted_ipython._base.work_id import WorkId, current_work
 from twisted_ipython._private.twisted import SCHEDULE, START, started_in
 
-__all__ = ["attach", "starts", "stop"]
+__all__ = ["note_starts", "stop"]
 
+# Whose they are, for all that can stop them; it keeps none alive.
 _started: Final[WeakKeyDictionary[LoopingCall, WorkId]] = WeakKeyDictionary()
-# What is told of a LoopingCall in its `start`.
-starts: Final[list[Callable[[LoopingCall], object]]] = []
 
 
-def attach(reactor: Any) -> Callable[[], None]:
+def note_starts(
+    original: Callable[[], float], *, tell: list[Callable[[LoopingCall], object]]
+) -> Callable[[], float]:
     """
-    Set `seconds` on the reactor instance.  Any thread.
+    ``reactor.seconds``, which notes the LoopingCalls that are being started.
+
+    Args:
+        original: the method.
+        tell: what is told of each.
 
     Returns:
-        What takes it off; LoopingCalls that run by then can still be stopped.
+        What stands for the method.
+
+    Thread: any.
     """
-    original = reactor.seconds
 
     def seconds() -> float:
-        """``reactor.seconds``; any thread."""
         caller = sys._getframe(1)
         if caller.f_code is START and (loop := started_in(caller)) is not None:
             _started[loop] = current_work()
             _stay_here(loop)
-            for tell in starts:
-                tell(loop)
-        now: float = original()
-        return now
+            for each in tell:
+                each(loop)
+        return original()
 
-    return override(reactor, {"seconds": seconds})
+    return seconds
 
 
 def _stay_here(loop: LoopingCall) -> None:

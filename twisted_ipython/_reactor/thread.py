@@ -1,15 +1,14 @@
 """
 The running reactor and its thread: reached from any other, and what is set on it.
 
-What is set on the instances of the reactor, its loop and its pool is listed in
-`ReactorThread.attach`; `_reactor.lifecycle` says why.
+What is set on the instances of the reactor and its pool is listed in
+`_reactor.overrides`; `_reactor.lifecycle` says why.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import threading
 from collections.abc import Callable, Coroutine
 from contextvars import Context
@@ -18,14 +17,11 @@ from time import time
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
-from twisted.internet.threads import blockingCallFromThread
-from twisted.python.threadable import isInIOThread
+from twisted.internet.task import LoopingCall
 from twisted.python.threadpool import ThreadPool
 
-from twisted_ipython._base.borrowed_sigint import give_back
-from twisted_ipython._base.collected import unheld
+from twisted_ipython._base.collected import Unheld
 from twisted_ipython._base.frames import Label, in_files
-from twisted_ipython._base.instance import override
 from twisted_ipython._base.loans import loans
 from twisted_ipython._bridge import task_factory
 from twisted_ipython._bridge.ending import of_coroutine
@@ -34,14 +30,8 @@ from twisted_ipython._failures import logs, namespace
 from twisted_ipython._failures.reports import reports
 from twisted_ipython._private.asyncio import silence
 from twisted_ipython._private.crochet import THREAD_LOG_OBSERVER
-from twisted_ipython._reactor import (
-    contexts,
-    crochet_adapter,
-    delayed_calls,
-    looping_calls,
-    thread_pool,
-    trial,
-)
+from twisted_ipython._reactor import crochet_adapter, overrides, thread_pool
+from twisted_ipython._reactor.delayed_calls import Timers
 from twisted_ipython._reactor.eventual_result import EventualResult
 
 __all__ = ["ReactorThread"]
@@ -74,7 +64,11 @@ class ReactorThread:
         process: the process that it runs in.
         label: how to write a place in the code to somebody who waits for the reactor.
         stopped: whether the reactor has begun to stop: nothing new runs in it.
+        timers: its delayed calls, if it runs on a loop and `attach` was called.
+        overrides: what is set on the instances, layer upon layer.
+        unheld: finds the failures that nothing holds.
         on_stop: what it calls when the reactor stops, before any task is cancelled.
+        on_loop_start: is called with each LoopingCall that is started, in any thread.
         ends: whether its tasks are being ended.
 
     Args:
@@ -92,7 +86,11 @@ class ReactorThread:
         self.process = os.getpid()
         self.label: Label = in_files
         self.stopped = False
+        self.timers: Timers | None = None
+        self.overrides = overrides.Overrides()
+        self.unheld = Unheld(self.call)
         self.on_stop: list[Callable[[], object]] = []
+        self.on_loop_start: list[Callable[[LoopingCall], object]] = []
         reactor.addSystemEventTrigger("before", "shutdown", self._note_stop)
         self.ends = False
         self.pool: ThreadPool = reactor.getThreadPool()
@@ -185,20 +183,16 @@ class ReactorThread:
             return
         self._undo.append(crochet_adapter.adopt_results())
         reports.attach(self.call, self.later)
-        self._undo.append(unheld.attach(self.later))
+        self.unheld.on = True
         self._undo.append(logs.attach(reports, THREAD_LOG_OBSERVER))
-        self._undo.append(looping_calls.attach(self.reactor))
-        self._undo.append(thread_pool.attach(self.pool))
-        on_loop = self.loop is not None
-        self._undo.append(contexts.attach(self.reactor, self.pool, on_loop=on_loop))
-        if self.loop is None:
-            self._undo.append(_refuse_blocking_calls(self))
-        else:
+        if self.loop is not None:
+            self.timers = Timers(self.reactor, self.loop, self.ident)
             if not self._bridge_stays:
                 self._undo.append(task_factory.attach(self.loop))
-            self._undo.append(delayed_calls.attach(self.reactor, self.loop, self.ident))
             self._undo.append(namespace.attach(self.loop, reports))
-        self._undo.append(trial.attach(self.reactor, on_loop=on_loop))
+        reactors = self.reactor, overrides.of_reactor(self.timers, self.on_loop_start)
+        pools = self.pool, overrides.of_pool()
+        self._undo.append(self.overrides.add("_reactor", reactors, pools))
 
     def attach_also(self, attach: Callable[[ReactorThread], Callable[[], None]]) -> None:
         """
@@ -245,19 +239,6 @@ class ReactorThread:
     def detach(self) -> None:
         """Take off what `attach` set; what is pending goes on.  Any thread."""
         self._also.clear()
+        self.unheld.on = False
         while self._undo:
             self._undo.pop()()
-
-
-def _refuse_blocking_calls(thread: ReactorThread) -> Callable[[], None]:
-    """Have `blockingCallFromThread` fail in the reactor thread; returns what undoes it."""
-    original = thread.reactor.callFromThread
-
-    def call_from_thread(callable: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
-        if sys._getframe(1).f_code is blockingCallFromThread.__code__:
-            give_back()
-            if isInIOThread():
-                raise RuntimeError(delayed_calls.BLOCKING_CALL)
-        original(callable, *args, **kwargs)
-
-    return override(thread.reactor, {"callFromThread": call_from_thread})

@@ -24,7 +24,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from threading import get_ident
 from time import time
@@ -33,7 +33,6 @@ from typing import Any, Final, TypeVar
 from twisted.python.threadpool import ThreadPool
 
 from twisted_ipython._base.frames import Label, Place, in_files, of_thread
-from twisted_ipython._base.instance import override
 from twisted_ipython._base.work_id import WorkId, current_work
 from twisted_ipython._private.twisted import POOL_WORKER
 
@@ -41,9 +40,9 @@ __all__ = [
     "PoolExecutor",
     "Work",
     "abandoned",
-    "attach",
     "left_by",
     "make_daemons",
+    "note_work",
     "running",
     "use_for",
 ]
@@ -169,28 +168,40 @@ class Work:
         return next((place for place in of_thread(self.thread) if place.users), None)
 
 
-_running: dict[int, Work] = {}
+# What each thread works on; a thread has one entry, whoever's pool it is of.
+_running: Final[dict[int, Work]] = {}
 
 
-def attach(pool: ThreadPool) -> Callable[[], None]:
-    """Note what the threads of ``pool`` work on from now on; returns what undoes it."""
-    original: Callable[..., None] = pool.callInThreadWithCallback
+def note_work(original: Callable[..., None]) -> Callable[..., None]:
+    """
+    ``pool.callInThreadWithCallback``, in the context of who asks, and noted while it runs.
+
+    Args:
+        original: the method.
+
+    Returns:
+        What stands for the method.
+
+    Thread: any.
+    """
 
     def call_in_thread_with_callback(
         onResult: Callable[..., object] | None, func: Callable[..., Any], /, *args: Any, **kw: Any
     ) -> None:
-        original(onResult, _noted, Work(current_work()), func, args, kw)
+        context = copy_context()
+        tells = None if onResult is None else partial(context.run, onResult)
+        original(tells, _noted, Work(current_work()), context, func, args, kw)
 
-    return override(pool, {"callInThreadWithCallback": call_in_thread_with_callback})
+    return call_in_thread_with_callback
 
 
-def _noted(work: Work, func: Callable[..., Any], args: Any, kw: Any) -> Any:
-    """Run the work.  In a thread of the pool."""
-    context = copy_context()  # noqa: F841  # the pool logs a failure outside of it: see `_failures.origin`
+def _noted(work: Work, context: Context, func: Callable[..., Any], args: Any, kw: Any) -> Any:
+    """Run the work.  Thread: the pool's."""
+    # The pool logs a failure outside of the context, which `_failures.origin` finds here.
     work.began, work.thread = time(), get_ident()
     _running[work.thread] = work
     try:
-        return func(*args, **kw)
+        return context.run(func, *args, **kw)
     finally:
         del _running[work.thread]
 

@@ -10,7 +10,9 @@ once ``setUp`` has begun: that fails with `CasesRefused` then, which trial takes
 as a failed test and as the user's wish to run no further ones.  The methods that do
 harm are set on the one reactor instance, for the reactor's own code only; trial
 is told that there is nothing to clean, and that the shutdown was fired.  (An
-exception there would leave the process in trial's folder.)
+exception there would leave the process in trial's folder.)  Refusing only those
+would be simpler, but trial would have run its tests by then, and taken
+`reactor.stop` of ours off the instance: the next stop would be the real one.
 
 Any thread.
 """
@@ -29,7 +31,16 @@ from twisted.internet.defer import Deferred
 from twisted_ipython._base.instance import override
 from twisted_ipython._private.twisted import STOP_THREAD_POOL, shutdown_of_trial
 
-__all__ = ["CASES", "METHODS", "attach", "is_cleaning", "is_trials", "refuse_case"]
+__all__ = [
+    "CASES",
+    "METHODS",
+    "is_cleaning",
+    "is_trials",
+    "refuse_all",
+    "refuse_case",
+    "refuse_cases",
+    "refuse_others",
+]
 
 REFUSED: Final = (
     "trial would stop and empty the reactor of this session. Run the tests in a child process:"
@@ -90,52 +101,40 @@ def is_trials() -> bool:
     return frame is not None and _module(frame).startswith("twisted.trial.")
 
 
-def attach(reactor: Any, *, on_loop: bool) -> Callable[[], None]:
-    """
-    Have the reactor's methods refuse everybody else.
+def refuse_others(name: str, own: Callable[..., Any]) -> Callable[..., Any]:
+    """The method of that name, for the reactor's own code only."""
 
-    Args:
-        reactor: the reactor.
-        on_loop: whether it runs on an asyncio loop: then `_reactor.delayed_calls` looks after its
-        timers.
+    def method(*args: Any, **kwargs: Any) -> Any:
+        caller = _caller()
+        module = _module(caller)
+        if name == "fireSystemEvent" and module == "twisted.trial.runner":
+            return _end_run(caller)
+        if module.startswith("twisted.trial."):
+            return []
+        # asyncio's reactor ends after one turn, whoever asks for it.
+        if name != "iterate" and module.startswith("twisted.internet."):
+            return own(*args, **kwargs)
+        return _refuse(name)
 
-    Returns:
-        what undoes it.
-    """
-    names = [name for name in METHODS if hasattr(reactor, name)]
-    methods = {name: partial(_call, name, getattr(reactor, name)) for name in names}
-    if not on_loop:
-        methods["callLater"] = partial(_call_later, reactor.callLater)
-        # After a turn trial would cancel all delayed calls.
-        methods["iterate"] = partial(_refuse, "iterate")
-    return override(reactor, methods)
+    return method
 
 
-def _call_later(
-    own: Callable[..., DelayedCall],
-    delay: float,
-    callable: Callable[..., Any],
-    *args: Any,
-    **kwargs: Any,
-) -> DelayedCall:
+def refuse_all(name: str, _: object) -> Callable[..., NoReturn]:
+    """The method of that name, for nobody."""
+    return partial(_refuse, name)
+
+
+def refuse_cases(own: Callable[..., DelayedCall]) -> Callable[..., DelayedCall]:
     """``reactor.callLater``, which trial's time limits do not get to."""
-    if getattr(callable, "__module__", None) == CASES:
-        return refuse_case(callable, *args)
-    return own(delay, callable, *args, **kwargs)
 
+    def call_later(
+        delay: float, callable: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> DelayedCall:
+        if getattr(callable, "__module__", None) == CASES:
+            return refuse_case(callable, *args)
+        return own(delay, callable, *args, **kwargs)
 
-def _call(name: str, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call the method ``own`` for the reactor's own code."""
-    caller = _caller()
-    module = _module(caller)
-    if name == "fireSystemEvent" and module == "twisted.trial.runner":
-        return _end_run(caller)
-    if module.startswith("twisted.trial."):
-        return []
-    # asyncio's reactor ends after one turn, whoever asks for it.
-    if name != "iterate" and module.startswith("twisted.internet."):
-        return own(*args, **kwargs)
-    return _refuse(name)
+    return call_later
 
 
 def _refuse(name: str, *_: object, **__: object) -> NoReturn:

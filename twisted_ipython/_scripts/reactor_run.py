@@ -47,6 +47,7 @@ from twisted_ipython._base.work_id import NO_WORK, current_work
 from twisted_ipython._private.twisted import awaited_by_react, failure_of_react
 from twisted_ipython._reactor.crochet_adapter import reactor_thread
 from twisted_ipython._reactor.interrupt import FORKED
+from twisted_ipython._reactor.overrides import instead
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import script_log
 from twisted_ipython._scripts.callers import begun_by
@@ -226,7 +227,8 @@ def attach(thread: ReactorThread) -> Callable[[], None]:
     globalLogPublisher.addObserver(observer)
     undo.callback(globalLogPublisher.removeObserver, observer)
     undo.callback(script_log.attach(owned=owned))
-    undo.callback(override(reactor, methods.all()))
+    table = {name: [instead(method)] for name, method in methods.all().items()}
+    undo.callback(thread.overrides.add("_scripts", (reactor, table)))
     note(reactor)
     # Not by the new method: in a cell's context it would be a trigger of the cell's.
     ends = methods.add_to_session("before", "shutdown", methods.end)

@@ -1,0 +1,141 @@
+"""
+What is set on the instances of the reactor, its thread pool and its loop.
+
+Several modules have something to say about one method, and the order matters.
+Each gives wrappers: functions that take a method and return what stands for it.
+Here they are put together, name by name, the innermost first, so that who reads
+the tables sees what a call goes through.  `_scripts` and `_plain` put theirs
+around these when the extension is loaded (`LAYERS`).
+
+Thread: any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, Final
+
+from twisted.internet.task import LoopingCall
+
+from twisted_ipython._base.instance import override
+from twisted_ipython._private.twisted import SERVE
+from twisted_ipython._reactor import contexts, looping_calls, thread_pool, trial
+from twisted_ipython._reactor.delayed_calls import Timers, refuse_blocking_calls
+
+__all__ = [
+    "LAYERS",
+    "Overrides",
+    "Table",
+    "Wrapper",
+    "instead",
+    "of_pool",
+    "of_reactor",
+    "of_timers",
+]
+
+Wrapper = Callable[[Any], Callable[..., Any]]
+Table = Mapping[str, Sequence[Wrapper]]
+
+# From the inside out; what the folders set, each once.
+LAYERS: Final = ("_reactor", "_scripts", "_plain")
+WRONG_ORDER: Final = "What {layer} sets on the reactor has to be set before what {last} sets"
+
+
+class Overrides:
+    """What is set on the instances, layer upon layer."""
+
+    def __init__(self) -> None:
+        self._layers: list[int] = [0]
+
+    def add(self, layer: str, *tables: tuple[object, Table]) -> Callable[[], None]:
+        """
+        Set what wraps the methods of instances.
+
+        Args:
+            layer: one of `LAYERS`, not below those that are set.
+            tables: for each instance the wrappers by a method's name, the innermost
+                first; a method that the instance lacks is left out.
+
+        Returns:
+            What takes it off.
+
+        Raises:
+            ValueError: an upper layer is set already.
+
+        Thread: any.
+        """
+        number, last = LAYERS.index(layer), self._layers[-1]
+        if number < last:
+            raise ValueError(WRONG_ORDER.format(layer=layer, last=LAYERS[last]))
+        self._layers.append(number)
+        with ExitStack() as undo:
+            undo.callback(self._layers.remove, number)
+            for instance, table in tables:
+                undo.callback(override(instance, _methods(instance, table)))
+            return undo.pop_all().close
+
+
+def _methods(instance: object, table: Table) -> dict[str, Callable[..., Any]]:
+    methods = {}
+    for name, wrappers in table.items():
+        method = getattr(instance, name, None)
+        if method is not None:
+            for wrap in wrappers:
+                method = wrap(method)
+            methods[name] = method
+    return methods
+
+
+def instead(method: Callable[..., Any]) -> Wrapper:
+    """A wrapper that calls ``method`` and not what it wraps."""
+    return lambda _: method
+
+
+def of_reactor(timers: Timers | None, starts: list[Callable[[LoopingCall], object]]) -> Table:
+    """
+    What this folder sets on the reactor.
+
+    Args:
+        timers: its delayed calls, if it runs on a loop.
+        starts: what is told of each LoopingCall that is started.
+
+    Returns:
+        The wrappers by the methods' names.
+
+    Thread: any.
+    """
+    table: dict[str, Sequence[Wrapper]] = {
+        "seconds": [partial(looping_calls.note_starts, tell=starts)],
+        "addReader": [contexts.keep_connection],
+        "addWriter": [contexts.keep_connection],
+        "spawnProcess": [contexts.keep_process],
+        **{name: [partial(trial.refuse_others, name)] for name in trial.METHODS},
+    }
+    if timers is not None:
+        return {**table, **of_timers(timers)}
+    return {
+        **table,
+        # What epoll, poll and select call for each event; a reactor on a loop that does
+        # not run yet has none.
+        SERVE: [contexts.keep_event],
+        "callLater": [contexts.keep_timer, trial.refuse_cases],
+        "callFromThread": [contexts.keep_call, refuse_blocking_calls],
+        # After a turn trial would cancel all delayed calls.
+        "iterate": [partial(trial.refuse_all, "iterate")],
+    }
+
+
+def of_timers(timers: Timers) -> Table:
+    """What is set on a reactor that runs on a loop; these look after contexts and trial."""
+    return {
+        "callLater": [timers.time],
+        "getDelayedCalls": [timers.list],
+        "callFromThread": [timers.call_in_one_hop],
+    }
+
+
+def of_pool() -> Table:
+    """What this folder sets on the reactor's thread pool."""
+    return {"callInThreadWithCallback": [thread_pool.note_work]}
