@@ -149,6 +149,7 @@ class _Extension:
         self._undo.callback(reports.add(showing_on(self._shell)))
         watch = namespace.Watch(self._shell, reports, thread.loop, thread.call, thread.later)
         self._undo.callback(reports.at_end(watch.look_last))
+        self.magics.auto.after_statement = watch.look_at
         loop = loop_of_thread()
         if loop is not None:
             self._undo.callback(namespace.attach(loop, reports, ours=False))

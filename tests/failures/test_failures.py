@@ -178,6 +178,35 @@ def test_deferred_that_a_name_holds(notebook: Notebook) -> None:
     notebook.settle({cell: 1, later: 1, ended: 1, notebook.ok("d = None; Out.clear(); _ = 0"): 0})
 
 
+def test_while_its_own_cell_goes_on(notebook: Notebook) -> None:
+    """A name's failure is shown while the cell that bound it runs on, unless it names it again."""
+    notebook.ok("import time")
+    for sleep in ("await asyncio.sleep(20)", "time.sleep(20)"):
+        cell = notebook.submit(f"d = task.deferLater(reactor, 0.1, bad)\n{sleep}")
+        notebook.pump(lambda cell=cell: errors(cell), 0.1 + SOON + SLACK)
+        assert cell.reply is None
+        assert "d, a Deferred of cell" in cell.traceback
+        notebook.interrupt()
+        assert cell.wait().reply is not None
+        assert [one["content"]["ename"] for one in errors(cell)][1:] == ["KeyboardInterrupt"]
+    later = notebook.run(
+        f"d, e = (task.deferLater(reactor, 0.1, bad) for _ in 'de'); await asyncio.sleep({SOON})\n"
+        "def use(): return d\ntry: await use()\nexcept Exception: pass\nawait e"
+    )
+    assert later.error == "ZeroDivisionError"
+    notebook.settle({later: 1, notebook.ok("del d, e"): 0})
+
+
+def test_name_that_a_function_binds(notebook: Notebook) -> None:
+    """What a function binds, and binds anew, is found though no cell's code has the name."""
+    notebook.ok("def start(after):\n    global d\n    d = task.deferLater(reactor, after, bad)")
+    notebook.fails("start(0.1)", "d, a Deferred of cell")
+    many = "; ".join(f"n{number} = 0" for number in range(20))
+    notebook.ok(many + "; d = d.addErrback(lambda _: None)")
+    cell = notebook.fails("start(0); await asyncio.sleep(0.1)", "d, a Deferred of cell")
+    notebook.settle({cell: 1, notebook.ok("d = None"): 0})
+
+
 def test_deferred_that_somebody_handles(notebook: Notebook) -> None:
     """Nothing is shown of a Deferred whose failure is handled soon, or awaited."""
     handled = notebook.ok(

@@ -9,47 +9,53 @@ callbacks, run before those that the user adds later, and would have to be
 added anew after each of them.  Twisted and asyncio both note whether anybody
 has looked at a failure, but say so only when the Deferred or task is collected.
 
-What we do.  After each cell the values of the namespace are looked through.
-What is pending, or has failed, is then watched from the reactor thread, a few
-times a second, by reading what Twisted or asyncio notes; nothing is added to
-it.  What has been in that state for `GRACE` seconds is reported, and noted as
-looked at: it is still there for whoever awaits it, or adds a callback, later.
+What we do.  After each statement of a cell the names that its code uses are
+looked at, and after the cell the latest of the namespace.  What is pending, or
+has failed, is then watched from the reactor thread, a few times a second, by
+reading what Twisted or asyncio notes; nothing is added to it.  What has been in
+that state for `GRACE` seconds is reported, unless the cell still runs and will
+use the name, and noted as looked at: it is still there for whoever awaits it,
+or adds a callback, later.
 
 What can still go wrong.  What is in a list, or is an attribute, is reported
-when it is collected, as ever.  IPython's names for the text and the value of
-each cell (``_i5``, ``_5``) are looked at once, since every cell would pay for
-those of all cells before: to touch 400 names takes 0.1 ms when they are not in
-the processor's cache.
+when it is collected, as ever.  A name that code elsewhere binds anew (a function
+with ``global``) is found after a cell before which something has failed, or at
+the process's end.
 """
 
 from __future__ import annotations
 
+import ast
 import logging
 import traceback
 import weakref
 from asyncio import AbstractEventLoop, Future, Task
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context, copy_context
 from functools import partial
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from itertools import islice
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, NamedTuple
 
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from twisted_ipython._base.collected import unheld
 from twisted_ipython._base.frames import is_user_frame
 from twisted_ipython._base.work_id import NO_WORK, current_work, new_work, set_work
 from twisted_ipython._bridge.deferred_failure import exception_of, mark_handled
 from twisted_ipython._bridge.futures import FutureAwait, WrappedExit
 from twisted_ipython._failures.logs import is_shown_by_logging
-from twisted_ipython._failures.names import Names
 from twisted_ipython._failures.reports import Reports
 
-__all__ = ["Watch", "attach", "is_pending", "kind_of"]
+__all__ = ["RunningCell", "Watch", "attach", "is_pending", "kind_of"]
 
 # Seconds between two looks at what is watched.
 _LOOK: Final = 0.4
+# How many of the latest names are looked at after each cell: what a function or ``%run`` binds
+# is among them, and so are the few that IPython adds.
+_LATEST: Final = 16
 # What most names hold, to be passed over quickly.
 _DULL: Final = frozenset(
     {type(None), bool, int, float, str, bytes, list, tuple, dict, set, type}
@@ -94,6 +100,35 @@ def _take(held: Any) -> BaseException:
     return exception_of(failure)
 
 
+class RunningCell:
+    """
+    A cell that runs, to tell whether it will use a name.
+
+    Args:
+        statements: its statements.
+
+    Attributes:
+        done: how many of them have run.
+    """
+
+    def __init__(self, statements: Sequence[ast.stmt] = ()) -> None:
+        self._statements = statements
+        self.done = 0
+
+    def end(self) -> None:
+        """It has ended, whether all statements have run or not.  Thread: any."""
+        self._statements = ()
+
+    def will_use(self, name: str) -> bool:
+        """Whether the statement that runs, or a later one, names it.  Thread: any."""
+        left = self._statements[self.done :]
+        return any(
+            isinstance(part, ast.Name) and part.id == name
+            for statement in left
+            for part in ast.walk(statement)
+        )
+
+
 class _Named(NamedTuple):
     """
     What a name holds.
@@ -103,16 +138,14 @@ class _Named(NamedTuple):
         name: the name.
         kind: what it is, in a word.
         context: of the cell.
+        cell: the cell.
     """
 
     held: weakref.ref[Any]
     name: str
     kind: str
     context: Context
-
-
-def _named(name: str, held: Any, context: Context) -> _Named:
-    return _Named(weakref.ref(held), name, kind_of(type(held)) or "", context)
+    cell: RunningCell
 
 
 class Watch:
@@ -143,26 +176,37 @@ class Watch:
         # By the id of what is held.
         self._watched: dict[int, _Named] = {}
         self._looks = False
-        self._names = Names()
+
+    def look_at(self, code: CodeType, cell: RunningCell) -> None:
+        """After a statement: look at the names that its code uses.  Thread: any."""
+        cell.done += 1
+        get = self._shell.user_ns.get
+        found = self._new([(name, get(name)) for name in code.co_names], cell)
+        if found:
+            self._call(self._add, found)
 
     def look_through(self, result: ExecutionResult) -> None:
-        """After a cell: find what its names hold, and its value.  In the cell thread."""
+        """After a cell: look at its value, and at what was bound elsewhere.  Thread: cell."""
         number = result.execution_count or 0
-        bound = self._names.bound(self._shell.user_ns)
-        found = self._new([(f"Out[{number}]", result.result), *bound])
+        # In one go each, or it would fail when another thread binds a name.
+        names = self._shell.user_ns
+        latest = [*names] if unheld.news else [*islice(reversed(names), _LATEST)]
+        bound = [(f"Out[{number}]", result.result), *((name, names.get(name)) for name in latest)]
+        found = self._new(bound, RunningCell())
+        if found and current_work() == NO_WORK:  # a kernel may end cells elsewhere
+            found[0].context.run(set_work, new_work(number))
         if found:
-            context = copy_context()
-            if current_work() == NO_WORK:  # a kernel may end cells elsewhere
-                context.run(set_work, new_work(number))
-            self._call(self._add, [_named(*one, context) for one in found])
+            self._call(self._add, found)
 
-    def _new(self, bound: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
-        """What is to be watched of what names hold."""
-        types = {type(held) for _, held in bound} - _DULL
-        kinds = {one for one in types if kind_of(one) is not None}
-        if not kinds:
-            return []
-        return [one for one in bound if type(one[1]) in kinds and self._is_new(one[1])]
+    def _new(self, bound: Iterable[tuple[str, Any]], cell: RunningCell) -> list[_Named]:
+        """What is to be watched of what names hold, all with one context."""
+        found = [
+            (name, held, kind)
+            for name, held in bound
+            if type(held) not in _DULL and (kind := kind_of(type(held))) and self._is_new(held)
+        ]
+        context = copy_context() if found else Context()
+        return [_Named(weakref.ref(held), name, kind, context, cell) for name, held, kind in found]
 
     def _is_new(self, held: Any) -> bool:
         """Whether it is to be watched, and is not."""
@@ -185,8 +229,7 @@ class Watch:
 
     def look_last(self) -> None:
         """Before the process ends: find which have failed, also in cells without events."""
-        context = copy_context()
-        self._add([_named(*one, context) for one in self._new([*self._shell.user_ns.items()])])
+        self._add(self._new([*self._shell.user_ns.items()], RunningCell()))
         self._look_once()
 
     def _look_once(self) -> None:
@@ -207,10 +250,12 @@ class Watch:
     def _judge(self, one: _Named) -> None:
         """Report what had failed a while ago, if nobody has looked at it since."""
         held = one.held()
-        if held is not None and _is_unhandled(held) and self._reports.active:
+        if held is None:
+            return
+        if _is_unhandled(held) and self._reports.active and not one.cell.will_use(one.name):
             head = NOBODY_WAITS.format(name=one.name, kind=one.kind, of_cell="{of_cell}")
             self._reports.report(_take(held), head, one.context)
-        elif held is not None:
+        else:
             self._add([one])
 
 

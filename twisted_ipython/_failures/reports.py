@@ -201,7 +201,7 @@ class Reports:
         gc.collect(1)
         for look in self._last_looks:
             look()
-        while self._looks:
+        for _ in range(len(self._looks)):
             self._look_first()
         shown: Deferred[None] = Deferred()
         self._call(shown.callback, None)
