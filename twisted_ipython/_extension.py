@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import CoroutineType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -24,12 +24,13 @@ from twisted_ipython._bridge.futures import FutureAwait
 from twisted_ipython._cells.await_magics import AddAwaits
 from twisted_ipython._display import kernel_messages
 from twisted_ipython._display.deferred import ShownDeferreds, coroutine_text
+from twisted_ipython._display.late_output import is_of_program
 from twisted_ipython._display.result_card import Cards
 from twisted_ipython._display.terminal_notices import Notices
 from twisted_ipython._display.updates import can_update, decline, is_terminal, use_printer
 from twisted_ipython._failures import namespace
 from twisted_ipython._failures.logs import ScrapyLog
-from twisted_ipython._failures.reports import reports
+from twisted_ipython._failures.reports import GRACE, reports
 from twisted_ipython._failures.show import showing_on
 from twisted_ipython._kernel import ignore_ended
 from twisted_ipython._magics import awaitable
@@ -39,7 +40,7 @@ from twisted_ipython._magics.runner import runner
 from twisted_ipython._magics.settings import Settings
 from twisted_ipython._plain import sharing
 from twisted_ipython._reactor import lifecycle
-from twisted_ipython._reactor.eventual_result import EventualResult
+from twisted_ipython._reactor.eventual_result import EventualResult, NotInTime
 from twisted_ipython._reactor.jobs import jobs, pending_lines
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import reactor_run
@@ -165,11 +166,19 @@ class _Extension:
             watch.look_through(result)
             if unheld.news:
                 thread.call(unheld.look)
+            if self._runs_for_program() and not thread.here():
+                with suppress(NotInTime, RuntimeError):  # the reactor is stuck, or has stopped
+                    thread.run(reports.show_now).wait(GRACE)
             reports.end_cell()
 
         self._undo.callback(reports.end_cell)
         self._on("pre_run_cell", begin_cell)
         self._on("post_run_cell", end_cell)
+
+    def _runs_for_program(self) -> bool:
+        """Whether the cell may be the last that its client saves; see `_display.late_output`."""
+        parent = getattr(getattr(self._shell, "kernel", None), "get_parent", dict)
+        return is_of_program(parent())
 
     def _append(self, hooks: list[Any], hook: Any) -> None:
         hooks.append(hook)

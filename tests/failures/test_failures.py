@@ -386,7 +386,8 @@ def test_saved_notebook() -> None:
     """For a client that keeps the running cell's output only, a late failure is text in that."""
     with Notebook() as notebook:
         notebook.ok(IMPORTS, allow_stdin=False)
-        notebook.ok("%%run_in_reactor work\nbad()", allow_stdin=False)
+        late = "%%run_in_reactor work\nawait asyncio.sleep(0.3)\nbad()"
+        notebook.ok(late, allow_stdin=False)
         running = notebook.run("await asyncio.sleep(1)", allow_stdin=False)
         assert "(work) of cell 3 failed:" in running.printed("stderr")
         assert "ZeroDivisionError: division by zero" in re.sub(

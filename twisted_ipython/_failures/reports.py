@@ -114,7 +114,7 @@ class Reports:
         self._stretches: dict[int, _Stretch] = {}
         self._latest = Context()
         # What `unless_seen` has yet to call.
-        self._looks: list[Callable[[], None]] = []
+        self._looks: dict[object, Callable[[], None]] = {}
         self._last_looks: list[Callable[[], None]] = []
 
     # ---- what loading sets
@@ -179,20 +179,18 @@ class Reports:
     def unless_seen(self, look: Callable[[], None]) -> None:
         """Call ``look`` in the reactor thread after `GRACE` seconds.  In the reactor thread."""
         if self._later is not None:
-            self._looks.append(look)
-            self._later(GRACE, self._look_first)
+            key = object()
+            self._looks[key] = look
+            self._later(GRACE, lambda: self._looks.pop(key, _nothing)())
 
-    def _look_first(self) -> None:
-        """Call what was told first, if `end` has not done so: the times are all the same."""
-        if self._looks:
-            self._looks.pop(0)()
-
-    def end(self) -> Deferred[None] | None:
+    def show_now(self) -> Deferred[None] | None:
         """
-        Show what has failed so far, for a reactor that stops.  In the reactor thread.
+        Show what has failed so far, before a reactor stops or the last cell of a program ends.
 
         Returns:
             a Deferred that fires when it is shown.
+
+        Thread: reactor.
         """
         if not self.active:
             return None
@@ -201,8 +199,9 @@ class Reports:
         gc.collect(1)
         for look in self._last_looks:
             look()
-        for _ in range(len(self._looks)):
-            self._look_first()
+        looks, self._looks = self._looks, {}
+        for look in looks.values():
+            look()
         shown: Deferred[None] = Deferred()
         self._call(shown.callback, None)
         return shown
@@ -244,6 +243,10 @@ class Reports:
             line = failure_line(stretch.last)
             count = stretch.count - _SHOWN
             print(MORE.format(count=count, of_cell=of_cell(), line=line), file=sys.stderr)
+
+
+def _nothing() -> None:
+    """What is left of a look that `Reports.show_now` has taken."""
 
 
 def _safely(show: _Show, error: BaseException, head: str) -> None:
