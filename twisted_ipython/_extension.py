@@ -24,7 +24,7 @@ from twisted_ipython._bridge.futures import FutureAwait
 from twisted_ipython._cells.await_magics import AddAwaits
 from twisted_ipython._display import kernel_messages
 from twisted_ipython._display.deferred import ShownDeferreds, coroutine_text
-from twisted_ipython._display.late_output import is_of_program
+from twisted_ipython._display.late_output import is_for_program, telling_on
 from twisted_ipython._display.result_card import Cards
 from twisted_ipython._display.terminal_notices import Notices
 from twisted_ipython._display.updates import can_update, decline, is_terminal, use_printer
@@ -147,7 +147,7 @@ class _Extension:
     def _show_failures(self) -> None:
         """Show what fails in the background."""
         thread = lifecycle.start()
-        self._undo.callback(reports.add(showing_on(self._shell)))
+        self._undo.callback(reports.add(showing_on(self._shell), telling_on(self._shell)))
         watch = namespace.Watch(self._shell, reports, thread.loop, thread.call, thread.later)
         self._undo.callback(reports.at_end(watch.look_last))
         self.magics.auto.after_statement = watch.look_at
@@ -166,7 +166,7 @@ class _Extension:
             watch.look_through(result)
             if unheld.news:
                 thread.call(unheld.look)
-            if self._runs_for_program() and not thread.here():
+            if is_for_program(self._shell) and not thread.here():
                 with suppress(NotInTime, RuntimeError):  # the reactor is stuck, or has stopped
                     thread.run(reports.show_now).wait(GRACE)
             reports.end_cell()
@@ -174,11 +174,6 @@ class _Extension:
         self._undo.callback(reports.end_cell)
         self._on("pre_run_cell", begin_cell)
         self._on("post_run_cell", end_cell)
-
-    def _runs_for_program(self) -> bool:
-        """Whether the cell may be the last that its client saves; see `_display.late_output`."""
-        parent = getattr(getattr(self._shell, "kernel", None), "get_parent", dict)
-        return is_of_program(parent())
 
     def _append(self, hooks: list[Any], hook: Any) -> None:
         hooks.append(hook)

@@ -318,19 +318,29 @@ def test_failure_in_pool_thread(notebook: Notebook, call: str) -> None:
 
 
 def test_repeated_failure(notebook: Notebook) -> None:
-    """A LoopingCall that is started again after each failure is shown each time."""
+    """A LoopingCall that is started again after each failure is shown once, and counted."""
     code = "loop = task.LoopingCall(bad)\nfor _ in range(3):\n    loop.start(0.01, now=False)\n"
     cell = notebook.ok(HERE + code + "    await task.deferLater(reactor, 0.05, lambda: None)")
-    notebook.pump(lambda: len(errors(cell)) == 3, SOON)
-    notebook.settle({cell: 3})
+    notebook.settle({cell: 1})
+    [display] = cell.displays()
+    assert "The same of cell " in notebook.shows(display, "2 times more")["text/plain"]
+    again = HERE + "reactor.callLater(0, loop.start, 0.01, False); await asyncio.sleep(0.1)"
+    notebook.settle({notebook.ok(again): 1})
 
 
 def test_flood(notebook: Notebook) -> None:
-    """Thousands of failures are ten tracebacks and one line."""
+    """Thousands of failures are one traceback, if they are alike, or ten, and one line."""
     cell = notebook.ok(HERE + "for _ in range(3000): reactor.callLater(0, bad)")
+    notebook.pump(lambda: bool(cell.displays()), 5)
+    shown = notebook.shows(cell.displays()[0], "2999 times more")["text/plain"]
+    assert shown.endswith("ZeroDivisionError: division by zero")
+    assert len(errors(cell)) == len(cell.displays()) == 1
+    differs = "def differs(n): raise type(f'Error{n}', (Exception,), {})"
+    code = f"{HERE}{differs}\nfor n in range(3000): reactor.callLater(0, differs, n)"
+    cell = notebook.ok(code)
     notebook.pump(lambda: "not shown" in cell.printed("stderr"), 5)
     assert cell.printed("stderr").startswith("2990 more failures of cell ")
-    assert "ZeroDivisionError: division by zero" in cell.printed("stderr")
+    assert "the last: Error2999" in cell.printed("stderr")
     assert len(errors(cell)) == 10
 
 

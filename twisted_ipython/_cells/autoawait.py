@@ -36,8 +36,8 @@ from twisted_ipython._base.work_id import current_work
 from twisted_ipython._cells import placeholder, plain_cell
 from twisted_ipython._cells.file import run_file
 from twisted_ipython._cells.statements import Statements, is_async, prepare, read, split
-from twisted_ipython._failures.namespace import RunningCell
 from twisted_ipython._failures.reports import mark_shown
+from twisted_ipython._failures.running_cell import RunningCell
 from twisted_ipython._reactor.installed import stay
 from twisted_ipython._reactor.lifecycle import start
 from twisted_ipython._reactor.thread import ReactorThread

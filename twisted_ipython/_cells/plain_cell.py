@@ -26,8 +26,8 @@ from typing import Any, Final, Self
 
 from twisted_ipython._base.tracebacks import in_one_line
 from twisted_ipython._base.work_id import NO_WORK, current_work, new_work, set_work
-from twisted_ipython._failures.namespace import RunningCell
 from twisted_ipython._failures.reports import reports
+from twisted_ipython._failures.running_cell import RunningCell
 from twisted_ipython._reactor.installed import stay
 from twisted_ipython._reactor.lifecycle import started
 from twisted_ipython._scripts import registry

@@ -25,9 +25,11 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Any, Final
 
 from twisted_ipython._display.labels import DISPLAYED, UNLABELLED, Labels, Message
+from twisted_ipython._display.updates import Bundle, DisplayUpdate, can_update
+from twisted_ipython._failures.alike import Tell, say
 from twisted_ipython._failures.show import BACKGROUND
 
-__all__ = ["KINDS", "MOST", "Late", "is_of_program"]
+__all__ = ["KINDS", "MOST", "Late", "is_for_program", "telling_on"]
 
 # How many messages wait for a cell.
 MOST: Final = 1000
@@ -40,10 +42,29 @@ KINDS: Final = (
 _ALWAYS: Final = frozenset({"execute_input"})
 
 
-def is_of_program(request: dict[str, Any]) -> bool:
+def _is_of_program(request: dict[str, Any]) -> bool:
     """Whether a cell's request came from a client that keeps no other cell's output."""
     content = request.get("content", {"allow_stdin": True})
     return not content.get("allow_stdin", False) and bool(content.get("store_history", True))
+
+
+def is_for_program(shell: Any) -> bool:
+    """Whether the cell that runs may be the last that its client saves."""
+    return _is_of_program(getattr(getattr(shell, "kernel", None), "get_parent", dict)())
+
+
+def telling_on(shell: Any) -> Tell:
+    """What shows a line that may be replaced later, where the front end can do that."""
+
+    def tell(line: str) -> Callable[[str], None] | None:
+        if is_for_program(shell) or not can_update(shell):
+            say(line)
+            return None
+        display = DisplayUpdate(shell)
+        display.show(Bundle({"text/plain": line}, {}))
+        return lambda line: display.replace(Bundle({"text/plain": line}, {}))
+
+    return tell
 
 
 class Late:
@@ -95,7 +116,7 @@ class Late:
         header = request.get("header", {})
         if header.get("subshell_id") is not None:
             return
-        self.concerns = KINDS if is_of_program(request) else _ALWAYS
+        self.concerns = KINDS if _is_of_program(request) else _ALWAYS
         self._running = header if self._on else None
         self._sent.clear()
         if self._on:

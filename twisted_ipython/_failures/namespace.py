@@ -25,12 +25,10 @@ the process's end.
 
 from __future__ import annotations
 
-import ast
 import logging
-import traceback
 import weakref
 from asyncio import AbstractEventLoop, Future, Task
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from functools import partial
 from itertools import islice
@@ -42,14 +40,15 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from twisted_ipython._base.collected import unheld
-from twisted_ipython._base.frames import is_user_frame
 from twisted_ipython._base.work_id import NO_WORK, current_work, new_work, set_work
 from twisted_ipython._bridge.deferred_failure import exception_of, mark_handled
 from twisted_ipython._bridge.futures import FutureAwait, WrappedExit
+from twisted_ipython._failures.alike import user_lines
 from twisted_ipython._failures.logs import is_shown_by_logging
 from twisted_ipython._failures.reports import Reports
+from twisted_ipython._failures.running_cell import RunningCell
 
-__all__ = ["RunningCell", "Watch", "attach", "is_pending", "kind_of"]
+__all__ = ["Watch", "attach", "is_pending", "kind_of"]
 
 # Seconds between two looks at what is watched.
 _LOOK: Final = 0.4
@@ -98,35 +97,6 @@ def _take(held: Any) -> BaseException:
     assert failure is not None
     mark_handled(held, failure)
     return exception_of(failure)
-
-
-class RunningCell:
-    """
-    A cell that runs, to tell whether it will use a name.
-
-    Args:
-        statements: its statements.
-
-    Attributes:
-        done: how many of them have run.
-    """
-
-    def __init__(self, statements: Sequence[ast.stmt] = ()) -> None:
-        self._statements = statements
-        self.done = 0
-
-    def end(self) -> None:
-        """It has ended, whether all statements have run or not.  Thread: any."""
-        self._statements = ()
-
-    def will_use(self, name: str) -> bool:
-        """Whether the statement that runs, or a later one, names it.  Thread: any."""
-        left = self._statements[self.done :]
-        return any(
-            isinstance(part, ast.Name) and part.id == name
-            for statement in left
-            for part in ast.walk(statement)
-        )
 
 
 class _Named(NamedTuple):
@@ -191,8 +161,8 @@ class Watch:
         # In one go each, or it would fail when another thread binds a name.
         names = self._shell.user_ns
         latest = [*names] if unheld.news else [*islice(reversed(names), _LATEST)]
-        bound = [(f"Out[{number}]", result.result), *((name, names.get(name)) for name in latest)]
-        found = self._new(bound, RunningCell())
+        bound = [(name, names.get(name)) for name in latest]
+        found = self._new([(f"Out[{number}]", result.result), *bound], RunningCell())
         if found and current_work() == NO_WORK:  # a kernel may end cells elsewhere
             found[0].context.run(set_work, new_work(number))
         if found:
@@ -297,7 +267,7 @@ def attach(loop: AbstractEventLoop, reports: Reports, *, ours: bool = True) -> C
         error: Any = told.get("exception")
         context = _context_of(told)
         shown = error is None or is_shown_by_logging(logger, logging.ERROR)
-        shown = shown or not (ours or _is_users(error))
+        shown = shown or not (ours or user_lines(error))
         if shown or not reports.active or logger.hasHandlers():  # these only keep it
             # A copy, since Python 3.12 and later have entered it.
             context.copy().run(loop.default_exception_handler, told)
@@ -313,11 +283,6 @@ def attach(loop: AbstractEventLoop, reports: Reports, *, ours: bool = True) -> C
             loop.set_exception_handler(None)
 
     return undo
-
-
-def _is_users(error: BaseException) -> bool:
-    """Whether an exception went through the user's code."""
-    return any(is_user_frame(frame) for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _context_of(told: dict[str, Any]) -> Context:
