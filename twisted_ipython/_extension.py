@@ -29,7 +29,7 @@ from twisted_ipython._display.result_card import Cards
 from twisted_ipython._display.terminal_notices import Notices
 from twisted_ipython._display.updates import can_update, decline, is_terminal, use_printer
 from twisted_ipython._failures import namespace
-from twisted_ipython._failures.logs import ScrapyLog
+from twisted_ipython._failures.handlers import ScrapyLog
 from twisted_ipython._failures.reports import GRACE, reports
 from twisted_ipython._failures.show import showing_on
 from twisted_ipython._kernel import ignore_ended

@@ -291,6 +291,36 @@ def test_background_failures(notebook: Notebook) -> None:
     notebook.settle(dict.fromkeys(cells.values(), 1))
 
 
+TITLES = {
+    "reactor.callLater(0.01, int, 'x'); None": "Failure of cell {}: a timer's int()",
+    "reactor.callLater(0.01, lambda: bad()); None": "Failure of cell {}: a timer's <lambda>()",
+    "reactor.callInThread(bad)": "Failure of cell {}: the thread pool's bad()",
+    "threads.deferToThread(bad); None": (
+        "Unhandled error in a Deferred of cell {}: the thread pool's bad()"
+    ),
+    "task.LoopingCall(bad).start(0.01, now=False); None": (
+        "Unhandled error in a Deferred of cell {}: a LoopingCall's bad()"
+    ),
+    "from twisted.python import log; log.err(ValueError())": "Failure of cell {} in Twisted's log:",
+    "port = serve(); say(port); None": "Failure of cell {}: Bad.dataReceived()",
+}
+
+
+def test_titles(notebook: Notebook) -> None:
+    """The line above says what failed, in words, and in which run of a cell it began."""
+    notebook.ok(LINE)
+    for code, title in TITLES.items():
+        for here in (HERE, ""):
+            number = notebook.value("get_ipython().execution_count")
+            cell = notebook.ok(here + code)
+            notebook.pump(lambda cell=cell: errors(cell), SOON + SLACK)
+            assert cell.traceback.splitlines()[0] == title.format(number)
+    cell = notebook.ok("old = [task.deferLater(reactor, 0, bad)]")
+    notebook.ok("await asyncio.sleep(2.5); old.clear()")
+    notebook.pump(lambda: bool(errors(cell)), SOON + SLACK)
+    assert re.search(r"cell \d+, which failed [23] s ago:", cell.traceback)
+
+
 @pytest.mark.parametrize("work", ["create_task(fail())", "call_later(0.05, bad)"])
 def test_failure_on_the_kernels_loop(notebook: Notebook, work: str) -> None:
     """What a plain cell gives to asyncio, and so to the kernel's own loop, is shown, and once."""

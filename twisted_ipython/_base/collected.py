@@ -23,6 +23,7 @@ has it disabled.
 from __future__ import annotations
 
 import gc
+from collections import deque
 from collections.abc import Callable
 from math import inf
 from time import perf_counter
@@ -36,6 +37,10 @@ __all__ = ["Unheld", "unheld"]
 _PATIENCE: Final = 0.5
 # How many times as long as collecting everything took, until that may be done again.
 _REST: Final = 50
+# How many times are noted at which there had been failures.
+_NOTED: Final = 1000
+# Seconds after which it is said when something failed.
+_LONG: Final = 2
 # Seconds that it may take at all.
 _LONGEST: Final = 0.2
 
@@ -48,6 +53,8 @@ class Unheld:
         self._seen = 0
         self._planned = False
         self._all_from = 0.0
+        # Up to which number failures had been made by when.
+        self._made: deque[tuple[int, float]] = deque(maxlen=_NOTED)
 
     def attach(self, later: Callable[..., object]) -> Callable[[], None]:
         """
@@ -74,9 +81,19 @@ class Unheld:
 
     def look(self) -> None:
         """Collect garbage soon if there is need to.  In the reactor thread."""
-        if failure.count != self._seen and not self._planned and self._later is not None:
+        if failure.count == self._seen or self._later is None:
+            return
+        if not self._made or self._made[-1][0] < failure.count:
+            self._made.append((failure.count, perf_counter()))
+        if not self._planned:
             self._planned = True
             self._later(_PATIENCE, self._collect)
+
+    def ago(self, number: int) -> str:
+        """How long ago the failure of this number was made, if that is long.  Thread: any."""
+        made = next((when for count, when in [*self._made] if number <= count), None)
+        seconds = 0 if made is None else perf_counter() - made
+        return f"{seconds:.0f} s ago" if seconds > _LONG else ""
 
     def _collect(self) -> None:
         self._planned = False

@@ -44,7 +44,7 @@ from twisted_ipython._base.work_id import NO_WORK, current_work, new_work, set_w
 from twisted_ipython._bridge.deferred_failure import exception_of, mark_handled
 from twisted_ipython._bridge.futures import FutureAwait, WrappedExit
 from twisted_ipython._failures.alike import user_lines
-from twisted_ipython._failures.logs import is_shown_by_logging
+from twisted_ipython._failures.handlers import is_shown_by_logging, takers
 from twisted_ipython._failures.reports import Reports
 from twisted_ipython._failures.running_cell import RunningCell
 
@@ -61,7 +61,7 @@ _DULL: Final = frozenset(
     | {BuiltinFunctionType, FunctionType, MethodType, ModuleType}
 )
 
-NOBODY_WAITS: Final = "{name}, a {kind}{of_cell}, failed, and nobody waits for it:"
+NOBODY_WAITS: Final = "{name}, a {kind}{of_cell}, failed{ago}, and nobody waits for it:"
 ASYNCIO: Final = "Failure{of_cell}: {message}"
 
 
@@ -223,7 +223,9 @@ class Watch:
         if held is None:
             return
         if _is_unhandled(held) and self._reports.active and not one.cell.will_use(one.name):
-            head = NOBODY_WAITS.format(name=one.name, kind=one.kind, of_cell="{of_cell}")
+            count = 0 if isinstance(held, Future) else held.result.count
+            ago = f" {text}" if (text := unheld.ago(count)) else ""
+            head = NOBODY_WAITS.format(name=one.name, kind=one.kind, ago=ago, of_cell="{of_cell}")
             self._reports.report(_take(held), head, one.context)
         else:
             self._add([one])
@@ -268,7 +270,7 @@ def attach(loop: AbstractEventLoop, reports: Reports, *, ours: bool = True) -> C
         context = _context_of(told)
         shown = error is None or is_shown_by_logging(logger, logging.ERROR)
         shown = shown or not (ours or user_lines(error))
-        if shown or not reports.active or logger.hasHandlers():  # these only keep it
+        if shown or not reports.active or takers(logger):  # these only keep it
             # A copy, since Python 3.12 and later have entered it.
             context.copy().run(loop.default_exception_handler, told)
         if not shown:

@@ -24,7 +24,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from threading import get_ident
 from time import time
@@ -186,7 +186,9 @@ def attach(pool: ThreadPool) -> Callable[[], None]:
 
 def _noted(work: Work, func: Callable[..., Any], args: Any, kw: Any) -> Any:
     """Run the work.  In a thread of the pool."""
-    context = copy_context()  # noqa: F841  # the pool logs a failure outside of it: see `_failures.origin`
+    # The pool logs a failure outside of its context: see `_failures.origin`.
+    context = getattr(func, "__self__", None)
+    context = context if isinstance(context, Context) else copy_context()
     work.began, work.thread = time(), get_ident()
     _running[work.thread] = work
     try:
