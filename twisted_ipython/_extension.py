@@ -121,7 +121,7 @@ class _Extension:
             undo.callback(_last.remove, self.magics)
             self._register_magics()
             self._note_runner()
-            undo.callback(override(lifecycle.start(), {"label": labels_of(shell)}))
+            undo.callback(override(lifecycle.current(), {"label": labels_of(shell)}))
             runners = {**(shell.loop_runner_map or {}), "twisted": (runner, True)}
             own = {**self.magics.auto.methods(), "loop_runner_map": runners}
             undo.callback(override(shell, own))
@@ -146,7 +146,7 @@ class _Extension:
 
     def _show_failures(self) -> None:
         """Show what fails in the background."""
-        thread = lifecycle.start()
+        thread = lifecycle.current()
         self._undo.callback(reports.add(showing_on(self._shell), telling_on(self._shell)))
         watch = namespace.Watch(self._shell, reports, thread.loop, thread.call, thread.later)
         self._undo.callback(reports.at_end(watch.look_last))
@@ -256,7 +256,7 @@ class _Extension:
         """Have a kernel's messages belong to the cell that asked, and its questions be asked."""
         shell, undo = self._shell, self._undo
         kernel = getattr(shell, "kernel", None)
-        thread = lifecycle.start()
+        thread = lifecycle.current()
         undo.callback(kernel_messages.attach(shell, thread.works_here, thread.loop))
         undo.callback(ignore_ended(kernel))
         undo.callback(stdin.attach(kernel))

@@ -44,6 +44,7 @@ from twisted_ipython._failures.handlers import (
 )
 from twisted_ipython._failures.origin import context_of
 from twisted_ipython._failures.reports import Reports
+from twisted_ipython._private.twisted import log_observers
 
 __all__ = ["attach"]
 
@@ -207,8 +208,8 @@ def _caller(frame: FrameType) -> FrameType:
 
 def _others_give_to_logging() -> bool:
     """Whether another observer gives Twisted's log to Python's logging, as Scrapy's does."""
-    # Twisted 24.10 to 26.10; one that a cell added is behind one of `_scripts.own_log`.
-    new = [getattr(one, "own", one) for one in globalLogPublisher._observers]
+    # One that a cell added is behind one of `_scripts.own_log`.
+    new = [getattr(one, "own", one) for one in log_observers(globalLogPublisher)]
     old = [getattr(one, "__self__", None) for one in legacy.theLogPublisher.observers]
     return any(
         isinstance(one, (STDLibLogObserver, legacy.PythonLoggingObserver)) and is_for_all(one)

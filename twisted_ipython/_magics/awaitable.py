@@ -14,7 +14,7 @@ from IPython.core.error import UsageError
 from twisted_ipython._cells.await_magics import Awaited, AwaitedMagic, Kind
 from twisted_ipython._cells.statements import send_to_cell_thread
 from twisted_ipython._magics.magics import TwistedMagics
-from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._waiting.calls import in_cell_thread
 
 __all__ = ["awaited"]
@@ -93,4 +93,4 @@ class _WaitForJob:
 
         assert cell is None
         expanded = await in_cell_thread(lambda: self._magics.shell.var_expand(line, _NO_FRAME))
-        return await waiting(start(), expanded)
+        return await waiting(current(), expanded)

@@ -27,6 +27,7 @@ from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.formatting import Report, Table, duration
 from twisted_ipython._base.loans import loans
 from twisted_ipython._base.work_id import work_in
+from twisted_ipython._private.asyncio import LOOP, PROTOCOL_FACTORY, SOCKET
 from twisted_ipython._reactor import thread_pool
 from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.jobs import Job, jobs
@@ -224,7 +225,7 @@ def _sockets_table(thread: ReactorThread, found: list[Any]) -> Table:
 
 def _is_on(one: Any, loop: asyncio.AbstractEventLoop | None) -> bool:
     """Whether something of asyncio's is on the loop; what has ended is on none."""
-    return loop is not None and getattr(one, "_loop", None) is loop
+    return loop is not None and getattr(one, LOOP, None) is loop
 
 
 def _socket_row(one: Any) -> _Row | None:
@@ -242,11 +243,11 @@ def _socket_row(one: Any) -> _Row | None:
 def _asyncio_rows(one: Any) -> Iterator[_Row]:
     """A server of asyncio's, or one end of a connection."""
     if isinstance(one, asyncio.Server):
-        factory = _name(getattr(one, "_protocol_factory", one))
+        factory = _name(getattr(one, PROTOCOL_FACTORY, one))
         for socket in one.sockets:
             yield "listens (asyncio)", _address(socket.getsockname()), "", factory
     # Not what TLS puts around a transport, nor the pipe of a child process.
-    elif hasattr(one, "_sock_fd") and not one.is_closing():
+    elif hasattr(one, SOCKET) and not one.is_closing():
         here, there = one.get_extra_info("sockname"), one.get_extra_info("peername")
         yield "connection (asyncio)", _address(here), _address(there), _kind(one.get_protocol())
 
@@ -282,7 +283,7 @@ def _pool_table(reactor: Any) -> Table:
     rows = [
         ("working", len(pool.working)),
         ("idle", len(pool.waiters)),
-        ("queued", pool._queue.qsize()),
+        ("queued", pool.q.qsize()),
         ("at most", pool.max),
     ]
     return Table("Thread pool", (), rows)

@@ -23,7 +23,7 @@ from twisted.internet.task import deferLater
 
 from twisted_ipython._cells.await_magics import code_awaits
 from twisted_ipython._magics.time_magic import SendToCellThread, TimedCode, is_long
-from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._waiting.calls import in_cell_thread
 
 __all__ = ["Timeit"]
@@ -147,7 +147,7 @@ async def _enough_rounds(loop: _Loop, clock: Callable[[], float]) -> int:
 async def _seconds(loop: _Loop, number: int, clock: Callable[[], float]) -> float:
     """Seconds that a number of rounds took."""
     # A statement that never has to wait would hold the reactor for all runs.
-    await deferLater(start().reactor, 0)
+    await deferLater(current().reactor, 0)
     collects = gc.isenabled()
     gc.disable()
     try:
