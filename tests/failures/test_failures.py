@@ -316,7 +316,7 @@ def test_titles(notebook: Notebook) -> None:
             notebook.pump(lambda cell=cell: errors(cell), SOON + SLACK)
             assert cell.traceback.splitlines()[0] == title.format(number)
     cell = notebook.ok("old = [task.deferLater(reactor, 0, bad)]")
-    notebook.ok("await asyncio.sleep(2.5); old.clear()")
+    notebook.ok("await asyncio.sleep(2.5); old.clear(); gc.collect()")
     notebook.pump(lambda: bool(errors(cell)), SOON + SLACK)
     assert re.search(r"cell \d+, which failed [23] s ago:", cell.traceback)
 
@@ -468,7 +468,7 @@ def test_end_of_script(tmp_path: Path) -> None:
 
 
 def test_terminal() -> None:
-    """In a terminal a failure is shown above the prompt, which keeps what is typed."""
+    """In a terminal a failure is shown above the prompt, which keeps what is typed, and counted."""
     with Terminal(prompt_toolkit=True) as terminal:
         terminal.run("import asyncio; from twisted.internet import reactor, task, defer")
         terminal.run("def bad(): 1 / 0")
@@ -478,6 +478,11 @@ def test_terminal() -> None:
         terminal.expect("ZeroDivisionError: division by zero")
         terminal.type("234")
         terminal.expect("1234")
+        terminal.type("d = task.deferLater(reactor, 0.1, bad); await asyncio.sleep(3)")
+        terminal.expect("d, a Deferred of cell 7, failed")
+        terminal.type("for _ in range(3): reactor.callLater(0, bad)\n")
+        terminal.expect("Failure of cell 8: a timer's bad")
+        terminal.expect("The same of cell 8, 2 times more")
 
 
 def test_debugger_after_awaiting_cell() -> None:
