@@ -19,6 +19,9 @@ async def stubborn():
     try: await asyncio.sleep(30)
     except asyncio.CancelledError: print("swallowed")
 
+async def main():
+    while True: await stubborn()
+
 def fires():
     return Deferred(lambda deferred: deferred.callback("as if nothing had happened"))
 
@@ -45,6 +48,8 @@ def stopped(kernel: Kernel, code: str) -> Execution:
     [
         ("for n in range(4):\n    await stubborn()\n    print(n)", "    await stubborn()"),
         ("await stubborn()\nprint('next')", "await stubborn()"),
+        ("await main()\nprint('next')", "while True: await stubborn()"),
+        ("[await stubborn() for _ in range(4)]", "[await stubborn() for _ in range(4)]"),
         ("await stubborn()", "await stubborn()"),
         ("await fires()\nprint('next')", "await fires()"),
         ("value = await fires()", "value = await fires()"),
@@ -93,9 +98,32 @@ def test_timeout(kernel: Kernel) -> None:
     assert cell.printed() == "swallowed\n"
 
 
-def test_job(kernel: Kernel) -> None:
+@pytest.mark.parametrize(
+    "code",
+    [
+        "while True: await stubborn()",
+        "await main()",
+        "while True: yield fires()",
+        "yield fires()\ndefer.returnValue(1)",
+        "yield retries()",
+        "reactor.run()\nprint('after')",
+        "fires()",
+    ],
+)
+def test_job(kernel: Kernel, code: str) -> None:
     """A job that is cancelled has the state "cancelled", whatever it awaits swallows."""
-    for cancel in ("job.cancel()", "%reactor cancel job"):
-        kernel.ok("%%run_in_reactor job\nfor _ in range(3):\n    await stubborn()\n")
-        kernel.ok(f"await asyncio.sleep(0)\n{cancel}")
-        kernel.pump(lambda: kernel.value("job.state") == "'cancelled'", 5)
+    for cancel in ("job.cancel()", "%reactor cancel job", "%%run_in_reactor job --replace\n1"):
+        kernel.ok(f"%%run_in_reactor job\n{code}\n")
+        kernel.ok("first = job\nawait asyncio.sleep(0)")
+        assert kernel.ok(cancel).printed() == ""
+        kernel.pump(lambda: kernel.value("first.state") == "'cancelled'", 5)
+
+
+def test_job_with_own_try(kernel: Kernel) -> None:
+    """A `try` of the job's own code is respected: the job comes to what that makes of it."""
+    coroutine = "try: await asyncio.sleep(30)\nexcept asyncio.CancelledError: pass\n1"
+    generator = "try: yield Deferred()\nexcept defer.CancelledError: pass\nreturn 1"
+    for code in (coroutine, generator):
+        kernel.ok(f"%%run_in_reactor job\n{code}\n")
+        kernel.ok("await asyncio.sleep(0)\njob.cancel()")
+        assert kernel.value("await job, job.state") == "(1, 'done')"

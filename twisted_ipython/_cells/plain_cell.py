@@ -107,7 +107,7 @@ class PlainCell:
             set_work(self._before if reports.active else NO_WORK)
 
     def _make(self) -> ThreadScript:
-        """It is a script, or may be one.  Any thread."""
+        """It is a script, or may be one.  Thread: any."""
         with self._lock:
             if self._script is None:
                 assert self._thread is not None
@@ -128,7 +128,7 @@ class PlainCell:
             script.run_in_context(_stop_other)
 
     def _would_run(self) -> bool:
-        """Whether its code names what runs the reactor.  Any thread."""
+        """Whether its code names what runs the reactor.  Thread: any."""
         if self._names_it is None:
             try:
                 self._names_it = would_run(self._code())
