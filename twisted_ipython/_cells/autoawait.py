@@ -155,7 +155,7 @@ class AutoAwait:
         """`InteractiveShell.run_ast_nodes`, with the statements of an awaiting cell sent off."""
         own = self._run_ast_nodes
         text = getattr(getattr(result, "info", None), "transformed_cell", None)  # IPython 9.6
-        thread, made = None, Statements()
+        thread, made = None, Statements(nodelist)
         if text is None or _MAY_AWAIT.search(text):  # most cells do not, and need not be read
             thread, made = self._prepared(nodelist, cell_name, interactivity, compiler)
         if thread is None or not made.codes:
@@ -171,22 +171,14 @@ class AutoAwait:
                     self._end_cell(current_work().work)
                     self._variables.end(context, copy_context())
             return raised and not plain.exited
-        return await self._wait_for(
-            thread, RunningCell(nodelist), made, cell_name, compiler, result
-        )
+        return await self._wait_for(thread, made, cell_name, compiler, result)
 
     async def _wait_for(
-        self,
-        thread: ReactorThread,
-        running: RunningCell,
-        made: Statements,
-        cell_name: str,
-        compiler: Any,
-        result: Any,
+        self, thread: ReactorThread, made: Statements, cell_name: str, compiler: Any, result: Any
     ) -> bool:
         """Have statements run in the reactor thread; then our own has their result."""
         source = "" if result is None else result.info.raw_cell
-        token = self._send(thread, lambda cell: self._evaluate(cell, made, running), source)
+        token = self._send(thread, lambda cell: self._evaluate(cell, made), source)
         try:
             await placeholder.running().wait_quietly()
             code = placeholder.RESULT["single" if made.shows else "exec"]
@@ -195,7 +187,7 @@ class AutoAwait:
             own, rest = self._run_ast_nodes, made.rest  # which does not compile, as is shown
             return bool(rest and await own(rest, cell_name, "none", compiler, result))
         finally:
-            running.end()
+            made.running.end()
             self._forget(token)
 
     def _prepared(
@@ -204,7 +196,7 @@ class AutoAwait:
         """The reactor thread and what it is to run, if the cell awaits and that is our matter."""
         reading = read(nodelist) if self._active() and self.shell.autoawait else None
         if reading is None or not reading.awaits:
-            return None, Statements()
+            return None, Statements(nodelist)
         thread = elsewhere()
         nodes, shown = split(nodelist, interactivity)
         with compiler.extra_flags(_AWAIT):
@@ -288,7 +280,7 @@ class AutoAwait:
         while self._when_idle and not self.awaiting:
             self._when_idle.pop(0)()
 
-    async def _evaluate(self, cell: AwaitingCell, made: Statements, running: RunningCell) -> Any:
+    async def _evaluate(self, cell: AwaitingCell, made: Statements) -> Any:
         """Run the statements.  Thread: reactor."""
         shell, value = self.shell, None
         for code in made.codes:
@@ -300,7 +292,7 @@ class AutoAwait:
             if is_async(code):
                 value = await cell.run_statement(value)
             stay_installed()
-            self.after_statement(code, running)
+            self.after_statement(code, made.running)
         return value if made.shows else None
 
 
