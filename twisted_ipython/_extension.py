@@ -40,6 +40,7 @@ from twisted_ipython._magics.runner import runner
 from twisted_ipython._magics.settings import Settings
 from twisted_ipython._plain import sharing
 from twisted_ipython._reactor import lifecycle
+from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.eventual_result import EventualResult, NotInTime
 from twisted_ipython._reactor.jobs import jobs, pending_lines
 from twisted_ipython._reactor.thread import ReactorThread
@@ -81,6 +82,7 @@ def attach(thread: ReactorThread) -> None:
     """Set on the reactor what all shells share; a second time changes nothing.  Any thread."""
     thread.attach()
     thread.attach_also(reactor_run.attach)
+    thread.attach_also(crawls.attach)
 
 
 def unload(shell: InteractiveShell) -> None:

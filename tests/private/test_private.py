@@ -36,7 +36,6 @@ READ_LOCALS = {
     "_failures/origin.py": "`DRIVER_LOCALS`",
     "_failures/handlers.py": "logging's `self`",
     "_waiting/calls.py": "the user's",
-    "_scripts/callers.py": "Scrapy's",
 }
 # Whose second argument is a name.
 ASKS = {"getattr", "hasattr", "setattr", "delattr"}

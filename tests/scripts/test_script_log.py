@@ -165,7 +165,8 @@ def test_two_crawls_at_once(kernel: Kernel) -> None:
     level = "logging.getLogger('hpack').level, logging.getLogger('twisted').level"
     for names in ("one two", "two one"):
         for name in ("one", "two"):
-            kernel.run(script(cell, name))
+            ran = kernel.run(script(cell, name))
+            kernel.pump(lambda ran=ran: "Spider closed" in ran.printed("stderr"))
         for name in names.split():
             assert kernel.value(level) == "(40, 40)"
             cancel(kernel, name)

@@ -20,6 +20,7 @@ __all__ = [
     "frames_of_coroutine",
     "in_files",
     "is_debugged",
+    "is_our_frame",
     "is_user_code",
     "is_user_frame",
     "labels_of",
@@ -85,7 +86,7 @@ def labels_of(shell: Any) -> Label:
 
 def is_user_frame(frame: FrameType) -> bool:
     """Whether the code of ``frame`` is the user's, no library's and not ours."""
-    return not _is_ours(frame) and is_user_code(frame.f_code)
+    return not is_our_frame(frame) and is_user_code(frame.f_code)
 
 
 def is_user_code(code: CodeType) -> bool:
@@ -93,7 +94,8 @@ def is_user_code(code: CodeType) -> bool:
     return not code.co_filename.startswith(_libraries())
 
 
-def _is_ours(frame: FrameType) -> bool:
+def is_our_frame(frame: FrameType) -> bool:
+    """Whether a frame is of our code, or of crochet's.  Any thread."""
     module = str(frame.f_globals.get("__name__", ""))
     return module.partition(".")[0] in {"twisted_ipython", "crochet"}
 
@@ -119,7 +121,7 @@ def of_frame(frame: FrameType | None) -> list[Place]:
 
 def of_coroutine(coro: Any) -> list[Place]:
     """What a suspended coroutine, or generator, waits in: the innermost await first."""
-    places = [_place(frame) for frame in frames_of_coroutine(coro) if not _is_ours(frame)]
+    places = [_place(frame) for frame in frames_of_coroutine(coro) if not is_our_frame(frame)]
     return places[::-1]
 
 

@@ -21,6 +21,7 @@ from twisted_ipython._magics.reactor_tables import (
     tasks,
     threads_table,
 )
+from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.eventual_result import EventualResult, NotInTime
 from twisted_ipython._reactor.jobs import THREAD_GOES_ON, Job, jobs
 from twisted_ipython._reactor.thread import ReactorThread
@@ -55,8 +56,9 @@ def command(shell: InteractiveShell, thread: ReactorThread, line: str) -> None:
         case []:
             _show(shell, overview(thread, labels_of(shell)))
         case ["jobs"]:
-            threads = threads_table(labels_of(shell))
-            _show(shell, Report(jobs_table(labels_of(shell)), *([threads] if threads.rows else [])))
+            others = crawls.table(), threads_table(labels_of(shell))
+            shown = [table for table in others if table.rows]
+            _show(shell, Report(jobs_table(labels_of(shell)), *shown))
         case ["stack"]:
             _show(shell, Report(stack_table(thread, labels_of(shell))))
         case ["cancel", *words] if words:
@@ -76,19 +78,26 @@ def _show(shell: InteractiveShell, report: Report) -> None:
 
 
 def _cancel(thread: ReactorThread, words: list[str]) -> None:
-    """Cancel jobs, by number or name, and tasks, by name; nothing if one is unknown."""
-    for one in jobs.pending() if words == ["all"] else _named(thread, words):
+    """Cancel jobs, by number or name, tasks and crawls, by name; nothing if one is unknown."""
+    pending = jobs.pending()
+    if words == ["all"]:
+        for work_id in crawls.work_ids() - {job.work_id for job in pending}:
+            thread.call(crawls.close, work_id)
+    for one in pending if words == ["all"] else _named(thread, words):
         if isinstance(one, Job):
             if one.in_thread and one.ended is None:
                 print(THREAD_GOES_ON.format(job=one))
             jobs.cancel(thread, one)
+        elif isinstance(one, str):
+            thread.call(crawls.close_spider, one)
         else:
             thread.call(one.cancel)
 
 
-def _named(thread: ReactorThread, words: list[str]) -> list[Job | asyncio.Task[Any]]:
-    """The jobs and tasks of these names."""
-    found: dict[str, Job | asyncio.Task[Any]] = {}
+def _named(thread: ReactorThread, words: list[str]) -> list[Job | asyncio.Task[Any] | str]:
+    """The jobs and tasks of these names, and the names that are those of spiders."""
+    found: dict[str, Job | asyncio.Task[Any] | str] = {}
+    found.update((word, word) for word in words if word in crawls.spiders())
     found.update((word, job) for word in words if (job := jobs.find(word)) is not None)
     if len(found) < len(set(words)):
         running = _tasks_by_name(thread)
@@ -114,6 +123,7 @@ def _names(running: Mapping[str, object]) -> str:
     known = jobs.all()
     old = [job for job in known if job.ended is not None][:-_NAMED]
     names = [str(job) for job in known if job not in old]
+    names += [f"crawl {name}" for name in sorted(crawls.spiders())]
     return ", ".join([*names, *(f"task {name}" for name in running)]) or "none"
 
 

@@ -29,6 +29,7 @@ from twisted_ipython._base.loans import loans
 from twisted_ipython._base.work_id import work_in
 from twisted_ipython._private.asyncio import LOOP, PROTOCOL_FACTORY, SOCKET
 from twisted_ipython._reactor import thread_pool
+from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.jobs import Job, jobs
 from twisted_ipython._reactor.thread import ReactorThread
@@ -119,6 +120,7 @@ def _tables(thread: ReactorThread, label: frames.Label, found: list[Any]) -> lis
     """The tables that only the reactor thread can make; those without rows are left out."""
     tables = [
         jobs_table(label),
+        crawls.table(),
         _tasks_table(thread, label),
         _calls_table(thread.reactor),
         _sockets_table(thread, found),

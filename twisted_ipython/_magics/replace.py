@@ -30,6 +30,7 @@ from twisted_ipython._base.formatting import failure_line, one_line
 from twisted_ipython._magics.reactor_tables import living
 from twisted_ipython._private.asyncio import abort_clients
 from twisted_ipython._reactor import looping_calls
+from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import THREAD_GOES_ON
 from twisted_ipython._reactor.thread import ReactorThread
@@ -98,18 +99,23 @@ def _too_long(_: object, seconds: float) -> None:
     raise TimeoutError(f"it takes more than {seconds:g} s")
 
 
-def _stop_result(_: ReactorThread, held: EventualResult) -> Deferred[None] | None:
-    """Cancel the work, and stop the LoopingCalls that it left behind, done or not."""
-    if held.job is not None:
-        looping_calls.stop(held.job.work_id)
-    if held.state != "pending":
-        return None
-    if held.job is not None and held.job.in_thread:
-        print(THREAD_GOES_ON.format(job=held.job))
-    ended: Deferred[None] = Deferred()
-    held.when_done(lambda: ended.callback(None))
-    held.cancel()
-    return ended
+@inlineCallbacks
+def _stop_result(_: ReactorThread, held: EventualResult) -> _Steps:
+    """Cancel the work, and stop the LoopingCalls and crawls that it left behind, done or not."""
+    job = held.job
+    if job is not None:
+        looping_calls.stop(job.work_id)
+    if held.state == "pending":
+        if job is not None and job.in_thread:
+            print(THREAD_GOES_ON.format(job=job))
+        ended: Deferred[None] = Deferred()
+        held.when_done(lambda: ended.callback(None))
+        held.cancel()
+        yield ended
+    elif job is not None:
+        crawls.close(job.work_id)
+    if job is not None:
+        yield crawls.when_closed(job.work_id)
 
 
 @inlineCallbacks

@@ -28,6 +28,7 @@ from twisted_ipython._base.frames import in_files
 from twisted_ipython._base.work_id import WorkId
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._failures.reports import CANCELLATIONS, reports
+from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.interrupt import Heartbeat
 
 if TYPE_CHECKING:
@@ -182,6 +183,12 @@ class EventualResult(_Result):
     _process = 0
     # Of the code that made it, until it has a result.
     _context: Context | None = None
+
+    def cancel(self) -> None:
+        """Cancel the work, and close its crawls; the second time, drop their requests."""
+        if self.job is not None:
+            self._reactor.callFromThread(crawls.close, self.job.work_id)
+        super().cancel()
 
     @property
     def state(self) -> str:

@@ -19,6 +19,7 @@ from twisted_ipython._base.formatting import duration
 from twisted_ipython._base.frames import Place, waits_at
 from twisted_ipython._base.work_id import new_work
 from twisted_ipython._reactor import looping_calls
+from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.thread import ReactorThread
 
@@ -154,10 +155,12 @@ class Jobs:
         return None
 
     def cancel(self, thread: ReactorThread, job: Job) -> None:
-        """Cancel a pending job, and stop the LoopingCalls that it started."""
+        """Cancel a pending job, stop the LoopingCalls that it started, and close its crawls."""
         result = job.result
         if result is not None and job.ended is None:
             result.cancel()
+        else:
+            thread.call(crawls.close, job.work_id)
         thread.call(looping_calls.stop, job.work_id)
 
 

@@ -30,6 +30,7 @@ from twisted.python.log import callWithLogger
 
 from twisted_ipython._base import frames
 from twisted_ipython._base.work_id import WorkId, work_in
+from twisted_ipython._private.scrapy import LOG
 from twisted_ipython._private.twisted import LOOP
 from twisted_ipython._reactor import looping_calls
 from twisted_ipython._reactor.contexts import of_timer, opened_in
@@ -142,7 +143,7 @@ class Kept:
             pool.adjustPoolsize(*self._sizes)
         if _captures_warnings() and not self._captured:
             logging.captureWarnings(False)
-        if type(sys.stdout).__module__ == "scrapy.utils.log":
+        if type(sys.stdout).__module__ == LOG:
             sys.stdout = self._stdout
 
 

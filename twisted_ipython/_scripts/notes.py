@@ -16,6 +16,7 @@ from typing import Any, Final
 from twisted.python.reflect import safe_str
 
 from twisted_ipython._base.tracebacks import chain
+from twisted_ipython._private.scrapy import PROMPT
 
 __all__ = ["ShellNote", "explain_names", "names_of_cell"]
 
@@ -69,7 +70,7 @@ def _is_from_shell(traceback: Any) -> bool:
     while isinstance(traceback, TracebackType):
         frame = traceback.tb_frame
         name = frame.f_globals.get("__name__"), frame.f_code.co_name
-        if name == ("scrapy.shell", "inspect_response"):
+        if name == PROMPT:
             return True
         traceback = traceback.tb_next
     return False

@@ -53,7 +53,6 @@ from twisted_ipython._scripts.callers import begun_by
 from twisted_ipython._scripts.registry import (
     NOBODY_WAITS,
     any_has_run,
-    elsewhere,
     end_all,
     explain_logged,
     note,
@@ -64,6 +63,7 @@ from twisted_ipython._scripts.registry import (
 from twisted_ipython._scripts.script import Script, Stage
 from twisted_ipython._scripts.session import refuse
 from twisted_ipython._scripts.system_events import Trigger
+from twisted_ipython._scripts.thread_script import wait_in_thread
 
 __all__ = ["attach"]
 
@@ -106,7 +106,7 @@ class _Methods:
         if self._ends:
             raise ReactorNotRestartable
         if script is None:
-            elsewhere[-1]()
+            wait_in_thread()
         else:
             script.main = awaited_by_react(caller)
             script.wait()

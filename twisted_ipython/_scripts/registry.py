@@ -20,6 +20,7 @@ from twisted.logger import LogEvent
 from twisted.python.failure import Failure
 
 from twisted_ipython._base.work_id import NO_WORK, WorkId, current_work
+from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._scripts import script_log
 from twisted_ipython._scripts.cleanup import Kept
 from twisted_ipython._scripts.notes import explain_names
@@ -29,7 +30,6 @@ __all__ = [
     "NOBODY_WAITS",
     "any_has_run",
     "begin_cell",
-    "elsewhere",
     "end_all",
     "end_cell",
     "enter",
@@ -62,8 +62,6 @@ SEVERAL_WAIT: Final = (
 _alive: Final[dict[int, Script]] = {}
 # The same of plain cells and files that run, and what makes scripts of them.
 _cells: Final[dict[int, Callable[[], Script]]] = {}
-# What waits in ``reactor.run()`` for a thread whose code belongs to no script.
-elsewhere: Final[list[Callable[[], None]]] = []
 # The numbers of scripts that have run the reactor.
 _ran: Final[set[int]] = set()
 # The numbers of work that was refused to run the reactor, whose stops are no news.
@@ -159,6 +157,7 @@ def end_all() -> Deferred[Any]:
     scripts = [one for one in list(_alive.values()) if one.stage in (Stage.WAITS, Stage.STOPS)]
     over = DeferredList([script.when_over() for script in scripts])
     for script in scripts:
+        crawls.close(script.work_id)
         script.cancel()
     return over
 

@@ -51,6 +51,9 @@ class Surroundings(Protocol):
     def soon(self, function: Callable[..., object], *args: Any) -> None:
         """Call ``function`` in a later turn of the reactor.  Any thread."""
 
+    def crawls_closed(self, script: Script) -> Deferred[Any]:
+        """Wait for crawls of the script that are being closed."""
+
     def disconnect(self, script: Script) -> None:
         """Close what the script has opened, as a reactor that stops does."""
 
@@ -173,11 +176,17 @@ class Script(ABC):
         if self.stage is Stage.WAITS:
             self.stop()
         elif self.stage is Stage.STOPS:
-            self.crash()
+            self._session.soon(self._crash_later)
+
+    def _crash_later(self) -> None:
+        """Crash once its crawls have ended, which may stop the reactor."""
+        run = self._runs
+        self._session.crawls_closed(self).addBoth(lambda _: self._session.soon(self._go_on, run))
 
     def _shut_down(self, run: int) -> None:
         if run != self._runs or self.stage is not Stage.STOPS:
             return
+        self.shutdown.add_first("before", partial(self._session.crawls_closed, self))
         self.shutdown.add_first("during", partial(self._session.disconnect, self))
         stopped: list[Deferred[None]] = []
         self.run_in_context(lambda: stopped.append(self.shutdown.fire()))

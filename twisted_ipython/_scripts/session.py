@@ -14,11 +14,13 @@ from functools import partial
 from types import CodeType
 from typing import Any, Final
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from twisted_ipython._base.tracebacks import explain
 from twisted_ipython._base.work_id import WorkId
 from twisted_ipython._failures.reports import mark_unseen
+from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.lifecycle import stay_installed
 from twisted_ipython._reactor.thread import ReactorThread
@@ -106,12 +108,17 @@ class Session:
         """See `_scripts.script.Surroundings`."""
         self._reactor.callFromThread(function, *args)
 
+    def crawls_closed(self, script: Script) -> Deferred[Any]:
+        """See `_scripts.script.Surroundings`."""
+        return crawls.when_closed(script.work_id)
+
     def disconnect(self, script: Script) -> None:
         """See `_scripts.script.Surroundings`."""
         cleanup.disconnect(self._reactor, script.work_id)
 
     def stopped(self, script: Script) -> None:
         """See `_scripts.script.Surroundings`."""
+        crawls.drop(script.work_id)
         cleanup.stop(self._reactor, script.work_id)
         if script.main is not None:
             script.main.cancel()

@@ -22,6 +22,7 @@ from IPython.core.getipython import get_ipython
 
 from twisted_ipython._base.tracebacks import users_frames_only
 from twisted_ipython._base.work_id import WorkId, current_work, new_work
+from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.interrupt import LEFT_STUCK, STOPPED
 from twisted_ipython._reactor.lifecycle import current
@@ -33,7 +34,7 @@ from twisted_ipython._waiting.cell_thread import BlockingThread
 from twisted_ipython._waiting.sigint import taken
 from twisted_ipython._waiting.work import CHECK_INTERVAL, CellInfo, ReactorWork
 
-__all__ = ["ThreadScript"]
+__all__ = ["ThreadScript", "wait_in_thread"]
 
 OF_CELL: Final = "cell {number}"
 OF_THREAD: Final = "thread {name}"
@@ -196,6 +197,7 @@ class _Wait(ReactorWork):
         if self._interrupted is None:
             self._interrupted = monotonic()
             self._error = taken(KeyboardInterrupt())
+        self._reactor.call(self.context.copy().run, crawls.close, self.work_id)
         # First: a shutdown call that takes a while is not what holds the reactor.
         self._heartbeat.free()
         self._script.cancel()
@@ -213,8 +215,16 @@ def _is_left() -> bool:
     return bool(getattr(get_ipython(), "exit_now", False))
 
 
-def _wait_in_thread() -> None:
-    """Wait in ``reactor.run()`` in a thread whose code belongs to no script."""
+def wait_in_thread() -> None:
+    """
+    Wait in ``reactor.run()`` in a thread whose code belongs to no script.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, after the shutdown triggers.
+        RuntimeError: the reactor itself has stopped.
+
+    Thread: any but the reactor's.
+    """
     work_id = current_work()
     if not registry.is_free(work_id):
         work_id = new_work(0)
@@ -224,6 +234,3 @@ def _wait_in_thread() -> None:
         script.wait()
     finally:
         script.end(closes=True, gone=True)
-
-
-registry.elsewhere.append(_wait_in_thread)

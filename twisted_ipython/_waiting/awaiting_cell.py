@@ -20,6 +20,7 @@ from twisted_ipython._base.work_id import set_work
 from twisted_ipython._bridge.ending import Ending, is_cancellation
 from twisted_ipython._bridge.interruptible import Interruptible
 from twisted_ipython._reactor import thread_pool
+from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.interrupt import LEFT_STUCK, STOPPED
 from twisted_ipython._reactor.jobs import Job, first_line, jobs
 from twisted_ipython._reactor.thread import ReactorThread
@@ -81,7 +82,8 @@ class AwaitingCell(ReactorWork):
         self._failed: BaseException | None = None
         self._outcome: tuple[Any, BaseException | None] = None, None
         self._cancel: Callable[[], object] | None = None
-        self._begun = self._stopped = False
+        # `_only_crawls`: nothing is left to wait for but crawls that are being closed.
+        self._begun = self._stopped = self._only_crawls = False
         # What becomes of the code after it was given up.
         self._rest: Ending | None = None
 
@@ -140,6 +142,8 @@ class AwaitingCell(ReactorWork):
                 self._reactor.explain(error)
                 self._outcome = None, self._because(error) if is_cancellation(error) else error
             if self._reason is not None:
+                self._only_crawls = True
+                await crawls.when_closed(self.work_id)
                 self._tell_of_threads(self._reason)
         finally:
             self._end_wait()
@@ -215,6 +219,7 @@ class AwaitingCell(ReactorWork):
         self._reason = reason
         if self._door is not None:
             self._door.interrupt(reason, instead=isinstance(reason, KeyboardInterrupt))
+        crawls.close(self.work_id)
         if self._cancel is not None:
             self._cancel()
 
@@ -274,7 +279,10 @@ class AwaitingCell(ReactorWork):
             self._reactor.call(self.context.copy().run, self._end_because, reason)
             self._heartbeat.free()
         elif not (self.given_up or self._over):
-            self._give_up(reason)
+            self._reactor.call(self.context.copy().run, crawls.close, self.work_id)
+            if not self._only_crawls:
+                self._give_up(reason)
+            self._only_crawls = False
 
     def _give_up(self, reason: BaseException) -> None:
         """Stop waiting; the work goes on as a job."""
