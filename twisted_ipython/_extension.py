@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import CoroutineType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -22,12 +22,13 @@ from twisted_ipython._base.running_loop import loop_of_thread, put_back
 from twisted_ipython._cells.await_magics import AddAwaits
 from twisted_ipython._display import figures, kernel_messages
 from twisted_ipython._display.deferred import ShownDeferreds, coroutine_text
+from twisted_ipython._display.late_output import is_for_program, telling_on
 from twisted_ipython._display.result_card import Cards
 from twisted_ipython._display.terminal_notices import Notices
 from twisted_ipython._display.updates import can_update, is_terminal, use_printer
 from twisted_ipython._failures import namespace
-from twisted_ipython._failures.logs import ScrapyLog
-from twisted_ipython._failures.reports import reports
+from twisted_ipython._failures.handlers import ScrapyLog
+from twisted_ipython._failures.reports import GRACE, reports
 from twisted_ipython._failures.show import showing_on
 from twisted_ipython._kernel import ignore_ended
 from twisted_ipython._magics import awaitable
@@ -38,7 +39,7 @@ from twisted_ipython._magics.settings import Settings
 from twisted_ipython._plain import sharing
 from twisted_ipython._reactor import lifecycle
 from twisted_ipython._reactor.crawls import crawls
-from twisted_ipython._reactor.eventual_result import EventualResult
+from twisted_ipython._reactor.eventual_result import EventualResult, NotInTime
 from twisted_ipython._reactor.jobs import jobs, pending_lines
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import reactor_run
@@ -147,9 +148,10 @@ class _Extension:
     def _show_failures(self) -> None:
         """Show what fails in the background."""
         thread = lifecycle.current()
-        self._undo.callback(reports.add(showing_on(self._shell)))
+        self._undo.callback(reports.add(showing_on(self._shell), telling_on(self._shell)))
         watch = namespace.Watch(self._shell, reports, thread.loop, thread.call, thread.later)
         self._undo.callback(reports.at_end(watch.look_last))
+        self.magics.auto.after_statement = watch.look_at
         loop = loop_of_thread()
         if loop is not None:
             self._undo.callback(namespace.attach(loop, reports, ours=False))
@@ -163,6 +165,9 @@ class _Extension:
 
         def end_cell(result: ExecutionResult) -> None:
             watch.look_through(result)
+            if is_for_program(self._shell) and not thread.here():
+                with suppress(NotInTime, RuntimeError):  # the reactor is stuck, or has stopped
+                    thread.run(reports.show_now).wait(GRACE)
             reports.end_cell()
 
         self._undo.callback(reports.end_cell)

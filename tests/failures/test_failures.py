@@ -178,6 +178,35 @@ def test_deferred_that_a_name_holds(notebook: Notebook) -> None:
     notebook.settle({cell: 1, later: 1, ended: 1, notebook.ok("d = None; Out.clear(); _ = 0"): 0})
 
 
+def test_while_its_own_cell_goes_on(notebook: Notebook) -> None:
+    """A name's failure is shown while the cell that bound it runs on, unless it names it again."""
+    notebook.ok("import time")
+    for sleep in ("await asyncio.sleep(20)", "time.sleep(20)"):
+        cell = notebook.submit(f"d = task.deferLater(reactor, 0.1, bad)\n{sleep}")
+        notebook.pump(lambda cell=cell: errors(cell), 0.1 + SOON + SLACK)
+        assert cell.reply is None
+        assert "d, a Deferred of cell" in cell.traceback
+        notebook.interrupt()
+        assert cell.wait().reply is not None
+        assert [one["content"]["ename"] for one in errors(cell)][1:] == ["KeyboardInterrupt"]
+    later = notebook.run(
+        f"d, e = (task.deferLater(reactor, 0.1, bad) for _ in 'de'); await asyncio.sleep({SOON})\n"
+        "def use(): return d\ntry: await use()\nexcept Exception: pass\nawait e"
+    )
+    assert later.error == "ZeroDivisionError"
+    notebook.settle({later: 1, notebook.ok("del d, e"): 0})
+
+
+def test_name_that_a_function_binds(notebook: Notebook) -> None:
+    """What a function binds, and binds anew, is found though no cell's code has the name."""
+    notebook.ok("def start(after):\n    global d\n    d = task.deferLater(reactor, after, bad)")
+    notebook.fails("start(0.1)", "d, a Deferred of cell")
+    many = "; ".join(f"n{number} = 0" for number in range(20))
+    notebook.ok(many + "; d = d.addErrback(lambda _: None)")
+    cell = notebook.fails("start(0); await asyncio.sleep(0.1)", "d, a Deferred of cell")
+    notebook.settle({cell: 1, notebook.ok("d = None"): 0})
+
+
 def test_deferred_that_somebody_handles(notebook: Notebook) -> None:
     """Nothing is shown of a Deferred whose failure is handled soon, or awaited."""
     handled = notebook.ok(
@@ -262,6 +291,36 @@ def test_background_failures(notebook: Notebook) -> None:
     notebook.settle(dict.fromkeys(cells.values(), 1))
 
 
+TITLES = {
+    "reactor.callLater(0.01, int, 'x'); None": "Failure of cell {}: a timer's int()",
+    "reactor.callLater(0.01, lambda: bad()); None": "Failure of cell {}: a timer's <lambda>()",
+    "reactor.callInThread(bad)": "Failure of cell {}: the thread pool's bad()",
+    "threads.deferToThread(bad); None": (
+        "Unhandled error in a Deferred of cell {}: the thread pool's bad()"
+    ),
+    "task.LoopingCall(bad).start(0.01, now=False); None": (
+        "Unhandled error in a Deferred of cell {}: a LoopingCall's bad()"
+    ),
+    "from twisted.python import log; log.err(ValueError())": "Failure of cell {} in Twisted's log:",
+    "port = serve(); say(port); None": "Failure of cell {}: Bad.dataReceived()",
+}
+
+
+def test_titles(notebook: Notebook) -> None:
+    """The line above says what failed, in words, and in which run of a cell it began."""
+    notebook.ok(LINE)
+    for code, title in TITLES.items():
+        for here in (HERE, ""):
+            number = notebook.value("get_ipython().execution_count")
+            cell = notebook.ok(here + code)
+            notebook.pump(lambda cell=cell: errors(cell), SOON + SLACK)
+            assert cell.traceback.splitlines()[0] == title.format(number)
+    cell = notebook.ok("old = [task.deferLater(reactor, 0, bad)]")
+    notebook.ok("await asyncio.sleep(2.5); old.clear(); gc.collect()")
+    notebook.pump(lambda: bool(errors(cell)), SOON + SLACK)
+    assert re.search(r"cell \d+, which failed [23] s ago:", cell.traceback)
+
+
 @pytest.mark.parametrize("work", ["create_task(fail())", "call_later(0.05, bad)"])
 def test_failure_on_the_kernels_loop(notebook: Notebook, work: str) -> None:
     """What a plain cell gives to asyncio, and so to the kernel's own loop, is shown, and once."""
@@ -289,19 +348,29 @@ def test_failure_in_pool_thread(notebook: Notebook, call: str) -> None:
 
 
 def test_repeated_failure(notebook: Notebook) -> None:
-    """A LoopingCall that is started again after each failure is shown each time."""
+    """A LoopingCall that is started again after each failure is shown once, and counted."""
     code = "loop = task.LoopingCall(bad)\nfor _ in range(3):\n    loop.start(0.01, now=False)\n"
     cell = notebook.ok(HERE + code + "    await task.deferLater(reactor, 0.05, lambda: None)")
-    notebook.pump(lambda: len(errors(cell)) == 3, SOON)
-    notebook.settle({cell: 3})
+    notebook.settle({cell: 1})
+    [display] = cell.displays()
+    assert "The same of cell " in notebook.shows(display, "2 times more")["text/plain"]
+    again = HERE + "reactor.callLater(0, loop.start, 0.01, False); await asyncio.sleep(0.1)"
+    notebook.settle({notebook.ok(again): 1})
 
 
 def test_flood(notebook: Notebook) -> None:
-    """Thousands of failures are ten tracebacks and one line."""
+    """Thousands of failures are one traceback, if they are alike, or ten, and one line."""
     cell = notebook.ok(HERE + "for _ in range(3000): reactor.callLater(0, bad)")
+    notebook.pump(lambda: bool(cell.displays()), 5)
+    shown = notebook.shows(cell.displays()[0], "2999 times more")["text/plain"]
+    assert shown.endswith("ZeroDivisionError: division by zero")
+    assert len(errors(cell)) == len(cell.displays()) == 1
+    differs = "def differs(n): raise type(f'Error{n}', (Exception,), {})"
+    code = f"{HERE}{differs}\nfor n in range(3000): reactor.callLater(0, differs, n)"
+    cell = notebook.ok(code)
     notebook.pump(lambda: "not shown" in cell.printed("stderr"), 5)
     assert cell.printed("stderr").startswith("2990 more failures of cell ")
-    assert "ZeroDivisionError: division by zero" in cell.printed("stderr")
+    assert "the last: Error2999" in cell.printed("stderr")
     assert len(errors(cell)) == 10
 
 
@@ -357,7 +426,8 @@ def test_saved_notebook() -> None:
     """For a client that keeps the running cell's output only, a late failure is text in that."""
     with Notebook() as notebook:
         notebook.ok(IMPORTS, allow_stdin=False)
-        notebook.ok("%%run_in_reactor work\nbad()", allow_stdin=False)
+        late = "%%run_in_reactor work\nawait asyncio.sleep(0.3)\nbad()"
+        notebook.ok(late, allow_stdin=False)
         running = notebook.run("await asyncio.sleep(1)", allow_stdin=False)
         assert "(work) of cell 3 failed:" in running.printed("stderr")
         assert "ZeroDivisionError: division by zero" in re.sub(
@@ -398,7 +468,7 @@ def test_end_of_script(tmp_path: Path) -> None:
 
 
 def test_terminal() -> None:
-    """In a terminal a failure is shown above the prompt, which keeps what is typed."""
+    """In a terminal a failure is shown above the prompt, which keeps what is typed, and counted."""
     with Terminal(prompt_toolkit=True) as terminal:
         terminal.run("import asyncio; from twisted.internet import reactor, task, defer")
         terminal.run("def bad(): 1 / 0")
@@ -408,6 +478,11 @@ def test_terminal() -> None:
         terminal.expect("ZeroDivisionError: division by zero")
         terminal.type("234")
         terminal.expect("1234")
+        terminal.type("d = task.deferLater(reactor, 0.1, bad); await asyncio.sleep(3)")
+        terminal.expect("d, a Deferred of cell 7, failed")
+        terminal.type("for _ in range(3): reactor.callLater(0, bad)\n")
+        terminal.expect("Failure of cell 8: a timer's bad")
+        terminal.expect("The same of cell 8, 2 times more")
 
 
 def test_debugger_after_awaiting_cell() -> None:

@@ -87,6 +87,29 @@ def test_failures_in_the_users_log(kernel: Kernel, tmp_path: Path) -> None:
     assert "ZeroDivisionError" in cell.printed("stderr")
 
 
+def test_logs_that_lead_to_each_other(kernel: Kernel) -> None:
+    """Each event appears once, whichever way one log gives to the other, and nothing recurses."""
+    kernel.ok(
+        "from twisted.logger import STDLibLogObserver, globalLogPublisher\n"
+        "to_logging = STDLibLogObserver(); globalLogPublisher.addObserver(to_logging)"
+    )
+    cell = kernel.run(HERE + "logger.warn('warned'); logger.error('erred'); log.err(KeyError('k'))")
+    assert cell.printed("stderr").splitlines()[:2] == ["warned", "erred"]
+    assert settled(kernel, cell) == []
+    assert cell.printed("stderr").count("KeyError: 'k'") == 1
+    kernel.ok(
+        "globalLogPublisher.removeObserver(to_logging)\nseen = []\n"
+        "class Feeds(logging.Handler):\n"
+        "    def emit(self, record): log.msg(record.getMessage())\n"
+        "logging.root.addHandler(Feeds()); globalLogPublisher.addObserver(seen.append)"
+    )
+    cell = kernel.ok(HERE + "logging.error('fed'); logger.error('once'); reactor.callLater(0, bad)")
+    assert settled(kernel, cell) == ["ZeroDivisionError"]
+    kernel.ok("logging.root.handlers.clear(); globalLogPublisher.removeObserver(seen.append)")
+    counted = "[sum(word in str(one) for one in seen) for word in ('fed', 'once')]"
+    assert kernel.value(counted) == "[1, 2]"  # the second as event, and as its record
+
+
 # ---- Scrapy
 
 SPIDER = """
@@ -108,6 +131,8 @@ class S(scrapy.Spider):
     custom_settings = {"ITEM_PIPELINES": {Pipe: 1}, "TELNETCONSOLE_ENABLED": False}
     async def start(self):
         self.crawler.signals.connect(self.heard, signals.response_received)
+        self.logger.error("spider"), logging.error("root"), logging.getLogger("own").warning("own")
+        self.logger.info("nothing")
         yield scrapy.Request(url)
     def heard(self, **_): raise RuntimeError("signal")
     def parse(self, response):
@@ -125,14 +150,16 @@ def test_scrapy(kernel: Kernel) -> None:
     """What fails in a crawl is shown in its cell, with the user's frames; unless logging does."""
     kernel.ok(SPIDER)
     kernel.ok(HERE + SERVE)
-    cell = kernel.ok("await CrawlerRunner().crawl(S)")
+    cell = kernel.run("await CrawlerRunner().crawl(S)")
     assert sorted(settled(kernel, cell)) == THREE
+    assert cell.printed("stderr") == "spider\nroot\nown\n"
+    assert kernel.value("logging.root.handlers") == "[]"
     assert "Spider error processing <GET http://127.0.0.1" in cell.traceback
     assert '    raise ValueError("parse")' in cell.traceback
     assert "site-packages" not in cell.traceback
     # Scrapy's own takes other handlers off its loggers.
     kernel.ok("configure_logging({'LOG_ENABLED': False})")
-    cell = kernel.ok("await CrawlerRunner({'LOG_ENABLED': False}).crawl(S)")
+    cell = kernel.run("await CrawlerRunner({'LOG_ENABLED': False}).crawl(S)")
     assert sorted(settled(kernel, cell)) == THREE
     kernel.ok("configure_logging({'LOG_LEVEL': 'ERROR'})")
     cell = kernel.run("await CrawlerRunner().crawl(S)")

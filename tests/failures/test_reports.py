@@ -12,6 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherR
 from twisted.python.failure import Failure
 
 from twisted_ipython._base.work_id import new_work, set_work
+from twisted_ipython._failures.alike import SAME
 from twisted_ipython._failures.reports import MORE, Reports, mark_shown
 
 Shown = list[tuple[BaseException, str]]
@@ -81,14 +82,31 @@ def test_flood(capsys: pytest.CaptureFixture[str]) -> None:
     """The first ten of a cell are shown, then one line says how many more; then it begins anew."""
     shown: Shown = []
     reports, later = reports_of(shown)
-    for _ in range(25):
-        reports.report(ValueError("x"), "It failed")
+    for number in range(25):
+        reports.report(ValueError(number), "It failed")
     assert len(shown) == 10
     later.go_off()
-    line = MORE.format(count=15, of_cell="", line="ValueError: x")
+    line = MORE.format(count=15, of_cell="", line="ValueError: 24")
     assert capsys.readouterr().err == line + "\n"
     reports.report(ValueError("x"), "It failed")
     assert len(shown) == 11
+
+
+def test_alike(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first of those that are alike is shown, then a line says how many more there were."""
+    shown: Shown = []
+    reports, later = reports_of(shown)
+    for _ in range(25):
+        reports.report(ValueError("x"), "It failed")
+    assert len(shown) == 1
+    later.go_off()
+    line = SAME.format(times="24 times", of_cell="", line="ValueError: x")
+    assert capsys.readouterr().err == line + "\n"
+    reports.report(ValueError("x"), "It failed")
+    reports.show_now()
+    assert capsys.readouterr().err == line.replace("24", "25") + "\n"
+    later.go_off()
+    assert capsys.readouterr().err == ""
 
 
 def test_showing_that_fails(capfd: pytest.CaptureFixture[str]) -> None:

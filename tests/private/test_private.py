@@ -34,6 +34,7 @@ ALLOWED = {
 # What reads locals of a frame that it was given, and whose those are.
 READ_LOCALS = {
     "_failures/origin.py": "`DRIVER_LOCALS`",
+    "_failures/handlers.py": "logging's `self`",
     "_waiting/calls.py": "the user's",
 }
 # Whose second argument is a name.

@@ -13,6 +13,7 @@ from twisted.internet import endpoints, task
 from twisted.internet.defer import Deferred
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.protocol import Protocol
+from twisted.logger import LogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.runner import TrialSuite
 
@@ -195,3 +196,11 @@ def test_serving_without_the_name() -> None:
     bare.addWriter(connection)
     undo()
     assert added == ["first", "first"]
+
+
+def test_observers_of_the_log() -> None:
+    """What a publisher gives its events to is known, and of one without the name nothing is."""
+    publisher = LogPublisher()
+    publisher.addObserver(print)
+    assert private.log_observers(publisher) == [print]
+    assert private.log_observers(cast(Any, object())) == []

@@ -247,6 +247,9 @@ def test_klein_app_run(kernel: Kernel) -> None:
     )
     for _ in range(3):
         serves = kernel.ok(cell).wait_for("Site starting on")
+        fails = kernel.ok(FAILS)
+        assert fails.error == "ZeroDivisionError"
+        assert "_reactor" not in fails.traceback
         asked = kernel.ok(ASK)
         assert asked.printed() == "home\nstops\n"
         assert kernel.value("await job") is None
@@ -254,8 +257,20 @@ def test_klein_app_run(kernel: Kernel) -> None:
         serves.wait_for("over\n")
         assert serves.printed().count('"GET / HTTP/1.1" 200') == 1
         assert serves.printed().count("Site starting on") == 1
+        assert "Factory starting on" not in serves.printed()
+        assert "ZeroDivisionError" not in serves.printed() + serves.printed("stderr")
         assert kernel.value("state() == before") == "True", kernel.value("state(), before")
 
+
+# Another cell, whose server's log is not the script's, and whose timer fails.
+FAILS = """
+import asyncio
+from twisted.internet import protocol
+port = reactor.listenTCP(0, protocol.Factory(), interface="127.0.0.1")
+reactor.callLater(0, lambda: 1 / 0)
+await asyncio.sleep(0.1)
+await port.stopListening()
+"""
 
 NEW_LOG = """write = lambda event: f"> {formatEvent(event)}\\n"
         globalLogBeginner.beginLoggingTo([FileLogObserver(sys.stdout, write)])"""
@@ -281,13 +296,17 @@ def test_start_logging(kernel: Kernel) -> None:
             ("new", NEW_LOG),
         )
     )
-    plain = kernel.ok("from twisted.python import log\nlog.msg('of nobody')\nprint('plain')")
+    plain = kernel.ok(
+        "import contextvars\nfrom twisted.python import log\nlog.msg('of a cell')\n"
+        "contextvars.Context().run(log.msg, 'of nobody')\nprint('plain')"
+    )
     assert plain.printed() == "plain\n"
     for execution, name in ((old, "old"), (new, "new")):
         cancel(kernel, name)
         execution.wait_for(f"{name} ends")
         text = execution.printed()
         assert "[-] of nobody\n" in text if name == "old" else "> of nobody\n" in text
+        assert "of a cell" not in text
         assert f"\nprinted by {name}\n" in text
         assert ("new begins" in text) is (name == "new")
         assert ("old begins" in text) is (name == "old")

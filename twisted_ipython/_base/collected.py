@@ -21,6 +21,7 @@ has it disabled.
 from __future__ import annotations
 
 import gc
+from collections import deque
 from collections.abc import Callable
 from math import inf
 from time import perf_counter
@@ -28,12 +29,32 @@ from typing import Final
 
 from twisted.python import failure
 
-__all__ = ["Unheld"]
+__all__ = ["Unheld", "ago"]
 
 # How many times as long as collecting everything took, until that may be done again.
 _REST: Final = 50
+# How many times are noted at which there had been failures.
+_NOTED: Final = 1000
+# Seconds after which it is said when something failed.
+_LONG: Final = 2
 # Seconds that it may take at all.
 _LONGEST: Final = 0.2
+
+
+# Up to which number failures had been made by when: one in the process, as Twisted's count is.
+_made: Final[deque[tuple[int, float]]] = deque(maxlen=_NOTED)
+
+
+def _note() -> None:
+    if not _made or _made[-1][0] < failure.count:
+        _made.append((failure.count, perf_counter()))
+
+
+def ago(number: int) -> str:
+    """How long ago the failure of this number was made, if that is long.  Thread: any."""
+    made = next((when for count, when in [*_made] if number <= count), None)
+    seconds = 0 if made is None else perf_counter() - made
+    return f"{seconds:.0f} s ago" if seconds > _LONG else ""
 
 
 class Unheld:
@@ -58,6 +79,7 @@ class Unheld:
 
     def look(self) -> None:
         """Have garbage collected if there is need to.  Thread: any."""
+        _note()
         due = self._owes and perf_counter() >= self._all_from
         if self.on and not self._asked and (due or failure.count != self._seen):
             self._asked = True

@@ -31,12 +31,12 @@ from twisted_ipython._base.switch_interval import BRIEF, turns_of
 from twisted_ipython._base.tracebacks import explain, is_of_cell, tidy
 from twisted_ipython._base.variables import Variables
 from twisted_ipython._base.work_id import current_work
-from twisted_ipython._cells import placeholder
+from twisted_ipython._cells import placeholder, plain_cell
 from twisted_ipython._cells.await_magics import explain_place
 from twisted_ipython._cells.file import run_file
-from twisted_ipython._cells.plain_cell import note_failure, of_nodes, run_statement, show_exit
 from twisted_ipython._cells.statements import Statements, is_async, prepare, read, split
 from twisted_ipython._failures.reports import mark_shown
+from twisted_ipython._failures.running_cell import RunningCell
 from twisted_ipython._reactor.lifecycle import start, stay_installed
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import reactor_run
@@ -71,6 +71,9 @@ class AutoAwait:
         runner: our runner, which `switch_on` sets.
         statement: what each statement of a plain cell runs within.
         end_cell: is called with the number of each plain cell that has ended.
+
+    Attributes:
+        after_statement: is called with the code of each statement that has run, and its cell.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class AutoAwait:
         self.runner = runner
         self._statement = statement
         self._end_cell = end_cell
+        self.after_statement: Callable[[CodeType, RunningCell], None] = lambda _code, _cell: None
         self.on = False
         self.awaiting = 0
         self._variables = Variables()
@@ -110,13 +114,11 @@ class AutoAwait:
     def switch_on(self) -> None:
         """Have top-level awaits run in the reactor thread."""
         shell = self.shell
-        # ipykernel keeps its loop turning during a cell for asyncio's runner only;
-        # `run_ast_nodes` decides where the cell runs.
+        # ipykernel's loop turns during a cell for asyncio's runner only.
         in_kernel = getattr(shell, "kernel", None) is not None
         shell.loop_runner = _ASYNCIO if in_kernel else self.runner
-        # In spite of its name this is what runs every cell of run_cell(), even one
-        # that IPython does not recognize as awaiting.  In a kernel that is a nested
-        # cell, which cannot use the loop that turns.
+        # In spite of its name this runs every cell of run_cell(), awaiting or not.  In a kernel
+        # that is a nested cell, which cannot use the loop that turns.
         if shell.trio_runner is not self.runner:
             self._trio_runner = shell.trio_runner
             shell.set_trio_runner(self.runner)
@@ -153,11 +155,11 @@ class AutoAwait:
         """`InteractiveShell.run_ast_nodes`, with the statements of an awaiting cell sent off."""
         own = self._run_ast_nodes
         text = getattr(getattr(result, "info", None), "transformed_cell", None)  # IPython 9.6
-        thread, made = None, Statements()
+        thread, made = None, Statements(nodelist)
         if text is None or _MAY_AWAIT.search(text):  # most cells do not, and need not be read
             thread, made = self._prepared(nodelist, cell_name, interactivity, compiler)
         if thread is None or not made.codes:
-            with of_nodes(nodelist, cell_name) as plain:
+            with plain_cell.of_nodes(nodelist, cell_name) as plain:
                 context = self._variables.begin()  # `_failures.origin` looks for one of this name
                 nested = is_switched()
                 try:
@@ -185,6 +187,7 @@ class AutoAwait:
             own, rest = self._run_ast_nodes, made.rest  # which does not compile, as is shown
             return bool(rest and await own(rest, cell_name, "none", compiler, result))
         finally:
+            made.running.end()
             self._forget(token)
 
     def _prepared(
@@ -193,7 +196,7 @@ class AutoAwait:
         """The reactor thread and what it is to run, if the cell awaits and that is our matter."""
         reading = read(nodelist) if self._active() and self.shell.autoawait else None
         if reading is None or not reading.awaits:
-            return None, Statements()
+            return None, Statements(nodelist)
         thread = elsewhere()
         nodes, shown = split(nodelist, interactivity)
         with compiler.extra_flags(_AWAIT):
@@ -212,9 +215,11 @@ class AutoAwait:
         if not async_ or not self._active():
             shares = self._active()  # then nothing is awaited inside
             with self._statement() if shares else nullcontext():
-                failed = await run_statement(self._run_code, code_obj, result, async_=async_)
+                run = plain_cell.run_statement
+                failed = await run(self._run_code, code_obj, result, async_=async_)
             if shares and not failed:
                 sigint.end_statement()
+            plain_cell.note_statement(self.after_statement, code_obj)
             return failed
         token = self._send(elsewhere(), lambda _: placeholder.evaluate_shown(self.shell, code_obj))
         try:
@@ -231,9 +236,9 @@ class AutoAwait:
         sigint.delivered()
         error = sys.exc_info()[1] if exc_tuple is None else exc_tuple[1]
         if isinstance(error, SystemExit):
-            show_exit(error, self.showtraceback)
+            plain_cell.show_exit(error, self.showtraceback)
         if isinstance(error, BaseException):
-            note_failure()
+            plain_cell.note_failure()
             mark_shown(error)
             if isinstance(error, KeyboardInterrupt) and placeholder.current.get(None) is None:
                 pass_on(error)
@@ -262,8 +267,7 @@ class AutoAwait:
         """Have the statement that stands for the cell run ``code`` there, until `_forget`."""
         main_thread.run()
         self._variables.begin()
-        shell = self.shell
-        typed = CellInfo(shell.displayhook.prompt_count, source, labels_of(shell))
+        typed = CellInfo(self.shell.displayhook.prompt_count, source, labels_of(self.shell))
         cell = AwaitingCell(thread, current_thread(), code, self.timeout(), typed)
         self.awaiting += 1
         return placeholder.current.set(cell)
@@ -288,6 +292,7 @@ class AutoAwait:
             if is_async(code):
                 value = await cell.run_statement(value)
             stay_installed()
+            self.after_statement(code, made.running)
         return value if made.shows else None
 
 

@@ -20,20 +20,29 @@ from __future__ import annotations
 
 import ast
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from types import CodeType
 from typing import Any, Final, Self
 
 from twisted_ipython._base.tracebacks import in_one_line
 from twisted_ipython._base.work_id import NO_WORK, current_work, new_work, set_work
 from twisted_ipython._failures.reports import reports
+from twisted_ipython._failures.running_cell import RunningCell
 from twisted_ipython._reactor.lifecycle import started, stay_installed
 from twisted_ipython._scripts import registry
 from twisted_ipython._scripts.callers import would_run
 from twisted_ipython._scripts.session import exit_of
 from twisted_ipython._scripts.thread_script import ThreadScript
 
-__all__ = ["Exited", "PlainCell", "note_failure", "of_nodes", "run_statement", "show_exit"]
+__all__ = [
+    "Exited",
+    "PlainCell",
+    "note_failure",
+    "note_statement",
+    "of_nodes",
+    "run_statement",
+    "show_exit",
+]
 
 
 class Exited(BaseException):
@@ -57,13 +66,16 @@ class PlainCell:
 
     Args:
         code: gives what is run, if it compiles.
+        statements: those of a cell.
 
     Attributes:
+        running: how far its statements are.
         raised: whether it has failed.
         exited: whether it has ended by a SystemExit that means success.
     """
 
-    def __init__(self, code: Callable[[], CodeType]) -> None:
+    def __init__(self, code: Callable[[], CodeType], statements: Sequence[ast.stmt] = ()) -> None:
+        self.running = RunningCell(statements)
         self.raised = self.exited = False
         self._thread = started()
         self._code = code
@@ -90,6 +102,7 @@ class PlainCell:
             self._end(script is not None, failed=self.raised or error is not None)
         finally:
             _cells.pop(self._work_id.work, None)
+            self.running.end()
             # Where its code took the extension off, nothing else will do so.
             set_work(self._before if reports.active else NO_WORK)
 
@@ -142,7 +155,7 @@ _cells: Final[dict[int, PlainCell]] = {}
 def of_nodes(nodes: list[ast.stmt], name: str) -> PlainCell:
     """A cell that does not await, of that many statements and that name."""
     module, flags = ast.Module(nodes, []), ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    return PlainCell(lambda: compile(module, name, "exec", flags=flags, dont_inherit=True))
+    return PlainCell(lambda: compile(module, name, "exec", flags=flags, dont_inherit=True), nodes)
 
 
 async def run_statement(
@@ -192,3 +205,10 @@ def _stop_other() -> None:
     script = registry.to_stop()
     if script is not None:
         script.stop()
+
+
+def note_statement(note: Callable[[CodeType, RunningCell], object], code: CodeType) -> None:
+    """Call ``note`` with a statement that has run in the plain cell of this context, if any."""
+    cell = _current_cell()
+    if cell is not None:
+        note(code, cell.running)

@@ -16,6 +16,7 @@ from types import CodeType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from twisted_ipython._cells import syntax
+from twisted_ipython._failures.running_cell import RunningCell
 
 __all__ = [
     "Reading",
@@ -41,14 +42,19 @@ class Statements:
     """
     Compiled statements of one cell.
 
+    Args:
+        nodes: the statements.
+
     Attributes:
         codes: to be evaluated one after another; what the last one gives is
             the cell's value if ``shows``.
         rest: statements from the first one on that does not compile.
         shows: whether the last code is an expression to display.
+        running: how far they are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, nodes: Sequence[ast.stmt]) -> None:
+        self.running = RunningCell(nodes)
         self.codes: list[CodeType] = []
         self.rest: list[ast.stmt] = []
         self.shows = False
@@ -102,7 +108,7 @@ def prepare(
         name: the cell's file name.
         compiler: IPython's compiler of the cell, set to allow a top-level await.
     """
-    made = Statements()
+    made = Statements([*nodes, *shown])
     everything = [*nodes, *shown]
     for index, node in enumerate(everything):
         shows = index >= len(nodes) and isinstance(node, ast.Expr)

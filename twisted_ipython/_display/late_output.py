@@ -6,8 +6,8 @@ belong to the cell that it runs.  Its requests say that it has no stdin, which
 no front end for people says of a cell.  For such a client a late message is
 sent as one of the running cell, and `_display.labels` has it say whose it is.
 
-- A late failure becomes text on stderr: papermill takes an error among a
-  cell's outputs for that cell's own.
+- A failure of the background becomes text on stderr, late or not: papermill
+  takes an error among a cell's outputs for that cell's own.
 - Late text comes in whole lines; one that nobody ends is sent in the end.
 - A late `clear_output` is left out: it would clear another cell.  Late messages
   that the running cell clears are sent once more at its end.
@@ -25,8 +25,11 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Any, Final
 
 from twisted_ipython._display.labels import DISPLAYED, UNLABELLED, Labels, Message
+from twisted_ipython._display.updates import Bundle, DisplayUpdate, can_update
+from twisted_ipython._failures.alike import Tell, say
+from twisted_ipython._failures.show import BACKGROUND
 
-__all__ = ["KINDS", "MOST", "Late"]
+__all__ = ["KINDS", "MOST", "Late", "is_for_program", "telling_on"]
 
 # How many messages wait for a cell.
 MOST: Final = 1000
@@ -37,6 +40,31 @@ KINDS: Final = (
 )
 # Those that tell whose the next cell is.
 _ALWAYS: Final = frozenset({"execute_input"})
+
+
+def _is_of_program(request: dict[str, Any]) -> bool:
+    """Whether a cell's request came from a client that keeps no other cell's output."""
+    content = request.get("content", {"allow_stdin": True})
+    return not content.get("allow_stdin", False) and bool(content.get("store_history", True))
+
+
+def is_for_program(shell: Any) -> bool:
+    """Whether the cell that runs may be the last that its client saves."""
+    return _is_of_program(getattr(getattr(shell, "kernel", None), "get_parent", dict)())
+
+
+def telling_on(shell: Any) -> Tell:
+    """What shows a line that may be replaced later, where the front end can do that."""
+
+    def tell(line: str) -> Callable[[str], None] | None:
+        if is_for_program(shell) or not can_update(shell):
+            say(line)
+            return None
+        display = DisplayUpdate(shell)
+        display.show(Bundle({"text/plain": line}, {}))
+        return lambda line: display.replace(Bundle({"text/plain": line}, {}))
+
+    return tell
 
 
 class Late:
@@ -85,11 +113,10 @@ class Late:
 
     def begin(self, request: dict[str, Any], number: int) -> Iterator[Message]:
         """A cell begins: what waited for it."""
-        header, content = request.get("header", {}), request.get("content", {})
+        header = request.get("header", {})
         if header.get("subshell_id") is not None:
             return
-        keeps_others = content.get("allow_stdin", False) or not content.get("store_history", True)
-        self.concerns = _ALWAYS if keeps_others else KINDS
+        self.concerns = KINDS if _is_of_program(request) else _ALWAYS
         self._running = header if self._on else None
         self._sent.clear()
         if self._on:
@@ -116,7 +143,7 @@ class Late:
     def _is_late(self, message: Message) -> bool:
         """Whether it belongs to another cell of this client's, or to none."""
         if self._runs(message.origin):
-            return False
+            return message.kind == "error" and BACKGROUND in (message.rest[-1] or {})
         return message.origin in self._labels.numbers or not message.header
 
     def _runs(self, origin: str) -> bool:

@@ -6,8 +6,8 @@ neither the thread nor the context is that of the code that logged.  `attach`
 puts an observer in its place that does so at once.  The root logger is left
 alone.
 
-A failure in Twisted's log, or an exception in Scrapy's, is shown as a failure,
-unless Python's logging is set up to show it.  Any thread.
+A failure in Twisted's log is shown as a failure, unless Python's logging is set
+up to show it.  Thread: any.
 """
 
 from __future__ import annotations
@@ -15,28 +15,43 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from traceback import walk_tb
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Final, cast
 
-from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.logger import (
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    STDLibLogObserver,
+    formatEvent,
+    globalLogPublisher,
+)
 from twisted.python import log as legacy
 from twisted.python.failure import Failure
 
+from twisted_ipython._base.collected import ago
 from twisted_ipython._base.frames import is_user_frame
 from twisted_ipython._base.work_id import NO_WORK, current_work
 from twisted_ipython._bridge.deferred_failure import exception_of
+from twisted_ipython._failures.handlers import (
+    LOGGED,
+    is_for_all,
+    is_shown_by_logging,
+    note_feeder,
+    takers,
+)
 from twisted_ipython._failures.origin import context_of
 from twisted_ipython._failures.reports import Reports
+from twisted_ipython._private.twisted import log_observers
 
-__all__ = ["ScrapyLog", "attach", "is_shown_by_logging"]
+__all__ = ["attach"]
 
 # What Twisted says before the failure of a Deferred that nobody handled (24.10 to 26.10).
 _PRELUDE: Final = ("twisted.internet.defer", "Unhandled error in Deferred:")
-UNHANDLED: Final = "Unhandled error in a Deferred{of_cell}:"
-LOGGED: Final = "Failure{of_cell}: {text}"
-UNNAMED: Final = "Failure{of_cell}:"
+UNHANDLED: Final = "Unhandled error in a Deferred{of_cell}{ago}: {text}"
+UNNAMED: Final = "Failure{of_cell} in Twisted's log:"
 # What Twisted, and we in its place, say before a failure without saying whose it is.
 _SAYS_NOTHING: Final = re.compile("|while (handling timed call|calling from thread).*", re.DOTALL)
 # What calls the user's functions, by the module and the name of a frame that leads there.
@@ -46,9 +61,8 @@ _CALLERS: Final = {
     ("twisted.internet.task", "__call__"): "a LoopingCall's {function}()",
     ("twisted_ipython._reactor.thread_pool", "_noted"): "the thread pool's {function}()",
 }
-# The loggers whose records this module sees.
+# The logger that Twisted's log is given to.
 _TWISTED: Final = "twisted"
-_SCRAPY: Final = "scrapy"
 
 _LEVELS: Final = {
     LogLevel.debug: logging.DEBUG,
@@ -57,40 +71,6 @@ _LEVELS: Final = {
     LogLevel.error: logging.ERROR,
     LogLevel.critical: logging.CRITICAL,
 }
-
-
-# ---- Python's logging
-
-
-def _chain_of(logger: logging.Logger) -> Iterator[logging.Handler]:
-    """What the records of a logger are given to, as `logging.Logger.callHandlers` finds it."""
-    one: logging.Logger | None = logger
-    while one is not None:
-        yield from one.handlers
-        one = one.parent if one.propagate else None
-
-
-def _is_users(one: logging.Handler) -> bool:
-    """Whether somebody set it up to show or to send records; a file shows nothing."""
-    if isinstance(one, (logging.NullHandler, logging.FileHandler, ScrapyLog)):
-        return False
-    # Scrapy counts records on the root logger during a crawl.
-    return type(one).__name__ != "LogCounterHandler"
-
-
-def is_shown_by_logging(logger: logging.Logger, level: int) -> bool:
-    """Whether the user set Python's logging up so that records of this level are shown."""
-    return logger.isEnabledFor(level) and any(
-        level >= one.level and _is_users(one) for one in _chain_of(logger)
-    )
-
-
-def _logged(record: logging.LogRecord) -> BaseException | None:
-    """The exception of a record, with the traceback that it was logged with."""
-    _, error, found = record.exc_info or (None, None, None)
-    if error is not None and isinstance(found, TracebackType):  # a Failure may have words only
-        return error.with_traceback(found)
-    return error
 
 
 # ---- Twisted's log
@@ -116,19 +96,24 @@ class TwistedLog:
         failure = event.get("log_failure", event.get("failure"))
         is_failure = isinstance(failure, Failure) and level >= logging.ERROR
         is_prelude = (event.get("log_namespace"), event.get("log_format")) == _PRELUDE
-        if (is_failure or is_prelude) and not self._is_shown_otherwise(level):
+        if note_feeder(sys._getframe(1)):
+            return  # Python's logging has it
+        is_shown = self._is_shown_otherwise(level)
+        if (is_failure or is_prelude) and not is_shown:
             if is_failure:
                 self._report(event, failure)
-            if not self._logger.hasHandlers():
+            if not takers(self._logger):
                 return  # Python's last resort would show it again
         if "log_format" in event and not _others_give_to_logging():
             self._log(event, level, failure)
+        if is_failure and is_shown and not self._is_shown_otherwise(level):
+            self._report(event, failure)  # what took it has only given it back
 
     def _is_shown_otherwise(self, level: int) -> bool:
         """Whether a log that the user set up shows what is logged at this level."""
         if not self._reports.active or is_shown_by_logging(self._logger, level):
             return True
-        if _others_give_to_logging() and not self._logger.hasHandlers():
+        if _others_give_to_logging() and not takers(self._logger):
             return True  # by Python's last resort
         return any(map(_writes_to_user, legacy.theLogPublisher.observers))
 
@@ -138,12 +123,14 @@ class TwistedLog:
         lost = is_collected or current_work() == NO_WORK
         context = context_of(failure) if lost else None
         if is_collected:
-            head = UNHANDLED
+            when = ago(failure.count)
+            head = UNHANDLED.replace("{ago}", when and f", which failed {when}")
+            head = head.replace("{text}", _whose(failure)).rstrip()
         else:
             is_new = "log_failure" in event
             text = formatEvent(event) if is_new else str(event.get("why") or "")
             if _SAYS_NOTHING.fullmatch(text):
-                text = _whose(failure)
+                text = _whose(failure) or _timer(event.get("call"))
             head = LOGGED.replace("{text}", text) if text else UNNAMED
         self._reports.report(exception_of(failure), head, context)
 
@@ -178,15 +165,29 @@ class _Text:
         return formatEvent(self._event)
 
 
+def _timer(call: Any) -> str:
+    """A timer's function that is not the user's, in words."""
+    name = getattr(getattr(call, "func", None), "__qualname__", None)
+    return f"a timer's {name}()" if name else ""
+
+
 def _whose(failure: Failure) -> str:
     """The user's function that failed, and what called it, in words; nothing if none is known."""
-    caller = "{function}()"
-    for frame, _ in walk_tb(failure.getTracebackObject()):
-        module = str(frame.f_globals.get("__name__", ""))
+    link = failure.getTracebackObject()
+    # A LoopingCall calls by `maybeDeferred`, where the traceback begins.
+    back = None if link is None else link.tb_frame.f_back
+    caller = _caller_of(back) or "{function}()"
+    for frame, _ in walk_tb(link):
         if is_user_frame(frame):
             return caller.format(function=frame.f_code.co_qualname)
-        caller = _CALLERS.get((module, frame.f_code.co_name), caller)
+        caller = _caller_of(frame) or caller
     return ""
+
+
+def _caller_of(frame: FrameType | None) -> str | None:
+    if frame is None:
+        return None
+    return _CALLERS.get((str(frame.f_globals.get("__name__", "")), frame.f_code.co_name))
 
 
 _OF_LOG: Final = (
@@ -207,16 +208,19 @@ def _caller(frame: FrameType) -> FrameType:
 
 def _others_give_to_logging() -> bool:
     """Whether another observer gives Twisted's log to Python's logging, as Scrapy's does."""
+    # One that a cell added is behind one of `_scripts.own_log`.
+    new = [getattr(one, "own", one) for one in log_observers(globalLogPublisher)]
+    old = [getattr(one, "__self__", None) for one in legacy.theLogPublisher.observers]
     return any(
-        isinstance(getattr(one, "__self__", None), legacy.PythonLoggingObserver)
-        for one in legacy.theLogPublisher.observers
+        isinstance(one, (STDLibLogObserver, legacy.PythonLoggingObserver)) and is_for_all(one)
+        for one in (*new, *old)
     )
 
 
 def _writes_to_user(observer: Any) -> bool:
     """Whether ``twisted.python.log.startLogging`` was asked to write what the user sees."""
     own = getattr(observer, "__self__", None)
-    if not isinstance(own, legacy.FileLogObserver):
+    if not isinstance(own, legacy.FileLogObserver) or not is_for_all(own):
         return False
     # Not by its `write`, which IPython replaces on streams while a cell runs.
     stream = getattr(own.flush, "__self__", None)
@@ -250,47 +254,3 @@ def attach(reports: Reports, replaced: type) -> Callable[[], None]:
         globalLogPublisher.removeObserver(observer)
 
     return undo
-
-
-# ---- Scrapy's log
-
-
-class ScrapyLog(logging.Handler):
-    """
-    Shows what Scrapy logs of exceptions in spiders, pipelines and signal handlers.
-
-    Scrapy goes on after those, and logs them.  During a crawl a counter on the
-    root logger keeps Python from printing them as a last resort.
-
-    Args:
-        reports: what shows failures.
-    """
-
-    def __init__(self, reports: Reports) -> None:
-        super().__init__(logging.WARNING)
-        self._reports = reports
-        self._logger = logging.getLogger(_SCRAPY)
-
-    def stay(self) -> None:
-        """Be on Scrapy's logger, whose handlers its own ``configure_logging`` takes off."""
-        if self not in self._logger.handlers:
-            self._logger.addHandler(self)
-
-    def leave(self) -> None:
-        """Leave Scrapy's logger."""
-        self._logger.removeHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Show a record that nobody else shows; in the thread and context that logged it."""
-        if is_shown_by_logging(logging.getLogger(record.name), record.levelno):
-            return
-        error = _logged(record)
-        if error is not None and record.levelno >= logging.ERROR:
-            self._reports.report(error, LOGGED.replace("{text}", record.getMessage()))
-        elif logging.lastResort is not None and self._would_print(record):
-            logging.lastResort.handle(record)
-
-    def _would_print(self, record: logging.LogRecord) -> bool:
-        """Whether Python's last resort shows it: an error always, which Scrapy's counter hides."""
-        others = [one for one in _chain_of(logging.getLogger(record.name)) if one is not self]
-        return record.levelno >= logging.ERROR or not others

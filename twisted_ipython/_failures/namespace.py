@@ -9,41 +9,44 @@ callbacks, run before those that the user adds later, and would have to be
 added anew after each of them.  Twisted and asyncio both note whether anybody
 has looked at a failure, but say so only when the Deferred or task is collected.
 
-What we do.  After each cell the values of the namespace are looked through.
-What is pending, or has failed, is then watched from the reactor thread, a few
-times a second, by reading what Twisted or asyncio notes; nothing is added to
-it.  What has been in that state for `GRACE` seconds is reported, and noted as
-looked at: it is still there for whoever awaits it, or adds a callback, later.
+What we do.  After each statement of a cell the names that its code uses are
+looked at, and after the cell the latest of the namespace.  What is pending, or
+has failed, is then watched from the reactor thread, a few times a second, by
+reading what Twisted or asyncio notes; nothing is added to it.  What has been in
+that state for `GRACE` seconds is reported, unless the cell still runs and will
+use the name, and noted as looked at: it is still there for whoever awaits it,
+or adds a callback, later.
 
 What can still go wrong.  What is in a list, or is an attribute, is reported
-when it is collected, as ever.  IPython's names for the text and the value of
-each cell (``_i5``, ``_5``) are looked at once, since every cell would pay for
-those of all cells before: to touch 400 names takes 0.1 ms when they are not in
-the processor's cache.
+when it is collected, as ever.  A name that code elsewhere binds anew (a function
+with ``global``) is found after a cell before which something has failed, or at
+the process's end.
 """
 
 from __future__ import annotations
 
 import logging
-import traceback
 import weakref
 from asyncio import AbstractEventLoop, Future, Task
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from functools import partial
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from itertools import islice
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, NamedTuple
 
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
+from twisted.python import failure
 
-from twisted_ipython._base.frames import is_user_frame
+from twisted_ipython._base.collected import ago
 from twisted_ipython._base.work_id import NO_WORK, context_of, current_work, new_work, set_work
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._bridge.futures import WrappedExit
-from twisted_ipython._failures.logs import is_shown_by_logging
-from twisted_ipython._failures.names import Names
+from twisted_ipython._failures.alike import user_lines
+from twisted_ipython._failures.handlers import is_shown_by_logging, takers
 from twisted_ipython._failures.reports import Reports
+from twisted_ipython._failures.running_cell import RunningCell
 from twisted_ipython._private.asyncio import LOG_TRACEBACK
 from twisted_ipython._private.twisted import mark_handled, unhandled_failure
 
@@ -51,13 +54,16 @@ __all__ = ["Watch", "attach", "is_pending", "kind_of"]
 
 # Seconds between two looks at what is watched.
 _LOOK: Final = 0.4
+# How many of the latest names are looked at after each cell: what a function or ``%run`` binds
+# is among them, and so are the few that IPython adds.
+_LATEST: Final = 16
 # What most names hold, to be passed over quickly.
 _DULL: Final = frozenset(
     {type(None), bool, int, float, str, bytes, list, tuple, dict, set, type}
     | {BuiltinFunctionType, FunctionType, MethodType, ModuleType}
 )
 
-NOBODY_WAITS: Final = "{name}, a {kind}{of_cell}, failed, and nobody waits for it:"
+NOBODY_WAITS: Final = "{name}, a {kind}{of_cell}, failed{ago}, and nobody waits for it:"
 ASYNCIO: Final = "Failure{of_cell}: {message}"
 
 
@@ -99,16 +105,14 @@ class _Named(NamedTuple):
         name: the name.
         kind: what it is, in a word.
         context: of the cell.
+        cell: the cell.
     """
 
     held: weakref.ref[Any]
     name: str
     kind: str
     context: Context
-
-
-def _named(name: str, held: Any, context: Context) -> _Named:
-    return _Named(weakref.ref(held), name, kind_of(type(held)) or "", context)
+    cell: RunningCell
 
 
 class Watch:
@@ -139,26 +143,40 @@ class Watch:
         # By the id of what is held.
         self._watched: dict[int, _Named] = {}
         self._looks = False
-        self._names = Names()
+        # How many failures Twisted had made when a cell ended last.
+        self._failures = failure.count
+
+    def look_at(self, code: CodeType, cell: RunningCell) -> None:
+        """After a statement: look at the names that its code uses.  Thread: any."""
+        cell.done += 1
+        get = self._shell.user_ns.get
+        found = self._new([(name, get(name)) for name in code.co_names], cell)
+        if found:
+            self._call(self._add, found)
 
     def look_through(self, result: ExecutionResult) -> None:
-        """After a cell: find what its names hold, and its value.  In the cell thread."""
+        """After a cell: look at its value, and at what was bound elsewhere.  Thread: cell."""
         number = result.execution_count or 0
-        bound = self._names.bound(self._shell.user_ns)
-        found = self._new([(f"Out[{number}]", result.result), *bound])
+        # In one go each, or it would fail when another thread binds a name.
+        names = self._shell.user_ns
+        failed, self._failures = self._failures != failure.count, failure.count
+        latest = [*names] if failed else [*islice(reversed(names), _LATEST)]
+        bound = [(name, names.get(name)) for name in latest]
+        found = self._new([(f"Out[{number}]", result.result), *bound], RunningCell())
+        if found and current_work() == NO_WORK:  # a kernel may end cells elsewhere
+            found[0].context.run(set_work, new_work(number))
         if found:
-            context = copy_context()
-            if current_work() == NO_WORK:  # a kernel may end cells elsewhere
-                context.run(set_work, new_work(number))
-            self._call(self._add, [_named(*one, context) for one in found])
+            self._call(self._add, found)
 
-    def _new(self, bound: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
-        """What is to be watched of what names hold."""
-        types = {type(held) for _, held in bound} - _DULL
-        kinds = {one for one in types if kind_of(one) is not None}
-        if not kinds:
-            return []
-        return [one for one in bound if type(one[1]) in kinds and self._is_new(one[1])]
+    def _new(self, bound: Iterable[tuple[str, Any]], cell: RunningCell) -> list[_Named]:
+        """What is to be watched of what names hold, all with one context."""
+        found = [
+            (name, held, kind)
+            for name, held in bound
+            if type(held) not in _DULL and (kind := kind_of(type(held))) and self._is_new(held)
+        ]
+        context = copy_context() if found else Context()
+        return [_Named(weakref.ref(held), name, kind, context, cell) for name, held, kind in found]
 
     def _is_new(self, held: Any) -> bool:
         """Whether it is to be watched, and is not."""
@@ -181,8 +199,7 @@ class Watch:
 
     def look_last(self) -> None:
         """Before the process ends: find which have failed, also in cells without events."""
-        context = copy_context()
-        self._add([_named(*one, context) for one in self._new([*self._shell.user_ns.items()])])
+        self._add(self._new([*self._shell.user_ns.items()], RunningCell()))
         self._look_once()
 
     def _look_once(self) -> None:
@@ -203,10 +220,14 @@ class Watch:
     def _judge(self, one: _Named) -> None:
         """Report what had failed a while ago, if nobody has looked at it since."""
         held = one.held()
-        if held is not None and _is_unhandled(held) and self._reports.active:
-            head = NOBODY_WAITS.format(name=one.name, kind=one.kind, of_cell="{of_cell}")
+        if held is None:
+            return
+        if _is_unhandled(held) and self._reports.active and not one.cell.will_use(one.name):
+            count = 0 if isinstance(held, Future) else held.result.count
+            when = f" {text}" if (text := ago(count)) else ""
+            head = NOBODY_WAITS.format(name=one.name, kind=one.kind, ago=when, of_cell="{of_cell}")
             self._reports.report(_take(held), head, one.context)
-        elif held is not None:
+        else:
             self._add([one])
 
 
@@ -248,8 +269,8 @@ def attach(loop: AbstractEventLoop, reports: Reports, *, ours: bool = True) -> C
         error: Any = told.get("exception")
         context = _context_of(told)
         shown = error is None or is_shown_by_logging(logger, logging.ERROR)
-        shown = shown or not (ours or _is_users(error))
-        if shown or not reports.active or logger.hasHandlers():  # these only keep it
+        shown = shown or not (ours or user_lines(error))
+        if shown or not reports.active or takers(logger):  # these only keep it
             # A copy, since Python 3.12 and later have entered it.
             context.copy().run(loop.default_exception_handler, told)
         if not shown:
@@ -264,11 +285,6 @@ def attach(loop: AbstractEventLoop, reports: Reports, *, ours: bool = True) -> C
             loop.set_exception_handler(None)
 
     return undo
-
-
-def _is_users(error: BaseException) -> bool:
-    """Whether an exception went through the user's code."""
-    return any(is_user_frame(frame) for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _context_of(told: dict[str, Any]) -> Context:

@@ -13,8 +13,10 @@ What we do.  Each failure goes to the reactor thread, with the context in which
 it was noticed, and is formatted there by a copy of IPython's formatter.  Which
 cell it belongs to is what ipykernel's context variables say in that context.
 An exception that was shown is marked, so that what else holds it (a Deferred,
-a log record) shows nothing.  When the process ends, nobody will look any more:
-what has failed by then is shown before the reactor stops.
+a log record) shows nothing.  Of failures that are alike (of the same work, kind
+and lines of code) the first is shown in full, and then a line that counts.
+When the process ends, nobody will look any more: what has failed by then is
+shown before the reactor stops.
 
 What can still go wrong.  What failed in a context that belongs to no cell is
 shown in the cell that began last.  While something holds the reactor thread, nothing is shown.
@@ -40,6 +42,7 @@ from twisted_ipython._base.exceptions import ReactorInterrupt
 from twisted_ipython._base.formatting import failure_line, one_line
 from twisted_ipython._base.work_id import NO_WORK, WorkId, current_work, new_work, set_work
 from twisted_ipython._bridge.deferred_failure import exception_of
+from twisted_ipython._failures.alike import Alike, Stretch, Tell, of_cell, say, sort_of
 
 __all__ = [
     "CANCELLATIONS",
@@ -55,6 +58,8 @@ GRACE: Final = 0.5
 # How many failures of a cell are shown in full in each stretch of so many seconds.
 _SHOWN: Final = 10
 _STRETCH: Final = 1.0
+# How many failures are remembered for what is like them.
+_KINDS: Final = 100
 # How long the line above a traceback may be.
 _HEAD: Final = 200
 
@@ -89,32 +94,18 @@ def _was_shown(error: BaseException) -> bool:
     return "_twisted_ipython_shown" in getattr(error, "__dict__", {})
 
 
-def of_cell() -> str:
-    """The words for the cell that the current context belongs to, if it is known."""
-    number = current_work().cell
-    return f" of cell {number}" if number else ""
-
-
-class _Stretch:
-    """The failures of one cell in one stretch of time."""
-
-    def __init__(self, ends: float) -> None:
-        self.ends = ends
-        self.count = 0
-        self.last: BaseException | None = None
-
-
 class Reports:
     """What shows failures; one in the process."""
 
     def __init__(self) -> None:
-        self._shows: list[_Show] = []
+        self._shows: list[tuple[_Show, Tell]] = []
         self._call: Callable[..., object] | None = None
         self._later: Callable[..., object] | None = None
-        self._stretches: dict[int, _Stretch] = {}
+        self._stretches: dict[int, Stretch] = {}
+        self._alike: dict[object, Alike] = {}
         self._latest = Context()
-        # What `unless_seen` has yet to call.
-        self._looks: list[Callable[[], None]] = []
+        # What `_soon` has yet to call.
+        self._looks: dict[object, Callable[[], None]] = {}
         self._last_looks: list[Callable[[], None]] = []
 
     # ---- what loading sets
@@ -129,10 +120,11 @@ class Reports:
         """
         self._call, self._later = call, later
 
-    def add(self, show: _Show) -> Callable[[], None]:
+    def add(self, show: _Show, tell: Tell = say) -> Callable[[], None]:
         """Show failures by ``show`` (the latest one added is used); returns what undoes it."""
-        self._shows.append(show)
-        return lambda: self._shows.remove(show)
+        one = show, tell
+        self._shows.append(one)
+        return lambda: self._shows.remove(one)
 
     def at_end(self, look: Callable[[], None]) -> Callable[[], None]:
         """Call ``look`` before the process ends, in the reactor thread; returns what undoes it."""
@@ -177,22 +169,29 @@ class Reports:
         self._call(context.run, self._take, error, head)
 
     def unless_seen(self, look: Callable[[], None]) -> None:
-        """Call ``look`` in the reactor thread after `GRACE` seconds.  In the reactor thread."""
+        """Call ``look`` after `GRACE` seconds.  Thread: reactor."""
+        self._soon(GRACE, look)
+
+    def _soon(self, seconds: float, look: Callable[[], None]) -> None:
+        """Call ``look`` after so many seconds, or in `show_now`."""
         if self._later is not None:
-            self._looks.append(look)
-            self._later(GRACE, self._look_first)
+            key = object()
+            self._looks[key] = look
+            self._later(seconds, lambda: self._looks.pop(key, _nothing)())
 
-    def _look_first(self) -> None:
-        """Call what was told first, if `end` has not done so: the times are all the same."""
-        if self._looks:
-            self._looks.pop(0)()
+    def _look_now(self) -> None:
+        looks, self._looks = self._looks, {}
+        for look in looks.values():
+            look()
 
-    def end(self) -> Deferred[None] | None:
+    def show_now(self) -> Deferred[None] | None:
         """
-        Show what has failed so far, for a reactor that stops.  In the reactor thread.
+        Show what has failed so far, before a reactor stops or the last cell of a program ends.
 
         Returns:
             a Deferred that fires when it is shown.
+
+        Thread: reactor.
         """
         if not self.active:
             return None
@@ -201,9 +200,9 @@ class Reports:
         gc.collect(1)
         for look in self._last_looks:
             look()
-        while self._looks:
-            self._look_first()
+        self._look_now()
         shown: Deferred[None] = Deferred()
+        shown.addCallback(lambda _: self._look_now())  # how many are like those shown just now
         self._call(shown.callback, None)
         return shown
 
@@ -213,37 +212,57 @@ class Reports:
         if _was_shown(error) or not self._shows:
             return
         mark_shown(error)
-        if self._counts(error):
+        sort = sort_of(error, head)
+        if sort in self._alike:
+            self._count(self._alike[sort], error)
+        elif self._counts(error):
+            self._alike[sort] = Alike()
+            for oldest in [*self._alike][:-_KINDS]:
+                del self._alike[oldest]
             head = one_line(head.replace("{of_cell}", of_cell()), _HEAD)
-            show = partial(_safely, self._shows[-1])
+            show = partial(_safely, self._shows[-1][0])
             if current_work() == NO_WORK:
                 # ipykernel before 7.1 takes it for one of the cell that loaded the extension.
                 self._latest.copy().run(show, error, head)
             else:
                 show(error, head)
 
+    def _count(self, alike: Alike, error: BaseException) -> None:
+        """Have a line say that there was one more."""
+        alike.count += 1
+        if alike.last is None:
+            self._soon(alike.seconds, partial(copy_context().run, alike.say, self._tell))
+        alike.last = error
+
+    def _tell(self, line: str) -> Callable[[str], None] | None:
+        return self._shows[-1][1](line) if self._shows else None
+
     def _counts(self, error: BaseException) -> bool:
         """Count a failure of this cell; whether it is among the first of its stretch."""
         cell, now = current_work().cell, monotonic()
         stretch = self._stretches.get(cell)
         if stretch is None or stretch.ends <= now:
-            stretch = self._stretches[cell] = _Stretch(now + _STRETCH)
+            stretch = self._stretches[cell] = Stretch(now + _STRETCH)
         stretch.count += 1
         if stretch.count <= _SHOWN:
             return True
         if stretch.count == _SHOWN + 1 and self._later is not None:
-            self._later(stretch.ends - now, copy_context().run, self._say_rest, stretch)
+            self._soon(stretch.ends - now, partial(copy_context().run, self._say_rest, stretch))
         stretch.last = error
         return False
 
-    def _say_rest(self, stretch: _Stretch) -> None:
+    def _say_rest(self, stretch: Stretch) -> None:
         cell = current_work().cell
         if self._stretches.get(cell) is stretch:
             del self._stretches[cell]
         if stretch.last is not None:
             line = failure_line(stretch.last)
             count = stretch.count - _SHOWN
-            print(MORE.format(count=count, of_cell=of_cell(), line=line), file=sys.stderr)
+            say(MORE.format(count=count, of_cell=of_cell(), line=line))
+
+
+def _nothing() -> None:
+    """What is left of a look that `Reports.show_now` has taken."""
 
 
 def _safely(show: _Show, error: BaseException, head: str) -> None:

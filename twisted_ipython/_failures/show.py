@@ -10,14 +10,17 @@ import copy
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from IPython.core.interactiveshell import InteractiveShell
 
 from twisted_ipython._base.tracebacks import explain, tidied
 from twisted_ipython._private.ipython import show_traceback
 
-__all__ = ["showing_on"]
+__all__ = ["BACKGROUND", "showing_on"]
+
+# In the metadata of an error message: the error is not that of the cell, which may have succeeded.
+BACKGROUND: Final = "twisted_ipython.background"
 
 
 def showing_on(shell: InteractiveShell) -> Callable[[BaseException, str], None]:
@@ -44,7 +47,8 @@ def showing_on(shell: InteractiveShell) -> Callable[[BaseException, str], None]:
         content = {"ename": type(error).__name__, "evalue": _text(error), "traceback": lines}
         parent = (hook if stream is None else stream).parent_header
         topic = hook.topic.replace(b"execute_result", b"error") if hook.topic else None
-        hook.session.send(hook.pub_socket, "error", content, parent, ident=topic)
+        about = {BACKGROUND: True}
+        hook.session.send(hook.pub_socket, "error", content, parent, ident=topic, metadata=about)
 
     return show
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from twisted.internet import defer
 from twisted.internet.defer import DebugInfo, Deferred
 from twisted.internet.task import LoopingCall, react
+from twisted.logger import LogPublisher
 from twisted.python.failure import Failure
 
 from twisted_ipython._private.asyncio import code_of
@@ -35,6 +36,7 @@ __all__ = [
     "failure_of_react",
     "goes_on",
     "is_stopping",
+    "log_observers",
     "mark_handled",
     "shutdown_of_trial",
     "started_in",
@@ -150,3 +152,11 @@ def shutdown_of_trial(frame: FrameType) -> Deferred[Any] | None:
     """What a run of trial's waits for after it asked for the shutdown; without, it is refused."""
     ended = frame.f_locals.get("d")
     return ended if isinstance(ended, Deferred) else None
+
+
+# ---- the log
+
+
+def log_observers(publisher: LogPublisher) -> list[object]:
+    """What a publisher gives its events to.  Without: none is known, and events come twice."""
+    return [*getattr(publisher, "_observers", ())]

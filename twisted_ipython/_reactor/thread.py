@@ -99,7 +99,7 @@ class ReactorThread:
         self._also: list[Callable[[ReactorThread], Callable[[], None]]] = []
         self._attaching = threading.Lock()
         self._bridge_stays = loop is not None and ours
-        reactor.addSystemEventTrigger("before", "shutdown", reports.end)
+        reactor.addSystemEventTrigger("before", "shutdown", reports.show_now)
         if loop is not None and ours:
             task_factory.attach(loop)
             thread_pool.use_for(loop, reactor.getThreadPool)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from contextvars import Context
 from typing import Any, Final, cast
 from weakref import WeakSet
@@ -21,6 +22,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python import log as legacy
 
 from twisted_ipython._base.work_id import current_work
+from twisted_ipython._failures.handlers import WORK, last_resort
 
 __all__ = ["Loggers", "OwnLog", "logs", "set_by_scrapy"]
 
@@ -57,9 +59,10 @@ class OwnLog:
     def added(self, handler: logging.Handler) -> None:
         """Note a handler that it put on the root logger."""
         if self.work in logs:
-            level = _root.level if self.level is None else self.level
-            handler.addFilter(_Filter(self.work, level))
+            handler.addFilter(_Filter(self.work))
+            setattr(handler, WORK, self.work)
         self._added.append(handler)
+        last_resort.stay()
 
     def removed(self, handler: logging.Handler) -> None:
         """Note a handler that it took off the root logger."""
@@ -87,6 +90,7 @@ class OwnLog:
         for handler in self._removed:
             if handler not in _closed:
                 type(_root).addHandler(_root, handler)
+        last_resort.stay()
         if self.level is not None:
             heir = next((log for log in later if log.level is not None), None)
             if heir is None:
@@ -98,12 +102,14 @@ class OwnLog:
     def give_up(self) -> None:
         """It was no script: what it has added takes what all write."""
         for observer in self._observers:
-            observer.takes_all = True
+            observer.take_all()
         for handler in self._added:
             for one in [one for one in handler.filters if isinstance(one, _Filter)]:
                 handler.removeFilter(one)
+                setattr(handler, WORK, None)
             if handler is _scrapys_handler():
                 _closed.add(handler)  # what Scrapy itself replaces is not to be put back
+        last_resort.stay()
 
     def _forget_scrapys(self) -> None:
         """Have Scrapy forget its handler, or the next crawl of any cell would put it back."""
@@ -122,17 +128,28 @@ class _Observer:
 
     def __init__(self, own: Any, work: int, context: Context) -> None:
         self.own = own
-        self.takes_all = False
+        self._takes_all = False
+        self._mark(work)
         self._work = work
         self._context = context
 
     def __call__(self, event: LogEvent) -> None:
-        """Take an event, unless another script logs it."""
+        """Take an event of the script's, or of nobody's."""
         work = current_work().work
-        if work == self._work or self.takes_all:
+        if work == self._work or self._takes_all:
             self.own(event)
-        elif work not in logs:
+        elif not work:
             self._context.copy().run(self.own, event)
+
+    def take_all(self) -> None:
+        """It is no script's: take what all log."""
+        self._takes_all = True
+        self._mark(None)
+
+    def _mark(self, work: int | None) -> None:
+        legacy_observer = getattr(self.own, "legacyObserver", self.own)
+        with suppress(AttributeError):  # a function, or one with slots
+            setattr(getattr(legacy_observer, "__self__", legacy_observer), WORK, work)
 
     def __eq__(self, other: object) -> bool:
         """It is found by the observer that it stands for."""
@@ -143,16 +160,16 @@ class _Observer:
 
 
 class _Filter(logging.Filter):
-    """Lets a script's own records pass, and those of others that would be shown without it."""
+    """Lets a script's own records pass."""
 
-    def __init__(self, work: int, level: int) -> None:
+    def __init__(self, work: int) -> None:
         super().__init__()
         self._work = work
-        self._level = level
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the script's handler takes a record."""
-        return current_work().work == self._work or record.levelno >= self._level
+        del record
+        return current_work().work == self._work
 
 
 # By the number of their work: the logs of the scripts that have not ended, the oldest first.

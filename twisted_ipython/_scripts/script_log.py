@@ -40,6 +40,7 @@ from twisted.python import log as legacy
 
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.work_id import current_work
+from twisted_ipython._failures.handlers import last_resort
 from twisted_ipython._scripts.notes import ShellNote
 from twisted_ipython._scripts.own_log import OwnLog, logs, set_by_scrapy
 
@@ -166,12 +167,14 @@ def _root_methods() -> dict[str, Callable[..., None]]:
         add(hdlr)
         if log is not None:
             log.added(hdlr)
+        last_resort.stay()
 
     def remove_handler(hdlr: logging.Handler) -> None:
         log = _log_of(scrapys=False)
         if log is not None and hdlr in _root.handlers:
             log.removed(hdlr)
         remove(hdlr)
+        last_resort.stay()
 
     def change_level(level: Any) -> None:
         log = _log_of(scrapys=_is_scrapys(sys._getframe(1)))

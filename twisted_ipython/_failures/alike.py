@@ -1,0 +1,96 @@
+"""
+Failures that are alike, to be counted and not shown again: of one work, kind and place.
+
+Thread: reactor.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Final
+
+from twisted_ipython._base.formatting import failure_line
+from twisted_ipython._base.frames import is_user_frame
+from twisted_ipython._base.work_id import current_work
+
+__all__ = ["Alike", "Stretch", "Tell", "of_cell", "say", "sort_of", "user_lines"]
+
+# Seconds until a line says how many more were like one that was shown; where that line cannot
+# be replaced, each time twice as many, up to the second number.
+_FOLD: Final = 0.5
+_LONGEST: Final = 60.0
+# What differs in the line above failures that are alike: addresses and numbers.
+_VARIES: Final = re.compile(r"<[^>]*>|\S*[\d/]\S*")
+
+SAME: Final = "The same{of_cell}, {times} more; the last: {line}"
+
+# Shows a line in the current context's cell; gives what replaces it, if that can be done.
+Tell = Callable[[str], Callable[[str], None] | None]
+
+
+def of_cell() -> str:
+    """The words for the cell that the current context belongs to, if it is known."""
+    number = current_work().cell
+    return f" of cell {number}" if number else ""
+
+
+def say(line: str) -> None:
+    """Print a line into the current context's cell.  Thread: any."""
+    print(line, file=sys.stderr)
+
+
+def user_lines(error: BaseException) -> list[object]:
+    """The lines of the user's code that an exception went through.  Thread: any."""
+    return [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if is_user_frame(frame)
+    ]
+
+
+def sort_of(error: BaseException, head: str) -> object:
+    """What failures that are alike have in common."""
+    where = user_lines(error) or [failure_line(error)]
+    return current_work(), type(error), _VARIES.sub("", head), *where
+
+
+class Alike:
+    """
+    Failures that are like one that was shown.
+
+    Attributes:
+        count: how many there were.
+        last: the last of them, until a line says so.
+        seconds: until a line says so.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last: BaseException | None = None
+        self.seconds = _FOLD
+        self._replace: Callable[[str], None] | None = None
+
+    def say(self, tell: Tell) -> None:
+        """Say how many there were, in the context of the last one.  Thread: reactor."""
+        error, self.last = self.last, None
+        assert error is not None
+        times = "once" if self.count == 1 else f"{self.count} times"
+        line = SAME.format(times=times, of_cell=of_cell(), line=failure_line(error))
+        if self._replace is None:
+            self._replace = tell(line)
+        else:
+            self._replace(line)
+        if self._replace is None:
+            self.seconds = min(2 * self.seconds, _LONGEST)
+
+
+class Stretch:
+    """The failures of one cell in one stretch of time."""
+
+    def __init__(self, ends: float) -> None:
+        self.ends = ends
+        self.count = 0
+        self.last: BaseException | None = None

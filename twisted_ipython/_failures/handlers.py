@@ -1,0 +1,161 @@
+"""
+Who takes a record of Python's logging, and what is shown of those that nobody takes.
+
+One rule holds for all loggers: Python's own last resort, warnings and above to
+stderr, unless the user has set up logging.  Handlers that are not for all
+records (Scrapy's counter, those of scripts) would switch it off.
+
+An exception that Scrapy logs is shown as a failure.  Thread: any.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+from typing import Final
+
+from twisted_ipython._base.work_id import current_work
+from twisted_ipython._failures.reports import Reports
+
+__all__ = [
+    "LOGGED",
+    "WORK",
+    "ScrapyLog",
+    "is_for_all",
+    "is_shown_by_logging",
+    "last_resort",
+    "note_feeder",
+    "takers",
+]
+
+LOGGED: Final = "Failure{of_cell}: {text}"
+# What an observer or a handler is marked with that only takes what this work logs.
+WORK: Final = "_twisted_ipython_work"
+# The logger whose exceptions are shown.
+_SCRAPY: Final = "scrapy"
+
+# Classes of handlers that have given Python's log to Twisted's: they show nothing.
+_feeders: Final[set[type[logging.Handler]]] = set()
+
+
+def note_feeder(frame: FrameType | None) -> bool:
+    """Note the class of the handler whose code this is, if one logs an event; whether one does."""
+    while frame is not None:
+        if frame.f_code is logging.Handler.handle.__code__:
+            _feeders.add(type(frame.f_locals["self"]))
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _chain_of(logger: logging.Logger) -> Iterator[logging.Handler]:
+    """What the records of a logger are given to, as `logging.Logger.callHandlers` finds it."""
+    one: logging.Logger | None = logger
+    while one is not None:
+        yield from one.handlers
+        one = one.parent if one.propagate else None
+
+
+def is_for_all(one: object) -> bool:
+    """Whether an observer or a handler takes what the code of this context logs."""
+    return getattr(one, WORK, None) in (None, current_work().work)
+
+
+def _is_counter(one: logging.Handler) -> bool:
+    """Whether it is Scrapy's, which counts records on the root logger during a crawl."""
+    return type(one).__name__ == "LogCounterHandler"
+
+
+def takers(logger: logging.Logger) -> list[logging.Handler]:
+    """The handlers, but ours and Scrapy's counter, that a record of this context is given to."""
+    return [
+        one
+        for one in _chain_of(logger)
+        if is_for_all(one)
+        and not (isinstance(one, (LastResort, ScrapyLog, *_feeders)) or _is_counter(one))
+    ]
+
+
+def is_shown_by_logging(logger: logging.Logger, level: int) -> bool:
+    """Whether the user set Python's logging up so that records of this level are shown."""
+    return logger.isEnabledFor(level) and any(
+        # A file shows nothing.
+        level >= one.level and not isinstance(one, (logging.NullHandler, logging.FileHandler))
+        for one in takers(logger)
+    )
+
+
+def _logged(record: logging.LogRecord) -> BaseException | None:
+    """The exception of a record, with the traceback that it was logged with."""
+    _, error, found = record.exc_info or (None, None, None)
+    if error is not None and isinstance(found, TracebackType):  # a Failure may have words only
+        return error.with_traceback(found)
+    return error
+
+
+class ScrapyLog(logging.Handler):
+    """
+    Shows what Scrapy logs of exceptions in spiders, pipelines and signal handlers.
+
+    Scrapy goes on after those, and logs them.
+
+    Args:
+        reports: what shows failures.
+    """
+
+    def __init__(self, reports: Reports) -> None:
+        super().__init__(logging.WARNING)
+        self._reports = reports
+        self._logger = logging.getLogger(_SCRAPY)
+
+    def stay(self) -> None:
+        """Be on Scrapy's logger, whose handlers its own ``configure_logging`` takes off."""
+        if self not in self._logger.handlers:
+            self._logger.addHandler(self)
+
+    def leave(self) -> None:
+        """Leave Scrapy's logger."""
+        self._logger.removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record that nobody else shows; in the thread and context that logged it."""
+        if is_shown_by_logging(logging.getLogger(record.name), record.levelno):
+            return
+        error = _logged(record)
+        if error is not None and record.levelno >= logging.ERROR:
+            self._reports.report(error, LOGGED.replace("{text}", record.getMessage()))
+        elif last_resort not in logging.root.handlers:
+            last_resort.handle(record)
+
+
+class LastResort(logging.Handler):
+    """
+    Python's last resort, where a handler on the root logger is not for all records.
+
+    Such are Scrapy's counter and those of scripts: Python takes the records of
+    others for handled, and would print none.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record that nobody takes; in the thread and context that logged it."""
+        logger = logging.getLogger(record.name)
+        is_reported = record.levelno >= logging.ERROR and _logged(record) is not None
+        if any(isinstance(one, ScrapyLog) for one in _chain_of(logger)) and is_reported:
+            return
+        if logging.lastResort is not None and not takers(logger):
+            logging.lastResort.handle(record)
+
+    def stay(self) -> None:
+        """Be on the root logger while it is needed there."""
+        root = logging.root
+        # Not by the instance's method, which notes for whom a handler is.
+        method = type(root).addHandler if any(map(_is_partial, root.handlers)) else None
+        (method or type(root).removeHandler)(root, self)
+
+
+def _is_partial(one: logging.Handler) -> bool:
+    return _is_counter(one) or getattr(one, WORK, None) is not None
+
+
+last_resort: Final = LastResort(logging.WARNING)

@@ -1,0 +1,41 @@
+"""
+How far the statements of a cell are that runs.
+
+Thread: any.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+
+__all__ = ["RunningCell"]
+
+
+class RunningCell:
+    """
+    A cell that runs, to tell whether it will use a name.
+
+    Args:
+        statements: its statements.
+
+    Attributes:
+        done: how many of them have run.
+    """
+
+    def __init__(self, statements: Sequence[ast.stmt] = ()) -> None:
+        self._statements = statements
+        self.done = 0
+
+    def end(self) -> None:
+        """It has ended, whether all statements have run or not.  Thread: any."""
+        self._statements = ()
+
+    def will_use(self, name: str) -> bool:
+        """Whether the statement that runs, or a later one, names it.  Thread: any."""
+        left = self._statements[self.done :]
+        return any(
+            isinstance(part, ast.Name) and part.id == name
+            for statement in left
+            for part in ast.walk(statement)
+        )
