@@ -32,7 +32,7 @@ from twisted_ipython._failures.logs import ScrapyLog
 from twisted_ipython._failures.reports import reports
 from twisted_ipython._failures.show import showing_on
 from twisted_ipython._kernel import ignore_ended
-from twisted_ipython._magics import awaitable
+from twisted_ipython._magics import awaitable, sockets
 from twisted_ipython._magics.completion import complete
 from twisted_ipython._magics.magics import TwistedMagics, give_body
 from twisted_ipython._magics.runner import runner
@@ -79,6 +79,7 @@ def attach(thread: ReactorThread) -> None:
     """Set on the reactor what all shells share; a second time changes nothing.  Any thread."""
     thread.attach()
     thread.attach_also(reactor_run.attach)
+    thread.attach_also(sockets.attach)
 
 
 def unload(shell: InteractiveShell) -> None:

@@ -13,7 +13,10 @@ from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import jobs
 from twisted_ipython._reactor.lifecycle import start
 
-USAGE = "usage: %reactor [jobs | cancel JOB... | cancel all | wait JOB [SECONDS] | stack]"
+USAGE = (
+    "usage: %reactor [jobs | cancel JOB... | cancel all | close PORT | close CELL | close JOB"
+    " | wait JOB [SECONDS] | stack]"
+)
 
 
 def settle() -> None:
@@ -276,7 +279,7 @@ def test_subcommands_and_jobs_complete(session: Session) -> None:
     session.ok("%%run_in_reactor\nawait Deferred()")
     eventually(lambda: len(jobs.pending()) == 2)
     number = str(jobs.all()[-1].number)
-    assert completed(session, "%reactor ") == ["cancel", "jobs", "stack", "wait"]
+    assert completed(session, "%reactor ") == ["cancel", "close", "jobs", "stack", "wait"]
     assert completed(session, "%reactor s") == ["stack"]
     assert completed(session, "%reactor cancel ") == ["all", *sorted([number, "done", "download"])]
     assert completed(session, "%reactor cancel download d") == ["done"]

@@ -63,6 +63,10 @@ def _of_reactor(words: list[str]) -> Iterable[str]:
             return ["all", *_names(jobs.all())]
         case ["cancel", *named] if "all" not in named:
             return [name for name in _names(jobs.all()) if name not in named]
+        case ["close"]:
+            return ["cell", "job", *_names(jobs.all())]
+        case ["close", "job"]:
+            return _names(jobs.all())
         case ["wait"]:
             return _names(jobs.pending())
     return ()

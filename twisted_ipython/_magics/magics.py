@@ -252,6 +252,11 @@ class TwistedMagics(Settings, Magics):
         ``%reactor cancel JOB... | all``
             cancel jobs (by number or name) and stop the LoopingCalls that they
             started; also asyncio tasks, by name; ``all`` are all jobs
+        ``%reactor close PORT | CELL | JOB``
+            close a listening port (by number, or by path) and the connections
+            that it accepted; or all ports and connections that a cell (by number)
+            or a job (by number or name) has opened. ``close cell 3`` and
+            ``close job 3`` tell the two apart
         ``%reactor wait JOB [SECONDS]``
             wait for a job, as an awaiting cell does, and give its EventualResult
         ``%reactor stack``

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from math import isfinite
 from typing import Any, Final
 
@@ -21,17 +21,28 @@ from twisted_ipython._magics.reactor_tables import (
     tasks,
     threads_table,
 )
+from twisted_ipython._magics.sockets import KINDS, Socket, living, opener, sockets
 from twisted_ipython._reactor.eventual_result import EventualResult, NotInTime
 from twisted_ipython._reactor.jobs import THREAD_GOES_ON, Job, jobs
 from twisted_ipython._reactor.thread import ReactorThread
 
 __all__ = ["COMMANDS", "command", "waiting", "waits"]
 
-COMMANDS: Final = ("cancel", "jobs", "stack", "wait")
-USAGE: Final = "usage: %reactor [jobs | cancel JOB... | cancel all | wait JOB [SECONDS] | stack]"
+COMMANDS: Final = ("cancel", "close", "jobs", "stack", "wait")
+USAGE: Final = (
+    "usage: %reactor [jobs | cancel JOB... | cancel all | close PORT | close CELL | close JOB"
+    " | wait JOB [SECONDS] | stack]"
+)
 NO_COMMAND: Final = "there is no %reactor {word}; " + USAGE
 NO_JOB: Final = "there is no job {word!r}; there are: {names}"
 STUCK: Final = "the reactor does not answer, so its tasks are not known; jobs: {names}"
+NOTHING_OPEN: Final = "{word!r} is no port that is open, nor a cell or job that has one: {open}"
+BOTH: Final = (
+    "{word} is a cell and a job, and both have opened something: say %reactor close cell {word},"
+    " or job {word}"
+)
+NO_ANSWER: Final = "the reactor does not answer, so it can close nothing; %reactor stack says why"
+CLOSED: Final = "closed {things} of {opener}"
 NOT_SECONDS: Final = "{word!r} is not a number of seconds; " + USAGE
 STILL_PENDING: Final = "{job} is still pending after {seconds:g} s, and goes on"
 ENDED: Final = "{job} has ended: {state} after {time}"
@@ -61,6 +72,8 @@ def command(shell: InteractiveShell, thread: ReactorThread, line: str) -> None:
             _show(shell, Report(stack_table(thread, labels_of(shell))))
         case ["cancel", *words] if words:
             _cancel(thread, words)
+        case ["close", *words] if words:
+            _close(thread, words)
         case [word, *_]:
             raise UsageError(USAGE if word in COMMANDS else NO_COMMAND.format(word=word))
 
@@ -115,6 +128,57 @@ def _names(running: Mapping[str, object]) -> str:
     old = [job for job in known if job.ended is not None][:-_NAMED]
     names = [str(job) for job in known if job not in old]
     return ", ".join([*names, *(f"task {name}" for name in running)]) or "none"
+
+
+# ---- close
+
+
+def _close(thread: ReactorThread, words: list[str]) -> None:
+    """Close a port with its connections, or what a cell or job has opened; wait until it is."""
+    from twisted_ipython._magics.replace import stop
+
+    found = living(*KINDS)  # out of the reactor's way
+    try:
+        chosen = _chosen(ask(thread, lambda: sockets(thread, found)), words)
+    except NotInTime:
+        raise UsageError(NO_ANSWER) from None
+    ports = [one for one in chosen if one.port]
+    # A port closes what it has accepted; a server of asyncio's has a row for each address.
+    first = {id(one.one): one.one for one in (*ports, *chosen)}
+    closing = thread.run(lambda: stop(thread, " ".join(words), list(first.values())))
+    if not thread.here():
+        closing.wait()
+    for line in _closed(chosen):
+        print(line)
+
+
+def _chosen(found: list[Socket], words: list[str]) -> list[Socket]:
+    """The port with its connections, or what the cell or job has opened."""
+    kind, word = words if len(words) == 2 and words[0] in ("cell", "job") else ("", words[0])
+    if len(words) > 1 and not kind:
+        raise UsageError(USAGE)
+    ports = [one.one for one in found if one.port == word and not kind]
+    if ports:
+        return [one for one in found if one.one in ports or one.accepted_by in ports]
+    works = {job.work_id for job in jobs.all() if word in (str(job.number), job.name)}
+    of_job = [one for one in found if one.work_id in works and kind != "cell"]
+    of_cell = [one for one in found if str(one.work_id.cell or "") == word and kind != "job"]
+    if of_job and of_cell and of_job != of_cell:
+        raise UsageError(BOTH.format(word=word))
+    if not (of_job or of_cell):
+        names = (f"{one.port} ({one.what}) of {opener(one.work_id)}" for one in found if one.port)
+        raise UsageError(NOTHING_OPEN.format(word=word, open=", ".join(names) or "none is open"))
+    return of_job or of_cell
+
+
+def _closed(chosen: list[Socket]) -> Iterator[str]:
+    """What was closed, a line for each cell or job."""
+    for work_id in dict.fromkeys(one.work_id for one in chosen):
+        own = [one for one in chosen if one.work_id == work_id]
+        things = [f"port {one.port} ({one.what})" for one in own if one.port]
+        count = len(own) - len(things)
+        things += [f"{count} connection{'s' * (count != 1)}"] if count else []
+        yield CLOSED.format(things=", ".join(things), opener=opener(work_id))
 
 
 # ---- wait
