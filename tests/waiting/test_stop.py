@@ -7,6 +7,7 @@ from time import monotonic
 import pytest
 from kernels import Execution, Kernel
 
+from twisted_ipython._reactor.interrupt import STANDS
 from twisted_ipython._waiting.awaiting_cell import GOES_ON
 
 SETUP = """
@@ -81,6 +82,32 @@ def test_said(kernel: Kernel) -> None:
     assert cell.error == "KeyboardInterrupt"
     # Python may warn there of coroutines of other cells that were stopped before they began.
     assert cell.printed("stderr").count(f"{GOES_ON}\n") == 1
+
+
+def test_stuck(kernel: Kernel) -> None:
+    """Within a second it is said where C code holds the cell, and what a second Ctrl-C does."""
+    cell = kernel.submit(
+        "print('began')\nimport time\nawait asyncio.sleep(0)\ntime.sleep(2)", stop_on_error=False
+    )
+    cell.wait_for("began\n")
+    kernel.interrupt()
+    began = monotonic()
+    kernel.pump(lambda: STANDS[-40:] in cell.printed("stderr"))
+    assert monotonic() - began < PROMPTLY
+    assert cell.wait().reply is not None
+    place = f"Cell In[{cell.reply['execution_count']}], line 4"
+    assert cell.printed("stderr").count(f"{STANDS.format(place=place)}\n") == 1
+    assert cell.error == "KeyboardInterrupt"
+
+
+def test_limit_changed_in_the_cell(kernel: Kernel) -> None:
+    """A setting that a cell changes holds for the rest of that cell."""
+    code = "%twisted_config timeout 0.1\nawait Deferred()"
+    cell = kernel.run(f"await asyncio.sleep(0)\n{code}", stop_on_error=False)
+    assert cell.error == "TimeoutError"
+    assert "more than 0.1 seconds" in cell.traceback
+    code = "%twisted_config timeout INFINITY\nawait asyncio.sleep(1.3); 7"
+    assert kernel.value(f"%twisted_config timeout 1\n{code}") == "7"
 
 
 def test_timeout(kernel: Kernel) -> None:

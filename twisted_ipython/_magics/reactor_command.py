@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Sequence
 from math import isfinite
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from twisted_ipython._magics.reactor_tables import (
     tasks,
     threads_table,
 )
-from twisted_ipython._magics.sockets import KINDS, Socket, living, opener, sockets
+from twisted_ipython._magics.sockets import KINDS, Socket, living, name_of, opener, sockets
 from twisted_ipython._reactor.eventual_result import EventualResult, NotInTime
 from twisted_ipython._reactor.jobs import THREAD_GOES_ON, Job, jobs
 from twisted_ipython._reactor.thread import ReactorThread
@@ -45,6 +45,8 @@ NO_ANSWER: Final = "the reactor does not answer, so it can close nothing; %react
 CLOSED: Final = "closed {things} of {opener}"
 NOT_SECONDS: Final = "{word!r} is not a number of seconds; " + USAGE
 STILL_PENDING: Final = "{job} is still pending after {seconds:g} s, and goes on"
+CANCELLED: Final = "cancelled {what}{time}: {code}"
+NO_PENDING: Final = "no job is pending: nothing was cancelled"
 ENDED: Final = "{job} has ended: {state} after {time}"
 # How many ended jobs an error names.
 _NAMED: Final = 5
@@ -90,39 +92,62 @@ def _show(shell: InteractiveShell, report: Report) -> None:
 
 def _cancel(thread: ReactorThread, words: list[str]) -> None:
     """Cancel jobs, by number or name, and tasks, by name; nothing if one is unknown."""
-    for one in jobs.pending() if words == ["all"] else _named(thread, words):
-        if isinstance(one, Job):
-            if one.in_thread and one.ended is None:
-                print(THREAD_GOES_ON.format(job=one))
-            jobs.cancel(thread, one)
-        else:
-            thread.call(one.cancel)
+    found = {"all": list[Any](jobs.pending())} if words == ["all"] else _named(thread, words)
+    if found == {"all": []}:
+        print(NO_PENDING)
+    for named in found.values():
+        pending = [one for one in named if not isinstance(one, Job) or one.ended is None]
+        for one in pending or named[-1:]:
+            print(_cancelled(one))
+        for one in named:
+            if isinstance(one, Job):
+                jobs.cancel(thread, one)
+            else:
+                thread.call(one.cancel)
 
 
-def _named(thread: ReactorThread, words: list[str]) -> list[Job | asyncio.Task[Any]]:
-    """The jobs and tasks of these names."""
-    found: dict[str, Job | asyncio.Task[Any]] = {}
-    found.update((word, job) for word in words if (job := jobs.find(word)) is not None)
-    if len(found) < len(set(words)):
-        running = _tasks_by_name(thread)
-        for word in words:
-            if word not in found:
-                found[word] = running.get(word) or _refuse(word, running)
-    return list(found.values())
+def _cancelled(one: Job | asyncio.Task[Any]) -> str:
+    """What is cancelled, in a line."""
+    if not isinstance(one, Job):
+        return CANCELLED.format(
+            what=f"task {one.get_name()}", time="", code=name_of(one.get_coro())
+        )
+    if one.ended is not None:
+        return ENDED.format(job=one, state=one.state, time=duration(one.seconds))
+    if one.in_thread:
+        return THREAD_GOES_ON.format(job=one)
+    time = f", after {duration(one.seconds)}"
+    return CANCELLED.format(what=f"{one} of cell {one.cell}", time=time, code=one.code)
 
 
-def _tasks_by_name(thread: ReactorThread) -> dict[str, asyncio.Task[Any]]:
+def _named(thread: ReactorThread, words: list[str]) -> dict[str, list[Any]]:
+    """For each word all jobs of that number or name; where there is none, all tasks."""
+    found = {word: list[Any](_jobs_of(word)) for word in words}
+    if not all(found.values()):
+        running = _running(thread)
+        for word, named in found.items():
+            named += [] if named else [task for task in running if task.get_name() == word]
+            if not named:
+                _refuse(word, [task.get_name() for task in running])
+    return found
+
+
+def _jobs_of(word: str) -> list[Job]:
+    return [job for job in jobs.all() if word in (str(job.number), job.name)]
+
+
+def _running(thread: ReactorThread) -> list[asyncio.Task[Any]]:
     try:
-        return ask(thread, lambda: {task.get_name(): task for task in tasks(thread)})
+        return ask(thread, lambda: tasks(thread))
     except NotInTime:
-        raise UsageError(STUCK.format(names=_names({}))) from None
+        raise UsageError(STUCK.format(names=_names([]))) from None
 
 
-def _refuse(word: str, running: Mapping[str, object]) -> Any:
+def _refuse(word: str, running: Sequence[str]) -> Any:
     raise UsageError(NO_JOB.format(word=word, names=_names(running)))
 
 
-def _names(running: Mapping[str, object]) -> str:
+def _names(running: Sequence[str]) -> str:
     """The latest jobs that have ended, those that have not, and tasks."""
     known = jobs.all()
     old = [job for job in known if job.ended is not None][:-_NAMED]
@@ -160,7 +185,7 @@ def _chosen(found: list[Socket], words: list[str]) -> list[Socket]:
     ports = [one.one for one in found if one.port == word and not kind]
     if ports:
         return [one for one in found if one.one in ports or one.accepted_by in ports]
-    works = {job.work_id for job in jobs.all() if word in (str(job.number), job.name)}
+    works = {job.work_id for job in _jobs_of(word)}
     of_job = [one for one in found if one.work_id in works and kind != "cell"]
     of_cell = [one for one in found if str(one.work_id.cell or "") == word and kind != "job"]
     if of_job and of_cell and of_job != of_cell:
@@ -203,7 +228,7 @@ def waiting(thread: ReactorThread, line: str) -> Coroutine[Any, Any, EventualRes
             seconds = _seconds(number)
         case _:
             raise UsageError(USAGE)
-    return _wait(thread, jobs.find(word) or _refuse(word, {}), seconds)
+    return _wait(thread, jobs.find(word) or _refuse(word, []), seconds)
 
 
 def _seconds(word: str) -> float:

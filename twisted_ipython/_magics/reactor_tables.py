@@ -7,11 +7,14 @@ They are made in the reactor thread; one that does not answer is reported with i
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from asyncio.base_subprocess import BaseSubprocessTransport
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextvars import Context
 from pathlib import Path
 from time import monotonic, time
+from types import FrameType
 from typing import Any, Final, TypeVar
 
 from twisted.internet.process import reapProcessHandlers
@@ -24,6 +27,7 @@ from twisted_ipython._base.loans import loans
 from twisted_ipython._base.work_id import work_in
 from twisted_ipython._magics.sockets import KINDS, is_on, living, name_of, sockets, what
 from twisted_ipython._reactor import thread_pool
+from twisted_ipython._reactor.delayed_calls import TIMER, LoopCall
 from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.jobs import Job, jobs
 from twisted_ipython._reactor.thread import ReactorThread
@@ -33,6 +37,12 @@ __all__ = ["ask", "jobs_table", "overview", "stack_table", "tasks", "threads_tab
 _T = TypeVar("_T")
 
 _HERE: Final = str(Path(__file__).parents[1])
+IDLE: Final = "The reactor thread is idle: it waits for events."
+# The modules whose function a reactor waits in.
+_SELECTING: Final = (
+    "selectors",
+    *(f"twisted.internet.{n}reactor" for n in ("epoll", "poll", "select")),
+)
 # Seconds that a reactor gets to answer.
 _BOUND: Final = 0.5
 
@@ -204,14 +214,41 @@ def _pool_table(reactor: Any) -> Table:
     return Table("Thread pool", (), rows)
 
 
-def stack_table(thread: ReactorThread, label: frames.Label) -> Table:
-    """Where the reactor thread is right now, the user's frames first.  Any thread."""
+def stack_table(thread: ReactorThread, label: frames.Label) -> Table | str:
+    """
+    Where the reactor thread is right now, the user's frames first; a line if it is idle.
+
+    Thread: any.
+    """
     give_back()
     borrowed = loans.borrower()
-    places = frames.of_thread(loans.holder(thread.ident))
-    rows: Iterable[frames.Place] = sorted(places, key=lambda place: not place.users)
-    return Table(
-        f"The reactor: {borrowed}, which is at" if borrowed else "The reactor thread is at",
-        ("place", "function", "line"),
-        [(label(place), place.function, place.text) for place in rows],
-    )
+    holder = loans.holder(thread.ident)
+    frame = sys._current_frames().get(holder)
+    if borrowed:
+        title = f"The reactor: {borrowed}, which is at"
+    elif frame is not None and frame.f_globals.get("__name__") in _SELECTING:
+        return IDLE
+    else:
+        title = f"The reactor thread{_work_of(frame)} is at"
+    rows = sorted(frames.of_thread(holder), key=lambda place: not place.users)
+    cells = [(label(place), place.function, place.text) for place in rows]
+    return Table(title, ("place", "function", "line"), cells)
+
+
+def _work_of(frame: FrameType | None) -> str:
+    """What a thread runs and for which cell, in words; empty if that is not known."""
+    while frame is not None:
+        one = frame.f_locals.get("call" if frame.f_code is TIMER else "self")
+        frame = frame.f_back
+        if type(one) is LoopCall:
+            return _runs(one.func, one.context)
+        if issubclass(type(one), asyncio.Handle):  # Python 3.11 to 3.15
+            return _runs(getattr(one, "_callback", None), getattr(one, "_context", None))
+    return ""
+
+
+def _runs(function: Any, context: Context | None) -> str:
+    task = getattr(function, "__self__", None)
+    name = task.get_name() if isinstance(task, asyncio.Task) else name_of(function)
+    cell = work_in(context).cell
+    return f" runs {name}{f' for cell {cell}' if cell else ''}; it"

@@ -199,6 +199,8 @@ def name_of(function: Any) -> str:
     if isinstance(function, partial):
         return name_of(function.func)
     name = getattr(function, "__qualname__", None)
+    if inspect.isbuiltin(function) and inspect.ismodule(function.__self__):
+        return f"{function.__self__.__name__}.{name}"
     # What a cell of %%run_in_reactor defines is local to the cell.
     return name.removeprefix(_OF_CELL) if isinstance(name, str) else safe_repr(function)
 

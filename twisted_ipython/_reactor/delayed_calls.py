@@ -30,7 +30,7 @@ from twisted_ipython._base.instance import override
 from twisted_ipython._base.loans import loans
 from twisted_ipython._reactor.trial import CASES, is_cleaning, refuse_case
 
-__all__ = ["BLOCKING_CALL", "LoopCall", "Timers", "attach", "elsewhere"]
+__all__ = ["BLOCKING_CALL", "TIMER", "LoopCall", "Timers", "attach", "elsewhere"]
 
 _log = Logger()
 
@@ -160,6 +160,10 @@ class Timers:
         assert isinstance(call, LoopCall)
         call.handle.cancel()
         self._calls.discard(call)
+
+
+# Of the frame in which a timer's function runs.
+TIMER: Final = Timers._run.__code__
 
 
 def _call_from_thread(loop: AbstractEventLoop) -> Callable[..., None]:

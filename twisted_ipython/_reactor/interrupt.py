@@ -50,7 +50,11 @@ __all__ = ["Heartbeat", "break_until", "resuming", "set_exception", "throw"]
 SILENT: Final = "The reactor has not answered for {seconds:g} s; it is at {place}"
 STUCK: Final = (
     "The reactor thread is stuck at {place}, in code that cannot be broken. The cell was given up;"
-    " restart the kernel if that code does not return."
+    " the reactor does nothing else until that code returns."
+)
+STANDS: Final = (
+    "The reactor thread is stuck at {place}, in code that cannot be broken: the cell ends when that"
+    " returns. A second Ctrl-C gives up on the cell."
 )
 # Seconds without an answer after which a waiting cell says so.
 _SILENCE: Final = 5.0
@@ -198,12 +202,12 @@ class Heartbeat:
         self._ask()
         threading.Thread(target=self._free, name="twisted_ipython break", daemon=True).start()
 
-    def stuck_at(self) -> str | None:
+    def stuck_at(self, sentence: str = STUCK) -> str | None:
         """Where the reactor is stuck, in a sentence; None if it turns.  Any other thread."""
         asked = self._asked
         if asked is None or monotonic() - asked < _PATIENCE or loans.current is not None:
             return None
-        return STUCK.format(place=self._place())
+        return sentence.format(place=self._place())
 
     def _ask(self) -> None:
         self._asked = monotonic()

@@ -10,12 +10,12 @@ import inspect
 import logging
 import re
 from collections.abc import Callable
-from types import CodeType, TracebackType
+from types import CodeType
 from typing import Any, Final
 
 from twisted.python.reflect import safe_str
 
-from twisted_ipython._base.tracebacks import chain
+from twisted_ipython._base.tracebacks import chain, explain
 
 __all__ = ["ShellNote", "explain_names", "names_of_cell"]
 
@@ -23,12 +23,6 @@ ADD_GLOBAL: Final = (
     "{name} is a local name of the cell, which code that looks for it in the namespace does not"
     " find: add `--global` to `%%run_in_reactor`, and the cell's names are those of a script."
 )
-USE_FETCH: Final = (
-    "scrapy.shell.inspect_response() opens a prompt in the middle of a crawl, which would stop the"
-    " reactor. Fetch the page in a cell instead: response = await treq.get(url), then"
-    " scrapy.Selector(text=await response.text())"
-)
-
 # As Scrapy and Python say it.
 _NAMED: Final = re.compile(r"(?:named|attribute|name) '(\w+)'")
 
@@ -54,22 +48,10 @@ def explain_names(error: BaseException, names: frozenset[str]) -> None:
 
 
 class ShellNote(logging.Filter):
-    """Adds a line to what a spider raises because it wants a prompt; for Scrapy's logger."""
+    """Adds its line to an exception of a spider's before it is logged; for Scrapy's logger."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass."""
-        _, error, traceback = record.exc_info or (None, None, None)
-        if isinstance(error, ValueError) and _is_from_shell(traceback):
-            error.add_note(USE_FETCH)
+        if record.exc_info and record.exc_info[1] is not None:
+            explain(record.exc_info[1])
         return True
-
-
-def _is_from_shell(traceback: Any) -> bool:
-    """Whether a traceback comes by way of `scrapy.shell.inspect_response`."""
-    while isinstance(traceback, TracebackType):
-        frame = traceback.tb_frame
-        name = frame.f_globals.get("__name__"), frame.f_code.co_name
-        if name == ("scrapy.shell", "inspect_response"):
-            return True
-        traceback = traceback.tb_next
-    return False

@@ -23,6 +23,7 @@ from twisted_ipython._base.work_id import set_work
 from twisted_ipython._bridge.interruptible import Interruptible
 from twisted_ipython._reactor import thread_pool
 from twisted_ipython._reactor.crochet_adapter import STOPPED
+from twisted_ipython._reactor.interrupt import STANDS
 from twisted_ipython._reactor.jobs import Job, first_line, jobs
 from twisted_ipython._reactor.thread import Ending, ReactorThread
 from twisted_ipython._waiting.cell_thread import CellThread
@@ -52,6 +53,8 @@ _stranded: list[AwaitingCell] = []
 _ENDS: Final = (CancelledError, TwistedCancelledError, ReactorInterrupt, KeyboardInterrupt, BdbQuit)
 # Seconds that a cell gets to end after its time limit cancelled it.
 _GRACE: Final = 1.0
+# Seconds after a first Ctrl-C until it is said what a second one does.
+_SILENCE: Final = 0.4
 
 
 class AwaitingCell(ReactorWork):
@@ -62,7 +65,7 @@ class AwaitingCell(ReactorWork):
         reactor: the reactor thread.
         cell_thread: the waiting thread.
         code: gives the coroutine to run.
-        timeout: seconds after which it is cancelled, or None.
+        timeout: gives the seconds after which it is cancelled, or None; from a change on anew.
         cell: what is known of the cell, if it is one.
     """
 
@@ -71,13 +74,15 @@ class AwaitingCell(ReactorWork):
         reactor: ReactorThread,
         cell_thread: CellThread,
         code: Callable[[AwaitingCell], Coroutine[Any, Any, Any]],
-        timeout: float | None = None,
+        timeout: Callable[[], float | None] = lambda: None,
         cell: CellInfo | None = None,
     ) -> None:
         super().__init__(reactor, cell_thread, cell or CellInfo())
         self._code = code
-        self._timeout = timeout
-        self._deadline = None if timeout is None else monotonic() + timeout
+        self._limit = timeout
+        self._timeout: float | None = None
+        self._deadline: float | None = None
+        self._follow_limit()
         self._reason: BaseException | None = None
         # When a first Ctrl-C came, until it was said that nothing has ended.
         self._ends_since: float | None = None
@@ -238,6 +243,7 @@ class AwaitingCell(ReactorWork):
         self._say_that_it_goes_on()
         # A signal may reach another thread than the main one, which then sleeps on.
         self._watch()
+        self._follow_limit()
         if self._deadline is None or self.given_up:
             return CHECK_INTERVAL
         left = self._deadline - monotonic()
@@ -246,12 +252,19 @@ class AwaitingCell(ReactorWork):
             left = _GRACE
         return min(left, CHECK_INTERVAL)
 
+    def _follow_limit(self) -> None:
+        """Begin the time limit, also when the cell itself has changed it."""
+        timeout = self._limit()
+        if timeout != self._timeout:
+            self._timeout = timeout
+            self._deadline = None if timeout is None else monotonic() + timeout
+
     def _say_that_it_goes_on(self) -> None:
         """Say once, a while after a first Ctrl-C, what a second one does."""
-        if self._ends_since is None or self._over or monotonic() - self._ends_since < _GRACE:
+        if self._ends_since is None or self._over or monotonic() - self._ends_since < _SILENCE:
             return
         self._ends_since = None
-        print(GOES_ON, file=sys.stderr)
+        print(self._heartbeat.stuck_at(STANDS) or GOES_ON, file=sys.stderr)
 
     def extend_deadline(self, seconds: float) -> None:
         """The reactor could not answer for so long: extend the time limit.  In the cell thread."""
