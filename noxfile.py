@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import nox
@@ -88,25 +88,47 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning, such as one of a link to nowhere, is an error."""
+    install(session, "docs")
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "docs", "build/docs")
+
+
+@nox.session
 def types(session: nox.Session) -> None:
     """Check the types of the package with mypy --strict."""
     install(session, "lint")
     session.run("mypy")
 
 
+# What measures a time against a promise wants a machine that does nothing else.
+CLOCK = re.compile(r"\b(monotonic|perf_counter)\b")
+
+
+def run_tests(session: nox.Session, files: Iterable[Path] | None = None) -> None:
+    """Run these files of tests, or all: two at a time, but for those that hold a clock."""
+    chosen = sorted(files or Path("tests").rglob("test_*.py"))
+    clocked = [str(file) for file in chosen if CLOCK.search(file.read_text())]
+    others = [str(file) for file in chosen if str(file) not in clocked]
+    # When only those that failed are run again, it may be that none is in one of the two.
+    success = [0, 5] if session.posargs else [0]
+    for options, part in ((["-n2", "--dist=loadfile"], others), ([], clocked)):
+        command = ["python", "-m", "pytest", *options, *part, *session.posargs]
+        session.run(*command, success_codes=success)
+
+
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests."""
     install(session, "tests")
-    session.run("python", "-m", "pytest", *session.posargs)
+    run_tests(session)
 
 
 @nox.session(python=PYTHONS)
 def between(session: nox.Session) -> None:
     """Run the tests of what depends on the Python, for those between the oldest and the newest."""
     install(session, "tests")
-    files = sorted(str(file) for name in ON_PYTHON for file in Path("tests").rglob(name))
-    session.run("python", "-m", "pytest", *files, *session.posargs)
+    run_tests(session, (file for name in ON_PYTHON for file in Path("tests").rglob(name)))
 
 
 @nox.session(python=OLDEST)
@@ -114,7 +136,7 @@ def floors(session: nox.Session) -> None:
     """Run the tests on the oldest dependencies that `pyproject.toml` admits."""
     lowest = [floor.replace(">=", "==") for floor in PYPROJECT["project"]["dependencies"]]
     install(session, "tests", constraints=[*lowest, *FLOOR_COMPANIONS])
-    session.run("python", "-m", "pytest", *session.posargs)
+    run_tests(session)
 
 
 @nox.session(python=OLDEST)
@@ -122,22 +144,37 @@ def floors(session: nox.Session) -> None:
 def kernels(session: nox.Session, ipykernel: str) -> None:
     """Run the tests that start a kernel on an ipykernel that is not the latest."""
     install(session, "tests", constraints=[f"ipykernel=={ipykernel}"])
-    session.run("python", "-m", "pytest", *with_kernels(), *session.posargs)
+    run_tests(session, with_kernels())
 
 
-def with_kernels() -> list[str]:
+def with_kernels() -> list[Path]:
     """The files of tests that start kernels, or ask which ipykernel there is."""
     mark = re.compile("^from (browser|kernels) import|^import ipykernel|kernel_name", re.MULTILINE)
     files = sorted(Path("tests").rglob("test_*.py"))
     files = [one for one in files if not any(map(one.match, ON_ANY_KERNEL))]
-    return [str(file) for file in files if mark.search(file.read_text())]
+    return [file for file in files if mark.search(file.read_text())]
 
 
 @nox.session
 def stress(session: nox.Session) -> None:
     """Repeat a little of what has to hold every time; `nox -s stress -- --seed 2` tries another."""
     install(session, "tests")
-    session.run("python", "tests/support/stress.py", "--short", *session.posargs)
+    session.run("python", "tests/stress/run.py", "--short", *session.posargs)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build what is published, check it, and run the tour on nothing else."""
+    session.install("--upgrade", "pip>=25.1", "build", "check-wheel-contents", "twine")
+    folder = Path(session.create_tmp()).resolve()
+    session.run("python", "-m", "build", "--quiet", f"--outdir={folder}")
+    session.run("twine", "check", "--strict", *map(str, folder.glob("*")))
+    [wheel] = map(str, folder.glob("*.whl"))
+    session.run("check-wheel-contents", wheel)
+    session.install(wheel, "--group=notebooks")
+    tour = Path("notebooks/tour.py").resolve()
+    with session.chdir(folder):  # where the package is not
+        session.run("python", str(tour))
 
 
 @nox.session

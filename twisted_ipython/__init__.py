@@ -14,6 +14,7 @@ The map.  A folder imports only folders below it; its docstring says which.
     _failures   a failure that nobody handles is shown in the cell whose work it was
     _bridge     one coroutine awaits Deferreds and asyncio's objects
     _base       frames, tracebacks, work ids, loans, text
+    _private    the private names of other libraries
 
 The way of a cell that awaits::
 
@@ -85,7 +86,7 @@ __all__ = [
     "runner",
     "unload_ipython_extension",
 ]
-__version__ = "3.0.0.dev0"
+__version__ = "3.0.0rc1"
 
 _PUBLIC = {
     "in_main_thread": "_waiting.calls",

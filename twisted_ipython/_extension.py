@@ -32,7 +32,8 @@ from twisted_ipython._failures.logs import ScrapyLog
 from twisted_ipython._failures.reports import reports
 from twisted_ipython._failures.show import showing_on
 from twisted_ipython._kernel import ignore_ended
-from twisted_ipython._magics import awaitable, sockets
+from twisted_ipython._magics import sockets
+from twisted_ipython._magics.awaitable import awaitable
 from twisted_ipython._magics.completion import complete
 from twisted_ipython._magics.magics import TwistedMagics, give_body
 from twisted_ipython._magics.runner import runner
@@ -121,7 +122,7 @@ class _Extension:
             undo.callback(_last.remove, self.magics)
             self._register_magics()
             self._note_runner()
-            undo.callback(override(lifecycle.start(), {"label": labels_of(shell)}))
+            undo.callback(override(lifecycle.current(), {"label": labels_of(shell)}))
             runners = {**(shell.loop_runner_map or {}), "twisted": (runner, True)}
             own = {**self.magics.auto.methods(), "loop_runner_map": runners}
             undo.callback(override(shell, own))
@@ -146,7 +147,7 @@ class _Extension:
 
     def _show_failures(self) -> None:
         """Show what fails in the background."""
-        thread = lifecycle.start()
+        thread = lifecycle.current()
         self._undo.callback(reports.add(showing_on(self._shell)))
         watch = namespace.Watch(self._shell, reports, thread.loop, thread.call, thread.later)
         self._undo.callback(reports.at_end(watch.look_last))
@@ -178,7 +179,7 @@ class _Extension:
     def _add_awaits(self) -> AddAwaits:
         """The hook that makes a cell with a magic that awaits an awaiting one."""
         shell, magics = self._shell, self.magics
-        return AddAwaits(awaitable.awaited(magics), lambda: magics.auto.on and shell.autoawait)
+        return AddAwaits(awaitable(magics), lambda: magics.auto.on and shell.autoawait)
 
     def _register_magics(self) -> None:
         manager = self._shell.magics_manager
@@ -252,7 +253,7 @@ class _Extension:
         """Have a kernel's messages belong to the cell that asked, and its questions be asked."""
         shell, undo = self._shell, self._undo
         kernel = getattr(shell, "kernel", None)
-        thread = lifecycle.start()
+        thread = lifecycle.current()
         undo.callback(kernel_messages.attach(shell, thread.works_here, thread.loop))
         undo.callback(ignore_ended(kernel))
         undo.callback(stdin.attach(kernel))

@@ -16,13 +16,14 @@ from typing import Any
 
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.switch_interval import BRIEF, turns_of
+from twisted_ipython._private.ipykernel import PROCESS_CHILDREN
 
 __all__ = ["ignore_ended"]
 
 
 def ignore_ended(kernel: Any) -> Callable[[], None]:
     """Have the kernel count only children that run; returns what undoes it."""
-    children = getattr(kernel, "_process_children", None)
+    children = getattr(kernel, PROCESS_CHILDREN, None)
     if children is None:
         return lambda: None
 
@@ -32,7 +33,7 @@ def ignore_ended(kernel: Any) -> Callable[[], None]:
         with turns_of(BRIEF):
             return [child for child in children() if _status(child) != "zombie"]
 
-    return override(kernel, {"_process_children": running})
+    return override(kernel, {PROCESS_CHILDREN: running})
 
 
 def _status(child: Any) -> str:

@@ -396,7 +396,8 @@ def test_ends_nothing(kernel: Kernel, name: str, code: str) -> None:
 
 def test_asyncio_run(kernel: Kernel) -> None:
     """``asyncio.run`` in a kernel's cell fails in Python's words, with one line that helps."""
-    cell = fail(kernel, "asyncio.run(waits())")
+    cell = fail(kernel, "never_run = waits(); asyncio.run(never_run)")
+    kernel.ok("never_run.close()")  # or a later cell says that it was never awaited
     assert "asyncio.run() cannot be called from a running event loop" in cell.traceback
     assert "put `await` in front of the coroutine in place of asyncio.run(...)" in cell.traceback
 
@@ -469,7 +470,7 @@ def test_interrupt_at_every_line() -> None:
         numbers = takewhile(
             lambda number: pool.submit(asyncio.run, cell(given, number)).result(10), count()
         )
-        assert len(list(numbers)) > 20
+        assert len(list(numbers)) >= 20
 
 
 class _Switched:

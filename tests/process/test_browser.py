@@ -141,6 +141,60 @@ def test_deferred(opened: Opened) -> None:
         assert notebook.outputs(1).locator("td#own").is_visible()
 
 
+def test_picture(lab: Lab, browser: BrowserContext) -> None:
+    """The picture of the README: a server and its client, a crawl twice, and a job."""
+    cells = [
+        """
+        %load_ext twisted_ipython
+        %autoawait twisted
+        """,
+        """
+        import asyncio, scrapy, treq
+        from scrapy.crawler import AsyncCrawlerRunner
+        from twisted.internet import reactor, task
+        from twisted.web import server, static
+
+        page = static.Data(b"<h1>Deferreds</h1><h1>Tasks</h1>", "text/html")
+        page.isLeaf = True
+        port = reactor.listenTCP(0, server.Site(page), interface="127.0.0.1")
+        url = f"http://127.0.0.1:{port.getHost().port}/"
+
+        answer = await treq.get(url)                  # a Deferred
+        await asyncio.gather(answer.text(), asyncio.sleep(0.1, "asyncio's"))
+        """,
+        """
+        class Titles(scrapy.Spider):
+            name, start_urls = "titles", [url]
+
+            def parse(self, response):
+                print("found", response.css("h1::text").getall())
+
+        for _ in "twice":
+            await AsyncCrawlerRunner({"LOG_LEVEL": "WARNING"}).crawl(Titles)
+        """.replace('"twice"', '("once", "again")'),
+        """
+        %%run_in_reactor ticks
+        for second in range(3):
+            await asyncio.sleep(0.2)
+            print("tick", second)
+        return "done in the background"
+        """,
+    ]
+    notebook = Notebook.open(lab, browser, PICTURES / "first_session", cells)
+    with closing(notebook.page):
+        for number in range(len(cells)):
+            notebook.run(number)
+            notebook.expect_prompt(number, f"[{number + 1}]:")
+        titles = "found ['Deferreds', 'Tasks']"
+        notebook.expect_outputs(2, f"{titles} {titles}")
+        notebook.expect_outputs(
+            3, like("done in the background"), like(r"^tick 0\s+tick 1\s+tick 2")
+        )
+        notebook.picture("notebook", only=".jp-NotebookPanel-notebook")
+        size = (PICTURES / "first_session" / "notebook.png").stat().st_size
+        assert size < 200_000
+
+
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
 def test_cards(lab: Lab, opened: Opened, theme: str) -> None:
     """A job's card, in each cell that shows it, goes to done, or to failed with the traceback."""

@@ -13,7 +13,7 @@ from kernels import Kernel
 from twisted_ipython._reactor.crochet_adapter import FORKED
 
 Case = tuple[str, str]
-# The ways that are tried in every state; the others in some. `python tests/support/stress_exit.py`
+# The ways that are tried in every state; the others in some. `python tests/stress/run.py exits`
 # tries them all, again and again.
 USUAL = ("script", "terminal", "shutdown")
 # How many processes are brought into their states and ended at once.

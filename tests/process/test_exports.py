@@ -61,7 +61,8 @@ heavy = {
     "twisted.internet.endpoints",
     "unittest", "multiprocessing", "tqdm", "ipywidgets", "ipykernel", "treq", "scrapy", "klein",
     "twisted_ipython._magics.run_in_reactor", "twisted_ipython._cells.cell_function",
-    "twisted_ipython._magics.timing",
+    "twisted_ipython._magics.time_magic",
+    "twisted_ipython._magics.timeit_magic",
 }
 from importlib.util import find_spec
 assert all(find_spec(name) for name in heavy if name.startswith("twisted_ipython."))
@@ -184,10 +185,10 @@ def test_kernel_is_not_needed(module: str) -> None:
     assert not [name for name in imported(module) if name.partition(".")[0] == "ipykernel"]
 
 
-def test_crochet_is_known_to_two() -> None:
-    """Only crochet's module and that of its results import crochet."""
+def test_crochet_is_known_to_three() -> None:
+    """Only crochet's module, that of its results and that of its private names import crochet."""
     knowing = [m for m in MODULES if any(n.partition(".")[0] == "crochet" for n in imported(m))]
-    assert knowing == ["_reactor.crochet_adapter", "_reactor.eventual_result"]
+    assert knowing == ["_private.crochet", "_reactor.crochet_adapter", "_reactor.eventual_result"]
 
 
 def test_map_names_each_folder() -> None:

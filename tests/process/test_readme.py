@@ -1,4 +1,4 @@
-"""What the README shows is what happens, and its two commands are where they are looked for."""
+"""What the README and the documentation show is what happens; the commands are in place."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+HERE = Path(__file__).parents[2]
+README = (HERE / "README.md").read_text()
+PAGES = {
+    path.stem: path.read_text() for path in [HERE / "README.md", *sorted(HERE.glob("docs/*.md"))]
+}
 SECONDS = 60
 END_OF_CELL = "\x1e"  # the record separator, which no cell prints
 
@@ -72,9 +77,18 @@ def output_of(program: str, typed: str, folder: Path) -> str:
     return run.stdout
 
 
-@pytest.mark.parametrize("session", blocks("ipython"))
+def sessions() -> list[Any]:
+    """The sessions of all pages, each by its page and place there."""
+    return [
+        pytest.param(block, id=f"{page}-{number}")
+        for page, text in PAGES.items()
+        for number, block in enumerate(blocks("ipython", text), 1)
+    ]
+
+
+@pytest.mark.parametrize("session", sessions())
 def test_session(session: str, tmp_path: Path) -> None:
-    """Each session, typed into an IPython of its own, prints what the README says."""
+    """Each session, typed into an IPython of its own, prints what the page says."""
     shown = cells(session)
     assert [cell.number for cell in shown] == list(range(1, len(shown) + 1))
     typed = json.dumps([cell.source for cell in shown])
@@ -84,7 +98,7 @@ def test_session(session: str, tmp_path: Path) -> None:
     assert outputs == [cell.output.strip() for cell in shown]
 
 
-@pytest.mark.parametrize("program", blocks("python"), ids=["embed"])
+@pytest.mark.parametrize("program", blocks("python", PAGES["start"]), ids=["embed"])
 def test_program(program: str, tmp_path: Path) -> None:
     """Each program that opens a prompt takes a Deferred there, and ends."""
     typed = "from twisted.internet import defer\nawait defer.succeed('awaited ' + 'here')\nexit\n"
@@ -101,5 +115,14 @@ def test_command(heading: str) -> None:
 
 
 def test_sessions_are_found() -> None:
-    """The README has sessions, the first of them before its first heading."""
-    assert blocks("ipython", README.split("\n## ")[0])
+    """The README is short; it has a session, and so have the first pages."""
+    assert len(README.splitlines()) <= 130
+    assert all(blocks("ipython", PAGES[page]) for page in ("README", "start", "awaiting", "plain"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links(page: str) -> None:
+    """Each link to a file of the project leads to one, from where the page stands."""
+    folder = HERE if page == "README" else HERE / "docs"
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", PAGES[page])
+    assert [link for link in links if not (folder / link).exists()] == []

@@ -636,7 +636,7 @@ def test_throw_spares_libraries() -> None:
 
 def test_stress(tmp_path: Path) -> None:
     """Throws under load and interrupts at random moments leave the reactor and kernel working."""
-    program = Path(__file__).parents[1] / "support" / "stress_interrupt.py"
+    program = Path(__file__).parents[1] / "stress" / "interrupt.py"
     ran = run_python(program, "--throws", "300", "--interrupts", "6", folder=tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "throws: 300 raised" in ran.stdout

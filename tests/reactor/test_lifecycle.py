@@ -83,6 +83,21 @@ lifecycle.start().call(work)
 begun.wait(10)
 """
 
+NOT_STARTED = """
+import sys
+from twisted_ipython._reactor import lifecycle
+try:
+    lifecycle.current()
+except RuntimeError as error:
+    assert str(error) == lifecycle.NOT_STARTED, error
+assert "twisted.internet.reactor" not in sys.modules
+assert lifecycle.started() is None
+thread = lifecycle.start()
+assert lifecycle.current() is lifecycle.start() is thread
+assert "crochet._eventloop" in sys.modules
+print("one")
+"""
+
 
 def test_load_in_reactor_thread() -> None:
     """Where the reactor runs the shell's own thread, an await is refused and nothing hangs."""
@@ -120,3 +135,9 @@ def test_process_ends(program: str, says: str) -> None:
 def test_shutdown_triggers_run() -> None:
     """What is to be done before shutdown is done at the end, Deferreds included."""
     assert run_python("-c", ENDING).stdout == "before shutdown\nafter a while\n"
+
+
+def test_who_asks_for_the_reactor_thread_starts_none() -> None:
+    """Before it was started, a sentence says what to do; then it is the same one for all."""
+    run = run_python("-c", NOT_STARTED)
+    assert run.stdout == "one\n", run.stderr

@@ -227,9 +227,9 @@ class Notebook:
 
         expect(self.outputs(number)).to_have_text(texts)
 
-    def picture(self, when: str) -> None:
-        """Take a picture of the page."""
-        self.page.screenshot(path=self._pictures / f"{when}.png")
+    def picture(self, when: str, only: str = "body") -> None:
+        """Take a picture of the page, or of one part of it."""
+        self.page.locator(only).screenshot(path=self._pictures / f"{when}.png")
 
 
 def contrast(locator: Locator) -> float:

@@ -31,6 +31,8 @@ from typing import Final, TypeVar
 
 from twisted.python import threadable
 
+from twisted_ipython._private.asyncio import owns
+
 __all__ = ["Loan", "Loans", "loans"]
 
 _T = TypeVar("_T")
@@ -115,9 +117,7 @@ class Loans:
 
     def may_not_wait(self) -> bool:
         """Whether this thread can wait for no loan: it is in the middle of one, or ends them."""
-        return get_ident() == self.watcher or bool(
-            self._lock._is_owned()  # type: ignore[attr-defined]  # Python 3.11 to 3.15
-        )
+        return get_ident() == self.watcher or owns(self._lock)
 
     def enter(self) -> Loan | None:
         """Begin a call with the loan of this thread; None if it has none."""

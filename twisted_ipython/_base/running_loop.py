@@ -27,17 +27,16 @@ The thread in which IPython runs cells, unless a docstring says otherwise.
 
 from __future__ import annotations
 
-import _asyncio
 import asyncio
-import gc
 import sys
 import threading
 import weakref
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
+
+from twisted_ipython._private import asyncio as private
 
 __all__ = [
     "is_switched",
@@ -48,6 +47,8 @@ __all__ = [
     "switch",
 ]
 
+# Whether Python notes by the thread which task runs, and who made one; before, by the loop.
+_BY_THREAD: Final = sys.version_info >= (3, 14)
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -78,7 +79,7 @@ _here = _Here()
 
 def loop_of_thread() -> AbstractEventLoop | None:
     """The loop that runs this thread, also while the reactor's is in its place.  Any thread."""
-    return _here.loop if _here.switched else asyncio._get_running_loop()
+    return _here.loop if _here.switched else private.running_loop()
 
 
 def switch(loop: AbstractEventLoop, hooks: tuple[Any, Any]) -> bool:
@@ -92,20 +93,22 @@ def switch(loop: AbstractEventLoop, hooks: tuple[Any, Any]) -> bool:
     Returns:
         whether that changed anything, so that it is to be put back.
     """
-    running = asyncio._get_running_loop()
+    running = private.running_loop()
     if _here.switched or running is loop:
         return False
     _here.loop, _here.given = running, loop
     if running is None:
-        _here.set_loop = _loop_set()
+        _here.set_loop = private.loop_set()
         _here.switched = True
         asyncio.set_event_loop(loop)
         return True
-    _here.hooks, _here.task = sys.get_asyncgen_hooks(), _current_task(running)
+    _here.hooks = sys.get_asyncgen_hooks()
+    _here.task = asyncio.current_task(running) if _BY_THREAD else None
     # Whatever comes between from here on, `put_back` sees to it.
     _here.switched = True
-    _leave_task(running, _here.task)
-    asyncio._set_running_loop(loop)
+    if _here.task is not None:
+        private.leave_task(running, _here.task)
+    private.set_running_loop(loop)
     sys.set_asyncgen_hooks(*hooks)
     return True
 
@@ -114,15 +117,16 @@ def put_back() -> None:
     """Have asyncio find the loop of this thread again; a second time changes nothing."""
     own = _here.loop
     # Whoever nests loops (nest_asyncio) sets the reactor's again when this has been called.
-    if own is not None and asyncio._get_running_loop() is _here.given:
-        asyncio._set_running_loop(own)
+    if own is not None and private.running_loop() is _here.given:
+        private.set_running_loop(own)
     if not _here.switched:
         return
     if own is not None:
         sys.set_asyncgen_hooks(*_here.hooks)
-        _enter_task(own, _here.task)
-    elif _loop_set() in (None, _here.given):  # asyncio.run() leaves none; the user's stays
-        _set_loop(_here.set_loop)
+        if _here.task is not None and asyncio.current_task(own) is None:
+            private.enter_task(own, _here.task)
+    elif private.loop_set() in (None, _here.given):  # asyncio.run() leaves none; the user's stays
+        private.set_loop(_here.set_loop)
     _here.task = None
     _here.switched = False
 
@@ -137,101 +141,46 @@ def outside(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        loop = asyncio._get_running_loop()
+        loop = private.running_loop()
         if not _here.switched or _here.loop is None or loop is None:
             return function(*args, **kwargs)
-        asyncio._set_running_loop(_here.loop)
+        private.set_running_loop(_here.loop)
         try:
             return function(*args, **kwargs)
         finally:
-            asyncio._set_running_loop(loop)
+            private.set_running_loop(loop)
 
     return call
 
 
-# ---- what differs between the versions of Python
+class _References(set[Any]):
+    """
+    asyncio's references to tasks of other kinds than its own.
 
-if sys.version_info >= (3, 14):
-    _current_task = asyncio.current_task
+    For the reactor's loop in a plain cell `asyncio.all_tasks` gives those, and of
+    asyncio's own tasks only what this thread has made, as if the loop ran here.
+    """
 
-    def _leave_task(loop: AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
-        """Have no task run in this thread, where Python notes it."""
-        if task is not None:
-            asyncio.tasks._leave_task(loop, task)
+    def copy(self) -> set[Any]:
+        """Those, and in a plain cell those to the tasks of all threads."""
+        found = set(super().__iter__())
+        loop = private.running_loop()
+        if _here.switched and _here.loop is not None and loop is _here.given:
+            found.update(map(weakref.ref, outside(asyncio.all_tasks)(loop)))
+        return found
 
-    def _enter_task(loop: AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
-        """Have the task run again that did."""
-        if task is not None and asyncio.current_task(loop) is None:
-            asyncio.tasks._enter_task(loop, task)
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.copy())
 
-    def _loop_set() -> AbstractEventLoop | None:
-        """The loop that `asyncio.get_event_loop` gives, if there is one."""
-        with suppress(RuntimeError):
-            return asyncio.get_event_loop()
-        return None
 
-    _set_loop = asyncio.set_event_loop
+def list_all_tasks() -> Callable[[], None]:
+    """Have `asyncio.all_tasks` be complete in plain cells; returns what undoes it."""
+    known = private.task_sets() if _BY_THREAD else []
+    for one in known:
+        one.data = _References(one.data)
 
-    class _References(set[Any]):
-        """
-        asyncio's references to tasks of other kinds than its own.
-
-        For the reactor's loop in a plain cell `asyncio.all_tasks` gives those, and of
-        asyncio's own tasks only what this thread has made, as if the loop ran here.
-        """
-
-        def copy(self) -> set[Any]:
-            """Those, and in a plain cell those to the tasks of all threads."""
-            found = set(super().__iter__())
-            loop = asyncio._get_running_loop()
-            if _here.switched and _here.loop is not None and loop is _here.given:
-                found.update(map(weakref.ref, outside(asyncio.all_tasks)(loop)))
-            return found
-
-        def __iter__(self) -> Iterator[Any]:
-            return iter(self.copy())
-
-    def list_all_tasks() -> Callable[[], None]:
-        """Have `asyncio.all_tasks` be complete in plain cells; returns what undoes it."""
-        # asyncio's C code keeps it to itself.
-        known: list[Any] = [
-            one for one in gc.get_referents(_asyncio) if isinstance(one, weakref.WeakSet)
-        ]
+    def undo() -> None:
         for one in known:
-            one.data = _References(one.data)
+            one.data = set(one.data)
 
-        def undo() -> None:
-            for one in known:
-                one.data = set(one.data)
-
-        return undo
-
-else:
-
-    def list_all_tasks() -> Callable[[], None]:
-        """Python lists the tasks of all threads."""
-        return lambda: None
-
-    def _current_task(_: AbstractEventLoop) -> asyncio.Task[Any] | None:
-        """Python notes the task by the loop."""
-        return None
-
-    def _leave_task(_: AbstractEventLoop, __: asyncio.Task[Any] | None) -> None:
-        """Python notes the task by the loop."""
-
-    def _enter_task(_: AbstractEventLoop, __: asyncio.Task[Any] | None) -> None:
-        """Python notes the task by the loop."""
-
-    def _loop_set() -> AbstractEventLoop | None:
-        """The loop that `asyncio.get_event_loop` would give, if there is one."""
-        # That would make one on Python 3.11, and warn of it on 3.12 and 3.13.
-        local = getattr(asyncio.get_event_loop_policy(), "_local", None)
-        loop: AbstractEventLoop | None = getattr(local, "_loop", None)
-        return loop
-
-    def _set_loop(loop: AbstractEventLoop | None) -> None:
-        """Have `asyncio.get_event_loop` give a loop, or make one as if none had been set."""
-        asyncio.set_event_loop(loop)
-        local = getattr(asyncio.get_event_loop_policy(), "_local", None)
-        if loop is None and local is not None:
-            local._set_called = False
+    return undo

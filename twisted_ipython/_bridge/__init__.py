@@ -6,5 +6,5 @@ it is told to.
 
 Thread: the reactor's.
 Entry points: `task_factory:attach`, `coroutine:Bridge`, `interruptible:Interruptible`.
-May import: `_base`.
+May import: `_base`, `_private`.
 """

@@ -8,13 +8,13 @@ its own.  What needs a Task is refused there in a sentence.  In the reactor thre
 
 from __future__ import annotations
 
-import asyncio
 import dis
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, Final, TypeVar
 
-from twisted.internet import defer
+from twisted_ipython._private.asyncio import GATHER, TASK_GROUP, TIMEOUT, WAIT_FOR
+from twisted_ipython._private.twisted import DRIVER
 
 __all__ = [
     "NEEDS_TASK",
@@ -33,7 +33,6 @@ NEEDS_TASK: Final = (
     " await asyncio.create_task(...)"
 )
 
-_TWISTED_DRIVER: Final = defer._inlineCallbacks.__code__
 _ours: Final[set[CodeType]] = set()
 
 
@@ -44,12 +43,12 @@ def drives(method: _Method) -> _Method:
 
 
 TIMEOUTS: Final = {
-    asyncio.Timeout.__aenter__.__code__: "asyncio.timeout",
-    asyncio.wait_for.__code__: "asyncio.wait_for",
+    TIMEOUT: "asyncio.timeout",
+    WAIT_FOR: "asyncio.wait_for",
 }
 TASK_MAKERS: Final = {
-    asyncio.TaskGroup.create_task.__code__: "asyncio.TaskGroup",
-    asyncio.gather.__code__: "asyncio.gather",
+    TASK_GROUP: "asyncio.TaskGroup",
+    GATHER: "asyncio.gather",
 }
 
 
@@ -88,7 +87,7 @@ def _awaits_call(frame: FrameType | None) -> bool:
 def driven_by_twisted(frame: FrameType | None) -> bool:
     """Whether the coroutine that ``frame`` belongs to is stepped by Twisted's driver."""
     while frame is not None:
-        if frame.f_code is _TWISTED_DRIVER:
+        if frame.f_code is DRIVER:
             return True
         if frame.f_code in _ours:
             return False

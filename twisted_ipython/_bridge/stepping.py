@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio import Future, current_task
-from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from threading import get_ident
@@ -24,9 +23,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_ipython._bridge.deferred_failure import exception_of, mark_handled
+from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._bridge.drivers import drives
 from twisted_ipython._bridge.futures import FutureAwait, Waiter, is_deferred
+from twisted_ipython._private.asyncio import enter_task, leave_task
+from twisted_ipython._private.twisted import mark_handled
 
 __all__ = ["Steps"]
 
@@ -164,8 +165,8 @@ class Steps:
         assert waiter is not None
         outer = current_task(loop)
         if outer is not None:
-            _leave_task(loop, outer)
-        _enter_task(loop, task)
+            leave_task(loop, outer)
+        enter_task(loop, task)
         try:
             if isinstance(result, Failure):
                 awaited = self._coro.throw(exception_of(result))
@@ -175,11 +176,11 @@ class Steps:
         except BaseException as error:
             self._hand_over(None, error)
         finally:
-            _leave_task(loop, task)
+            leave_task(loop, task)
             if waiter.done():
                 waiter.wake()
             if outer is not None:
-                _enter_task(loop, outer)
+                enter_task(loop, outer)
             # or they and a failure's traceback keep each other alive
             del result, task, outer, waiter
 

@@ -14,8 +14,8 @@ from typing import Any, TypeVar, cast
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from twisted_ipython._bridge.deferred_failure import mark_handled
 from twisted_ipython._bridge.futures import is_deferred
+from twisted_ipython._private.twisted import mark_handled
 
 __all__ = ["deferreds_only"]
 

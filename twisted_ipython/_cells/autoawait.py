@@ -23,7 +23,6 @@ from contextvars import Token, copy_context
 from types import CodeType
 from typing import Any, Final
 
-from IPython.core.async_helpers import _asyncio_runner
 from IPython.core.interactiveshell import InteractiveShell
 
 from twisted_ipython._base.borrowed_sigint import sigint
@@ -38,8 +37,7 @@ from twisted_ipython._cells.file import run_file
 from twisted_ipython._cells.plain_cell import note_failure, of_nodes, run_statement, show_exit
 from twisted_ipython._cells.statements import Statements, is_async, prepare, read, split
 from twisted_ipython._failures.reports import mark_shown
-from twisted_ipython._reactor.installed import stay
-from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor.lifecycle import start, stay_installed
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import reactor_run
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
@@ -59,6 +57,8 @@ IN_REACTOR_THREAD: Final = (
 # What a cell that awaits has in its text.
 _MAY_AWAIT: Final = re.compile("await|async")
 _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+# IPython's own runner for asyncio, by which a kernel knows that it may await a cell.
+_ASYNCIO: Final = InteractiveShell.loop_runner_map["asyncio"][0]
 
 
 class AutoAwait:
@@ -118,7 +118,7 @@ class AutoAwait:
         # ipykernel keeps its loop turning during a cell for asyncio's runner only;
         # `run_ast_nodes` decides where the cell runs.
         in_kernel = getattr(shell, "kernel", None) is not None
-        shell.loop_runner = _asyncio_runner if in_kernel else self.runner
+        shell.loop_runner = _ASYNCIO if in_kernel else self.runner
         # In spite of its name this is what runs every cell of run_cell(), even one
         # that IPython does not recognize as awaiting.  In a kernel that is a nested
         # cell, which cannot use the loop that turns.
@@ -287,7 +287,7 @@ class AutoAwait:
                 return cell.fail(error)
             if is_async(code):
                 value = await cell.run_statement(value)
-            stay()
+            stay_installed()
         return value if made.shows else None
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from IPython.core.interactiveshell import InteractiveShell
 
 from twisted_ipython._base.tracebacks import STUB
-from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor import lifecycle
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
 from twisted_ipython._waiting.calls import show_in_cell_thread
 
@@ -64,7 +64,7 @@ class StandIn:
 
 async def evaluate_shown(shell: InteractiveShell, code: CodeType) -> Any:
     """Run a statement that displays values, but return the last one; in the reactor thread."""
-    thread = start()
+    thread = lifecycle.current()
     shown: list[object] = []
     before = sys.displayhook
 

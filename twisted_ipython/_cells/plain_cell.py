@@ -28,8 +28,7 @@ from typing import Any, Final, Self
 from twisted_ipython._base.tracebacks import in_one_line
 from twisted_ipython._base.work_id import NO_WORK, current_work, new_work, set_work
 from twisted_ipython._failures.reports import reports
-from twisted_ipython._reactor.installed import stay
-from twisted_ipython._reactor.lifecycle import started
+from twisted_ipython._reactor.lifecycle import started, stay_installed
 from twisted_ipython._scripts import registry
 from twisted_ipython._scripts.callers import would_run
 from twisted_ipython._scripts.session import exit_of
@@ -158,7 +157,7 @@ async def run_statement(
             result.error_in_exec = exited.error
         return True
     finally:
-        stay()
+        stay_installed()
 
 
 def show_exit(error: SystemExit, show: Callable[..., object]) -> None:

@@ -4,5 +4,5 @@ Results, Deferreds, bars and a kernel's messages: in their own cell, changed in 
 Thread: any.
 Entry points: `kernel_messages:attach`, `result_card:Cards`, `deferred:ShownDeferreds`,
 `progress:progress`.
-May import: `_base`, `_bridge`, `_failures`, `_reactor`, `_waiting`, `_scripts`.
+May import: `_base`, `_bridge`, `_failures`, `_reactor`, `_waiting`, `_scripts`, `_private`.
 """

@@ -37,8 +37,10 @@ from twisted_ipython._base.work_id import current_work
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._display.updates import Bundle, DisplayUpdate, bundle_of, finish
 from twisted_ipython._failures.namespace import is_pending, kind_of
+from twisted_ipython._private.asyncio import EXCEPTION
+from twisted_ipython._private.twisted import goes_on
 from twisted_ipython._reactor.eventual_result import CANCELLATIONS
-from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor.lifecycle import current
 
 __all__ = ["DeferredState", "ShownDeferreds", "coroutine_text"]
 
@@ -153,7 +155,7 @@ class ShownDeferreds:
 
     def _look(self, deferred: _Held) -> DeferredState:
         """What is known of it now."""
-        if isinstance(deferred, asyncio.Future) and deferred.get_loop() is not start().loop:
+        if isinstance(deferred, asyncio.Future) and deferred.get_loop() is not current().loop:
             raise NotImplementedError
         cell = current_work().cell or self._shell.displayhook.prompt_count
         state = DeferredState(cell, kind_of(type(deferred)) or "")
@@ -185,7 +187,7 @@ class ShownDeferreds:
             add = partial(deferred.addBoth, fired)
         else:
             add = partial(deferred.add_done_callback, lambda future: fired(_outcome(future)))
-        thread = start()
+        thread = current()
         if thread.here():
             add()
         else:
@@ -204,7 +206,7 @@ def _outcome(held: _Held) -> object:
         return held.result
     if held.cancelled():
         return Failure(asyncio.CancelledError())
-    error = getattr(held, "_exception", None)  # Python 3.11 to 3.15
+    error = getattr(held, EXCEPTION, None)
     return held.result() if error is None else Failure(error)
 
 
@@ -212,9 +214,7 @@ def _goes_on(deferred: _Held) -> bool:
     """Whether other callbacks take the result; an await has one."""
     if not isinstance(deferred, Deferred):
         return False
-    # By this name in Twisted 26.10, which deprecates `callbacks`, the name up to 25.5.
-    callbacks = getattr(deferred, "_callbacks", None)
-    return bool(deferred.callbacks if callbacks is None else callbacks)
+    return goes_on(deferred)
 
 
 def coroutine_text(

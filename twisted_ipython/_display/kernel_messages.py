@@ -40,6 +40,7 @@ from typing import Any, Final
 from twisted_ipython._base.instance import override
 from twisted_ipython._display.labels import Message
 from twisted_ipython._display.late_output import Late
+from twisted_ipython._private.ipykernel import NEW_THREADS_PARENT, PARENT
 
 __all__ = ["attach"]
 
@@ -73,7 +74,7 @@ def attach(
     undo = ExitStack()
     undo.callback(messages.end)
     undo.callback(override(session, {"send": messages.send}))
-    if loop is not None and hasattr(kernel, "_new_threads_parent_header"):  # before 7.1
+    if loop is not None and hasattr(kernel, NEW_THREADS_PARENT):  # before 7.1
         undo.callback(override(loop, {"call_soon_threadsafe": messages.in_a_cell(loop)}))
     undo.callback(override(shell, {"set_parent": _unless(elsewhere, shell.set_parent)}))
     undo.callback(atexit.unregister, messages.end)
@@ -83,7 +84,7 @@ def attach(
 
 def _has_one_parent(publisher: Any) -> bool:
     """Whether a kernel keeps one parent for all displays: ipykernel up to 6.31."""
-    return not hasattr(publisher, "_parent_header")
+    return not hasattr(publisher, PARENT)
 
 
 def _unless(elsewhere: Callable[[], bool], original: Callable[..., None]) -> Callable[..., None]:

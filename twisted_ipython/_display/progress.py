@@ -21,10 +21,10 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_ipython._bridge.deferred_failure import mark_handled
 from twisted_ipython._bridge.futures import is_deferred
 from twisted_ipython._display.progress_bar import new_bar
-from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._private.twisted import mark_handled
+from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._reactor.thread import ReactorThread
 
 __all__ = ["progress"]
@@ -71,7 +71,7 @@ async def progress(awaitables: Iterable[Awaitable[_T]], description: str | None 
     for index, item in enumerate(items):
         if not isinstance(item, Deferred) and not isawaitable(item):
             raise TypeError(NOT_AWAITABLE.format(index=index, item=repr(item)))
-    thread = start()
+    thread = current()
     if not thread.here():
         raise RuntimeError(NOT_HERE)
     if not items:

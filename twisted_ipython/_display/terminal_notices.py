@@ -24,7 +24,7 @@ from twisted_ipython._display.deferred import DeferredState
 from twisted_ipython._display.updates import is_plain, is_terminal
 from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import Job
-from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._waiting.calls import call_in_main_thread
 
 __all__ = ["Notices"]
@@ -86,7 +86,7 @@ class Notices:
         elif self._prompts:
             call_in_main_thread(say)
         else:
-            start().reactor.callInThread(say)
+            current().reactor.callInThread(say)
 
     def _print(self, line: str) -> None:
         line = one_line(line, shutil.get_terminal_size().columns)

@@ -36,15 +36,16 @@ from typing import Any, Final, NamedTuple
 
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
 from twisted_ipython._base.frames import is_user_frame
 from twisted_ipython._base.work_id import NO_WORK, current_work, new_work, set_work
-from twisted_ipython._bridge.deferred_failure import exception_of, mark_handled
+from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._bridge.futures import FutureAwait, WrappedExit
 from twisted_ipython._failures.logs import is_shown_by_logging
 from twisted_ipython._failures.names import Names
 from twisted_ipython._failures.reports import Reports
+from twisted_ipython._private.asyncio import LOG_TRACEBACK
+from twisted_ipython._private.twisted import mark_handled, unhandled_failure
 
 __all__ = ["Watch", "attach", "is_pending", "kind_of"]
 
@@ -66,8 +67,8 @@ ASYNCIO: Final = "Failure{of_cell}: {message}"
 def _is_unhandled(held: Any) -> bool:
     """Whether it has failed and nobody has looked, by what it says of it when collected."""
     if isinstance(held, Future):
-        return bool(held._log_traceback)  # Python 3.11 to 3.14
-    return held.called and not held.paused and _failure(held) is not None
+        return bool(getattr(held, LOG_TRACEBACK, False))
+    return held.called and not held.paused and unhandled_failure(held) is not None
 
 
 def is_pending(held: Any) -> bool:
@@ -77,18 +78,13 @@ def is_pending(held: Any) -> bool:
     return not held.called or held.paused or isinstance(held.result, Deferred)
 
 
-def _failure(deferred: Deferred[Any]) -> Failure | None:
-    """The failure that a Deferred would log (Twisted 24.10 to 26.10)."""
-    return None if deferred._debugInfo is None else deferred._debugInfo.failResult
-
-
 def _take(held: Any) -> BaseException:
     """Note that its failure has been looked at; gives the exception."""
     if isinstance(held, Future):
         error = held.exception()
         assert error is not None
         return error
-    failure = _failure(held)
+    failure = unhandled_failure(held)
     assert failure is not None
     mark_handled(held, failure)
     return exception_of(failure)

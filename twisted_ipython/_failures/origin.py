@@ -17,12 +17,12 @@ from typing import Final
 from twisted.internet import defer
 from twisted.python.failure import Failure
 
+from twisted_ipython._private.twisted import DRIVER_LOCALS
+
 __all__ = ["context_of"]
 
-# Whose frames have it: in these names, or in these attributes of what they hold
-# (`_inlineCallbacks` of Twisted 24.10 to 26.10; our timers and steps).
+# Whose frames have it: in locals, or in these attributes of what they hold.
 _MODULES: Final = (defer.__name__, "twisted_ipython.")
-_NAMES: Final = ("context", "call", "self")
 _ATTRIBUTES: Final = ("context", "_context")
 # How many frames are looked at.
 _DEEPEST: Final = 200
@@ -33,7 +33,7 @@ def context_of(failure: Failure) -> Context | None:
     for frame in _frames(failure):
         if str(frame.f_globals.get("__name__", "")).startswith(_MODULES):
             names = frame.f_locals
-            for held in (names[name] for name in _NAMES if name in names):
+            for held in (names[name] for name in DRIVER_LOCALS if name in names):
                 for one in (held, *(getattr(held, what, None) for what in _ATTRIBUTES)):
                     if isinstance(one, Context):
                         return one

@@ -15,6 +15,7 @@ from typing import Any
 from IPython.core.interactiveshell import InteractiveShell
 
 from twisted_ipython._base.tracebacks import explain, tidied
+from twisted_ipython._private.ipython import show_traceback
 
 __all__ = ["showing_on"]
 
@@ -36,7 +37,7 @@ def showing_on(shell: InteractiveShell) -> Callable[[BaseException, str], None]:
         if getattr(hook, "session", None) is None or not hasattr(hook, "pub_socket"):
             # A plain prompt is not drawn again: the lines stand below it.
             lines[:0] = [""] * (getattr(shell, "pt_app", None) is None)
-            shell._showtraceback(type(error), error, lines)
+            show_traceback(shell, error, lines)
             return
         sys.stdout.flush()
         sys.stderr.flush()

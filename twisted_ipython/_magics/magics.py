@@ -21,7 +21,7 @@ from twisted_ipython._cells.autoawait import AutoAwait
 from twisted_ipython._magics.runner import runner
 from twisted_ipython._magics.settings import SettingError, Settings
 from twisted_ipython._plain import sharing
-from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
 from twisted_ipython._waiting.cell_thread import BlockingThread, run_blocking
 
@@ -240,7 +240,7 @@ class TwistedMagics(Settings, Magics):
 
     def _wait_for(self, coro: Coroutine[Any, Any, Any]) -> Any:
         """Wait as an awaiting cell does, but blocking: for shells that do not await."""
-        thread = start()
+        thread = current()
         if thread.here():
             coro.close()
             raise RuntimeError(NOT_HERE)
@@ -285,9 +285,9 @@ class TwistedMagics(Settings, Magics):
         """
         from twisted_ipython._magics import reactor_command
 
-        if reactor_command.waits(line):
-            return self._wait_for(reactor_command.waiting(start(), line))
-        reactor_command.command(self.shell, start(), line)
+        if reactor_command.must_wait(line):
+            return self._wait_for(reactor_command.wait_for_job(current(), line))
+        reactor_command.command(self.shell, current(), line)
         return None
 
 

@@ -26,7 +26,7 @@ from twisted_ipython._reactor.eventual_result import EventualResult, NotInTime
 from twisted_ipython._reactor.jobs import THREAD_GOES_ON, Job, jobs
 from twisted_ipython._reactor.thread import ReactorThread
 
-__all__ = ["COMMANDS", "command", "waiting", "waits"]
+__all__ = ["COMMANDS", "command", "must_wait", "wait_for_job"]
 
 COMMANDS: Final = ("cancel", "close", "jobs", "stack", "wait")
 USAGE: Final = (
@@ -52,7 +52,7 @@ ENDED: Final = "{job} has ended: {state} after {time}"
 _NAMED: Final = 5
 
 
-def waits(line: str) -> bool:
+def must_wait(line: str) -> bool:
     """Whether this is a `%reactor` that waits.  Any thread."""
     return line.split()[:1] == ["wait"]
 
@@ -209,7 +209,7 @@ def _closed(chosen: list[Socket]) -> Iterator[str]:
 # ---- wait
 
 
-def waiting(thread: ReactorThread, line: str) -> Coroutine[Any, Any, EventualResult | None]:
+def wait_for_job(thread: ReactorThread, line: str) -> Coroutine[Any, Any, EventualResult | None]:
     """
     What waits for the job that ``wait JOB [SECONDS]`` names.  Any thread.
 

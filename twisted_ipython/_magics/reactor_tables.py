@@ -26,6 +26,7 @@ from twisted_ipython._base.formatting import Report, Table, duration
 from twisted_ipython._base.loans import loans
 from twisted_ipython._base.work_id import work_in
 from twisted_ipython._magics.sockets import KINDS, is_on, living, name_of, sockets, what
+from twisted_ipython._private.asyncio import in_handle
 from twisted_ipython._reactor import thread_pool
 from twisted_ipython._reactor.delayed_calls import TIMER, LoopCall
 from twisted_ipython._reactor.eventual_result import NotInTime
@@ -208,7 +209,7 @@ def _pool_table(reactor: Any) -> Table:
     rows = [
         ("working", len(pool.working)),
         ("idle", len(pool.waiters)),
-        ("queued", pool._queue.qsize()),
+        ("queued", pool.q.qsize()),
         ("at most", pool.max),
     ]
     return Table("Thread pool", (), rows)
@@ -242,8 +243,8 @@ def _work_of(frame: FrameType | None) -> str:
         frame = frame.f_back
         if type(one) is LoopCall:
             return _runs(one.func, one.context)
-        if issubclass(type(one), asyncio.Handle):  # Python 3.11 to 3.15
-            return _runs(getattr(one, "_callback", None), getattr(one, "_context", None))
+        if issubclass(type(one), asyncio.Handle):
+            return _runs(*in_handle(one))
     return ""
 
 

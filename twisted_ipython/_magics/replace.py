@@ -28,6 +28,7 @@ from twisted.python.reflect import safe_repr
 
 from twisted_ipython._base.formatting import failure_line, one_line
 from twisted_ipython._magics.sockets import living
+from twisted_ipython._private.asyncio import abort_clients
 from twisted_ipython._reactor import looping_calls
 from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import THREAD_GOES_ON
@@ -173,9 +174,7 @@ def _cancel_task(thread: ReactorThread, task: asyncio.Future[Any]) -> Deferred[N
 
 def _close_server(thread: ReactorThread, server: asyncio.Server) -> Deferred[None]:
     server.close()
-    for transport in living(Transport):
-        if getattr(transport, "_server", None) is server:
-            transport.abort()
+    abort_clients(server, living(Transport))
     return thread.deferred(server.wait_closed(), copy_context())
 
 

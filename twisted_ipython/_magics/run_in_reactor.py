@@ -25,7 +25,7 @@ from twisted_ipython._cells.source import ends_quietly, parse
 from twisted_ipython._cells.statements import await_magics
 from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import Job, first_line, jobs
-from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts.session import new
 
@@ -102,7 +102,7 @@ class Background:
 
         def begin() -> EventualResult:
             job = Job(run.name, number, first_line(cell), in_thread=run.in_thread)
-            result = start_job(start(), job, bound, function, context)
+            result = start_job(current(), job, bound, function, context)
             if run.name is not None:
                 names[run.name] = result
             return result
@@ -115,7 +115,7 @@ class Background:
         if run.replace and run.name is not None and run.name in names:
             from twisted_ipython._magics.replace import stop
 
-            await stop(start(), run.name, names[run.name])
+            await stop(current(), run.name, names[run.name])
         result = begin()
         return await result if run.wait else shown(cell, result)
 

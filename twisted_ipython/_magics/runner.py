@@ -16,6 +16,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from twisted_ipython._base.instance import override
 from twisted_ipython._cells.autoawait import AutoAwait, elsewhere
 from twisted_ipython._plain.sharing import Statement, end_cell
+from twisted_ipython._private.ipython import shell_of
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
 from twisted_ipython._waiting.cell_thread import BlockingThread, run_blocking
 from twisted_ipython._waiting.entry import end_entry
@@ -54,7 +55,7 @@ class Runner:
             KeyboardInterrupt: Ctrl-C, which cancels what is awaited.
             BaseException: what the coroutine raises.
         """
-        shell = _shell_of(coro)
+        shell = shell_of(coro)
         if shell is None:
             try:
                 thread = elsewhere()
@@ -80,15 +81,6 @@ class Runner:
 
 
 runner: Final = Runner()
-
-
-def _shell_of(coro: Coroutine[Any, Any, Any]) -> InteractiveShell | None:
-    """The shell whose cell this is, not begun; None if it is no cell."""
-    code, frame = getattr(coro, "cr_code", None), getattr(coro, "cr_frame", None)
-    if code is None or frame is None or code.co_name != "run_cell_async":
-        return None
-    shell = frame.f_locals.get("self")
-    return shell if isinstance(shell, InteractiveShell) else None
 
 
 def _is_cut(shell: InteractiveShell) -> bool:

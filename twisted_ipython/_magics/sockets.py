@@ -12,7 +12,6 @@ import gc
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack
-from contextvars import Context
 from errno import EADDRINUSE
 from functools import partial, wraps
 from typing import Any, Final, NamedTuple
@@ -25,6 +24,8 @@ from twisted.python.reflect import qual, safe_repr
 
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.work_id import WorkId, work_in
+from twisted_ipython._private.asyncio import LOOP, PROTOCOL_FACTORY, SERVER, SOCKET, context_served
+from twisted_ipython._private.twisted import WRAPPED
 from twisted_ipython._reactor.contexts import opened_in
 from twisted_ipython._reactor.jobs import jobs
 from twisted_ipython._reactor.thread import ReactorThread
@@ -49,9 +50,6 @@ NOT_OURS: Final = (
 
 # What `living` has to find for `sockets`.
 KINDS: Final = (Connection, asyncio.Server, asyncio.Transport)
-# The attributes of a factory or a protocol that hold what it wraps: of Twisted's policies and
-# TLS, and of endpoints (Twisted 24.10 to 26.10).
-_WRAPPED: Final = ("wrappedFactory", "wrappedProtocol", "_wrappedFactory", "_wrappedProtocol")
 _OF_CELL: Final = "<module>.<locals>."
 _LISTENING: Final = ("listenTCP", "listenSSL", "listenUDP", "listenMulticast", "listenUNIX")
 
@@ -81,7 +79,7 @@ class Socket(NamedTuple):
     @property
     def accepted_by(self) -> Any:
         """The port or the server that accepted a connection."""
-        return getattr(self.one, "server", None) or getattr(self.one, "_server", None)
+        return getattr(self.one, "server", None) or getattr(self.one, SERVER, None)
 
 
 def living(*kinds: type[Any]) -> list[Any]:
@@ -127,7 +125,7 @@ def sockets(thread: ReactorThread, found: Iterable[Any]) -> list[Socket]:
 
 def is_on(one: Any, loop: asyncio.AbstractEventLoop | None) -> bool:
     """Whether something of asyncio's is on the loop; what has ended is on none."""
-    return loop is not None and getattr(one, "_loop", None) is loop
+    return loop is not None and getattr(one, LOOP, None) is loop
 
 
 def _of_twisted(one: Any) -> Socket | None:
@@ -153,24 +151,17 @@ def _of_asyncio(one: Any, loop: Any) -> Iterator[Socket]:
         for socket in one.sockets:
             address = _address(socket.getsockname())
             port = address.rpartition(":")[2]
-            work_id = work_in(_context_of(socket.fileno(), loop))
+            work_id = work_in(context_served(loop, socket.fileno()))
             yield Socket("listens (asyncio)", address, "", _served(one), work_id, port, one)
     # Not what TLS puts around a transport, nor the pipe of a child process.
-    elif hasattr(one, "_sock_fd") and not one.is_closing():
+    elif hasattr(one, SOCKET) and not one.is_closing():
         here, there = one.get_extra_info("sockname"), one.get_extra_info("peername")
-        server = getattr(one, "_server", None)
+        server = getattr(one, SERVER, None)
         name = what(one.get_protocol()) if server is None else _served(server)
-        work_id = work_in(_context_of(one._sock_fd, loop))
+        work_id = work_in(context_served(loop, getattr(one, SOCKET)))
         yield Socket(
             "connection (asyncio)", _address(here), _address(there), name, work_id, "", one
         )
-
-
-def _context_of(descriptor: int, loop: Any) -> Context | None:
-    """The context in which asyncio serves a file descriptor (Python 3.11 to 3.15)."""
-    key = loop._selector.get_map().get(descriptor) if hasattr(loop, "_selector") else None
-    handle = None if key is None else key.data[0] or key.data[1]
-    return getattr(handle, "_context", None)
 
 
 def _address(address: Any) -> str:
@@ -221,7 +212,7 @@ def what(*candidates: Any) -> str:
 def _kinds(one: Any) -> Iterator[tuple[str, bool]]:
     """The name of a factory's or protocol's class, and of what it makes; whether each is known."""
     own = getattr(one, "__dict__", {})
-    for inner in (own[name] for name in _WRAPPED if own.get(name) is not None):
+    for inner in (own[name] for name in WRAPPED if own.get(name) is not None):
         yield from _kinds(inner)
         return
     yield _kind(type(one))
@@ -237,7 +228,7 @@ def _kind(kind: type[Any]) -> tuple[str, bool]:
 
 def _served(server: Any) -> str:
     """What a server of asyncio's serves: a protocol, or the function that `start_server` got."""
-    factory = getattr(server, "_protocol_factory", None)
+    factory = getattr(server, PROTOCOL_FACTORY, None)
     if not inspect.isfunction(factory):
         return name_of(factory) if isinstance(factory, type) else what(factory)
     return name_of(inspect.getclosurevars(factory).nonlocals.get("client_connected_cb", factory))

@@ -1,5 +1,5 @@
 """
-``%time`` of code that awaits; see `_magics.timing`.
+``%time`` of code that awaits; with IPython's options and in its words.
 
 CPU time is the reactor thread's: it includes what else runs there while the
 code waits, and nothing that runs in other threads.  An exception leaves
@@ -22,11 +22,12 @@ from typing import Any, Final
 from IPython.core.displayhook import DisplayHook
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.core.magics.execution import ExecutionMagics, _format_time
+from IPython.core.magics.execution import ExecutionMagics
 from IPython.utils.process import arg_split  # type: ignore[attr-defined]  # not in an __all__
 
 from twisted_ipython._cells.await_magics import code_awaits
 from twisted_ipython._cells.statements import is_async
+from twisted_ipython._private.ipython import format_time
 from twisted_ipython._waiting.calls import in_cell_thread
 
 __all__ = ["SendToCellThread", "Time", "TimedCode", "is_long", "thread_times"]
@@ -56,7 +57,8 @@ class Time:
 
     Args:
         shell: the shell.
-        send_home: see `_magics.timing.awaited`.
+        send_to_cell_thread: turns what is IPython's own in code, in place or not, so that
+            it runs in the cell thread.
         cpu: gives seconds of CPU time: all, and the system's part if that is known.
     """
 
@@ -133,21 +135,21 @@ class _Timed:
 
     def report(self, wall: float, cpu: tuple[float, ...]) -> str:
         """IPython's lines, for seconds of each kind."""
-        lines = [f"CPU times: {_cpu_times(*cpu)}", f"Wall time: {_format_time(wall)}"]
+        lines = [f"CPU times: {_cpu_times(*cpu)}", f"Wall time: {format_time(wall)}"]
         if is_long(self.reading.seconds_compiling):
-            lines.append(f"Compiler : {_format_time(self.reading.seconds_compiling)}")
+            lines.append(f"Compiler : {format_time(self.reading.seconds_compiling)}")
         if is_long(self.reading.seconds_parsing):
-            lines.append(f"Parser   : {_format_time(self.reading.seconds_parsing)}")
+            lines.append(f"Parser   : {format_time(self.reading.seconds_parsing)}")
         return "\n".join(lines)
 
 
 def _cpu_times(total: float, system: float | None = None) -> str:
-    words = f"total: {_format_time(total)}"
+    words = f"total: {format_time(total)}"
     if system is None:
         return words
     # The two come from different clocks.
     system = min(system, total)
-    return f"user {_format_time(total - system)}, sys: {_format_time(system)}, {words}"
+    return f"user {format_time(total - system)}, sys: {format_time(system)}, {words}"
 
 
 def _time_options(line: str) -> tuple[bool, str]:

@@ -1,5 +1,5 @@
 """
-``%timeit`` of code that awaits; see `_magics.timing`.
+``%timeit`` of code that awaits; with IPython's options and in its words.
 
 The statement becomes the body of a loop in a coroutine function, as IPython's
 own becomes that of a function.
@@ -23,7 +23,7 @@ from twisted.internet.task import deferLater
 
 from twisted_ipython._cells.await_magics import code_awaits
 from twisted_ipython._magics.time_magic import SendToCellThread, TimedCode, is_long
-from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._waiting.calls import in_cell_thread
 
 __all__ = ["Timeit"]
@@ -56,7 +56,8 @@ class Timeit:
 
     Args:
         shell: the shell.
-        send_home: see `_magics.timing.awaited`.
+        send_to_cell_thread: turns what is IPython's own in code, in place or not, so that
+            it runs in the cell thread.
         parse_options: `Magics.parse_options`.
     """
 
@@ -147,7 +148,7 @@ async def _enough_rounds(loop: _Loop, clock: Callable[[], float]) -> int:
 async def _seconds(loop: _Loop, number: int, clock: Callable[[], float]) -> float:
     """Seconds that a number of rounds took."""
     # A statement that never has to wait would hold the reactor for all runs.
-    await deferLater(start().reactor, 0)
+    await deferLater(current().reactor, 0)
     collects = gc.isenabled()
     gc.disable()
     try:

@@ -39,6 +39,7 @@ from twisted_ipython._base.frames import Label, Place, is_debugged, of_thread
 from twisted_ipython._base.loans import Loan, loans
 from twisted_ipython._base.tracebacks import tidy
 from twisted_ipython._plain.returning import watch
+from twisted_ipython._private.twisted import is_stopping
 from twisted_ipython._reactor.crochet_adapter import FORKED, STOPPED
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._waiting.cell_thread import BlockingThread, run_blocking
@@ -136,8 +137,7 @@ class Borrow:
 
 def _is_stopping(thread: ReactorThread) -> bool:
     """Whether the reactor was told to stop.  Any thread."""
-    # Twisted's own (24.10 to 26.10): `running` stays true until all triggers have run.
-    return bool(thread.reactor._stopped)
+    return is_stopping(thread.reactor)
 
 
 # ---- a request

@@ -40,6 +40,7 @@ from twisted_ipython._base.loans import loans
 from twisted_ipython._base.running_loop import list_all_tasks
 from twisted_ipython._base.work_id import current_work
 from twisted_ipython._plain.borrow import Borrow
+from twisted_ipython._private.asyncio import CHECK_THREAD, TRANSPORT_METHODS, silence
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts.registry import is_cell
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
@@ -53,12 +54,11 @@ NOBODY_RUNS: Final = (
 )
 STOPPED: Final = "Event loop stopped before Future completed."  # asyncio's words
 
-# What schedules something; those with an underscore are what transports of asyncio's call
-# (Python 3.11 to 3.15).
+# What schedules something.
 _SCHEDULE: Final = (
     *("call_soon", "call_later", "call_at", "run_in_executor"),
     *("add_reader", "remove_reader", "add_writer", "remove_writer"),
-    *("_add_reader", "_remove_reader", "_add_writer", "_remove_writer"),
+    *TRANSPORT_METHODS,
 )
 # Whose `stop` is the reactor's own.
 _REACTORS: Final = "twisted.internet.asyncioreactor"
@@ -135,7 +135,7 @@ class LoopMethods:
         methods["create_task"] = self._door(self._creating(loop.create_task))
         methods["add_signal_handler"] = self._add_signal_handler
         methods["remove_signal_handler"] = self._remove_signal_handler
-        methods["_check_thread"] = self._check_thread
+        methods[CHECK_THREAD] = self._check_thread
         return methods
 
     def _door(self, own: Callable[..., Any]) -> Callable[..., Any]:
@@ -185,7 +185,7 @@ class LoopMethods:
         future = asyncio.ensure_future(future, loop=self._loop)
         if new:
             # As asyncio does: it is this caller who is told.
-            future._log_destroy_pending = False
+            silence(future)
         return self._wait(future)
 
     def run_forever(self) -> None:

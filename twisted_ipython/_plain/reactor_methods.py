@@ -42,6 +42,7 @@ from twisted_ipython._base.loans import loans
 from twisted_ipython._plain.borrow import Borrow
 from twisted_ipython._plain.tls import Wrappers
 from twisted_ipython._plain.transports import Given, declared
+from twisted_ipython._private.twisted import COOPERATOR
 from twisted_ipython._reactor import delayed_calls, looping_calls, trial
 from twisted_ipython._reactor.thread import ReactorThread
 
@@ -99,7 +100,7 @@ class _Carried:
         undo.callback(self._wrappers.take_back)
         undo.push(self._resolvers)
         self._carry_resolver()
-        cooperator: Any = getattr(task, "_theCooperator", None)  # Twisted 24.10 to 26.10
+        cooperator: Any = getattr(task, COOPERATOR, None)
         if cooperator is not None:
             undo.callback(
                 override(cooperator, {n: self._holding(getattr(cooperator, n)) for n in _COOPERATE})

@@ -22,6 +22,8 @@ from twisted_ipython._base.running_loop import switch as switch_loop
 from twisted_ipython._plain import reactor_methods
 from twisted_ipython._plain.borrow import Borrow
 from twisted_ipython._plain.loop_methods import LoopMethods
+from twisted_ipython._private.asyncio import arguments_of_callback
+from twisted_ipython._private.ipykernel import UPDATE_EVENTLOOP
 from twisted_ipython._reactor.thread import ReactorThread
 
 __all__ = ["Statement", "attach", "attach_to_kernel", "detach", "end_cell", "switch"]
@@ -52,9 +54,7 @@ def _leave_out_loans(loop: Any) -> Callable[[], None]:
         """Whether a record does not say that a callback, which is a loan, was slow."""
         if not str(record.msg).startswith("Executing "):  # asyncio's words
             return True
-        # Python 3.11 to 3.15, in debug mode.
-        handle = getattr(loop, "_current_handle", None)
-        return loans.lend not in (getattr(handle, "_args", None) or ())[:1]
+        return loans.lend not in arguments_of_callback(loop)[:1]
 
     logger.addFilter(is_other)
     return partial(logger.removeFilter, is_other)
@@ -128,10 +128,10 @@ def attach_to_kernel(kernel: Any) -> Callable[[], None]:
             own = table[name]
             table[name] = shares = _sharing(own)
             undo.callback(_put_back, table, name, shares, own)
-    # ipykernel 6.29 to 7.4: what a GUI's loop is entered from is to be the kernel's own loop.
-    update = getattr(kernel, "_update_eventloop", None)
+    # What a GUI's loop is entered from is to be the kernel's own loop.
+    update = getattr(kernel, UPDATE_EVENTLOOP, None)
     if update is not None:
-        undo.callback(override(kernel, {"_update_eventloop": outside(update)}))
+        undo.callback(override(kernel, {UPDATE_EVENTLOOP: outside(update)}))
     return undo.close
 
 

@@ -22,6 +22,7 @@ from twisted.internet.interfaces import ISSLTransport, ITCPTransport
 from twisted.protocols.policies import ProtocolWrapper
 
 from twisted_ipython._plain.transports import Elsewhere, declared
+from twisted_ipython._private.twisted import WRAPPED_PROTOCOL
 
 __all__ = ["Wrappers"]
 
@@ -108,5 +109,4 @@ def _wrappers_on(connection: Any) -> Iterator[ProtocolWrapper]:
             yield protocol
             protocol = protocol.wrappedProtocol
         else:
-            # What an endpoint puts on top (Twisted 24.10 to 26.10).
-            protocol = getattr(protocol, "_wrappedProtocol", None)
+            protocol = getattr(protocol, WRAPPED_PROTOCOL, None)  # of what an endpoint puts on top

@@ -34,6 +34,7 @@ from twisted.python.threadpool import ThreadPool
 
 from twisted_ipython._base.collected import unheld
 from twisted_ipython._base.instance import override
+from twisted_ipython._private.twisted import SERVE, SERVE_ON_LOOP
 
 __all__ = ["attach", "of_timer", "opened_in"]
 
@@ -61,18 +62,17 @@ def attach(reactor: Any, pool: ThreadPool, *, on_loop: bool) -> Callable[[], Non
         "addWriter": _served_by(reactor.addWriter),
         "spawnProcess": _spawning(reactor.spawnProcess),
     }
-    if on_loop and hasattr(reactor, "_readOrWrite"):  # Twisted 24.10 to 26.10
-        methods["_readOrWrite"] = _looking(reactor._readOrWrite)
+    if on_loop and hasattr(reactor, SERVE_ON_LOOP):
+        methods[SERVE_ON_LOOP] = _looking(getattr(reactor, SERVE_ON_LOOP))
     if not on_loop:
         methods |= {
             "callLater": _timing(reactor.callLater),
             "callFromThread": _calling(reactor.callFromThread),
         }
-        # Twisted 26.10's name for what epoll, poll and select call for each event.  A reactor
-        # on a loop that does not run yet has none.
-        serve = getattr(reactor, "_doReadOrWrite", None)
+        # A reactor on a loop that does not run yet has none.
+        serve = getattr(reactor, SERVE, None)
         if serve is not None:
-            methods["_doReadOrWrite"] = _serving(serve)
+            methods[SERVE] = _serving(serve)
     undo.callback(override(reactor, methods))
     return undo.close
 

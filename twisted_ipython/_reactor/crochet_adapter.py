@@ -13,15 +13,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import crochet
-from crochet._eventloop import ThreadLogObserver
 
 from twisted_ipython._base.instance import override
+from twisted_ipython._private import crochet as private
 from twisted_ipython._reactor.eventual_result import EventualResult, adopt
 
 __all__ = [
     "FORKED",
     "STOPPED",
-    "ThreadLogObserver",
     "adopt_results",
     "call_in_reactor",
     "reactor_thread",
@@ -94,8 +93,9 @@ def _call(function: Callable[[], Any]) -> Any:
 
 def adopt_results() -> Callable[[], None]:
     """Have crochet's results be awaitable; returns what undoes it."""
-    # Where crochet 2.1.1 notes each result; its stub leaves it out.
-    registry: Any = crochet._main._registry  # type: ignore[attr-defined]
+    registry = private.registry()
+    if registry is None:
+        return lambda: None
     register = registry.register
 
     process = os.getpid()
@@ -105,6 +105,6 @@ def adopt_results() -> Callable[[], None]:
             raise RuntimeError(FORKED)
         register(adopt(result))
 
-    for result in list(registry._results):
+    for result in private.results(registry):
         adopt(result)
     return override(registry, {"register": register_awaitable})

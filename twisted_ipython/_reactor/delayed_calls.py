@@ -28,6 +28,7 @@ from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.collected import unheld
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.loans import loans
+from twisted_ipython._private.asyncio import timer_is_due
 from twisted_ipython._reactor.trial import CASES, is_cleaning, refuse_case
 
 __all__ = ["BLOCKING_CALL", "TIMER", "LoopCall", "Timers", "attach", "elsewhere"]
@@ -80,8 +81,6 @@ class Timers:
         self._reactor = reactor
         self._loop = loop
         self._thread = thread
-        # asyncio's own (3.11 to 3.14); a loop without one sorts all calls by itself.
-        self._has_heap = hasattr(loop, "_scheduled")
         self._run_one = self._run  # made once: it is wanted for each call
         # The class's own: it is asked twice for each call, so what is set on the
         # instance costs timers nothing.
@@ -111,18 +110,11 @@ class Timers:
         call.context = context = copy_context()
         self._calls.add(call)
         loop = self._loop
-        if delay or self._is_late():
+        if delay or timer_is_due(loop):  # which has to run before a call of now
             call.handle = loop.call_at(loop.time() + delay, self._run_one, call, context=context)
         else:  # half the price
             call.handle = loop.call_soon(self._run_one, call, context=context)
         return call
-
-    def _is_late(self) -> bool:
-        """Whether a timer of the loop may be due, which has to run before a call of now."""
-        if not self._has_heap:
-            return True
-        heap = self._loop._scheduled  # type: ignore[attr-defined]
-        return bool(heap) and heap[0]._when <= self._loop.time()
 
     def delayed_calls(self) -> Sequence[DelayedCall]:
         """``reactor.getDelayedCalls``; in another thread, by way of `elsewhere`."""

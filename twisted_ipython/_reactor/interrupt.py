@@ -45,7 +45,7 @@ from twisted_ipython._base.exceptions import ReactorInterrupt
 from twisted_ipython._base.loans import loans
 from twisted_ipython._base.switch_interval import turns_of
 
-__all__ = ["Heartbeat", "break_until", "resuming", "set_exception", "throw"]
+__all__ = ["STANDS", "Heartbeat", "break_until", "resuming", "set_exception", "throw"]
 
 SILENT: Final = "The reactor has not answered for {seconds:g} s; it is at {place}"
 STUCK: Final = (

@@ -27,8 +27,8 @@ abandoned; one that the program itself set up holds the process, so what it is
 stuck in is broken, which code in C cannot be.  A reactor that somebody else
 installed stays as it is: without an asyncio loop, asyncio objects cannot be
 awaited.
-
-The end of the process waits until the reactor has stopped, but not for ever: `end`.
+Many pages teach to delete the reactor's module so that another reactor is made
+for the next script: it would never run, so the module is put back.
 """
 
 from __future__ import annotations
@@ -42,15 +42,17 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
+import twisted.internet
 from twisted.python import threadable
 
 from twisted_ipython._base.borrowed_sigint import sigint
 from twisted_ipython._base.loans import loans
+from twisted_ipython._private.twisted import STARTED_BEFORE
 from twisted_ipython._reactor import interrupt, thread_pool
 from twisted_ipython._reactor.crochet_adapter import FORKED, STOPPED, reactor_thread, set_up
 from twisted_ipython._reactor.thread import ReactorThread
 
-__all__ = ["end", "start", "started"]
+__all__ = ["current", "end", "start", "started", "stay_installed"]
 
 # Seconds that a starting reactor gets, and one that does not seem to run.
 _START: Final = 10.0
@@ -64,34 +66,81 @@ STUCK: Final = (
     f"The reactor runs, but did not answer within {_START:g} seconds: something blocks its thread."
 )
 
+NOT_STARTED: Final = (
+    "This process has no reactor thread yet: load the extension first, by %load_ext twisted_ipython"
+)
+NOT_NEEDED: Final = (
+    "The module twisted.internet.reactor was put back: one reactor runs for the whole session, and"
+    " a script runs again and again without deleting it, so leave that line out."
+)
+_MODULE: Final = "twisted.internet.reactor"
+
 _lock = threading.Lock()
+# A reactor cannot be started twice in a process.
 _thread: ReactorThread | None = None
-
-
-def started() -> ReactorThread | None:
-    """The reactor thread, if it was started here.  Any thread."""
-    return _thread
 
 
 def start() -> ReactorThread:
     """
-    Start the reactor thread, or find the one that is there.  Any thread.
+    Start the reactor thread, or find the one that is there.
+
+    For what a user loads or runs; all else asks for `current`.
+
+    Returns:
+        The reactor thread.
 
     Raises:
         RuntimeError: the reactor was stopped, nobody runs it, it is stuck, or
             this process was forked from the one that has it.
+
+    Thread: any.
     """
     global _thread
     with _lock:
         if _thread is None:
             _thread = _start()
-        elif _thread.process != os.getpid():
-            raise RuntimeError(FORKED)
-        return _thread
+    return current()
+
+
+def current() -> ReactorThread:
+    """
+    The reactor thread that was started; starts none.
+
+    Returns:
+        The reactor thread.
+
+    Raises:
+        RuntimeError: none was started, or this process was forked from the one
+            that has it.
+
+    Thread: any.
+    """
+    if _thread is None:
+        raise RuntimeError(NOT_STARTED)
+    if _thread.process != os.getpid():
+        raise RuntimeError(FORKED)
+    return _thread
+
+
+def started() -> ReactorThread | None:
+    """The reactor thread, if one was started, in a fork too.  Thread: any."""
+    return _thread
+
+
+def stay_installed() -> None:
+    """
+    Put the reactor's module back if what has just run took it away, and say so.
+
+    Thread: any.
+    """
+    if _thread is not None and sys.modules.get(_MODULE) is not _thread.reactor:
+        sys.modules[_MODULE] = _thread.reactor
+        twisted.internet.reactor = _thread.reactor
+        print(NOT_NEEDED)
 
 
 def _start() -> ReactorThread:
-    ours = "twisted.internet.reactor" not in sys.modules
+    ours = _MODULE not in sys.modules
     if ours:
         _install()
     showwarning = warnings.showwarning
@@ -143,7 +192,7 @@ def _find(*, ours: bool) -> ReactorThread:
         reactor.callFromThread(look)
     turning = reactor_thread() is not None or reactor.running
     if not answered.wait(_START if turning else _LOOK):
-        stopped = reactor._startedBefore
+        stopped = getattr(reactor, STARTED_BEFORE, False)
         raise RuntimeError(STUCK if turning else STOPPED if stopped else NOT_RUNNING)
     return answer[0]
 

@@ -21,10 +21,10 @@ from twisted.internet.task import LoopingCall
 
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.work_id import WorkId, current_work
+from twisted_ipython._private.twisted import SCHEDULE, START, started_in
 
 __all__ = ["attach", "starts", "stop"]
 
-_START: Final = LoopingCall.start.__code__
 _started: Final[WeakKeyDictionary[LoopingCall, WorkId]] = WeakKeyDictionary()
 # What is told of a LoopingCall in its `start`.
 starts: Final[list[Callable[[LoopingCall], object]]] = []
@@ -42,8 +42,7 @@ def attach(reactor: Any) -> Callable[[], None]:
     def seconds() -> float:
         """``reactor.seconds``; any thread."""
         caller = sys._getframe(1)
-        if caller.f_code is _START:
-            loop = caller.f_locals["self"]
+        if caller.f_code is START and (loop := started_in(caller)) is not None:
             _started[loop] = current_work()
             _stay_here(loop)
             for tell in starts:
@@ -56,9 +55,10 @@ def attach(reactor: Any) -> Callable[[], None]:
 
 def _stay_here(loop: LoopingCall) -> None:
     """Have the loop ask for its next turn in this context."""
-    # Twisted 26.10's name; the class's own, as it may be started more than once.
-    schedule: Callable[..., None] = type(loop)._scheduleFrom
-    override(loop, {"_scheduleFrom": partial(copy_context().run, schedule, loop)})
+    # The class's own, as it may be started more than once.
+    schedule = getattr(type(loop), SCHEDULE, None)
+    if schedule is not None:
+        override(loop, {SCHEDULE: partial(copy_context().run, schedule, loop)})
 
 
 def stop(work_id: WorkId) -> None:

@@ -32,6 +32,8 @@ from twisted_ipython._bridge.interruptible import Interruptible
 from twisted_ipython._bridge.without_loop import deferreds_only
 from twisted_ipython._failures import logs, namespace
 from twisted_ipython._failures.reports import reports
+from twisted_ipython._private.asyncio import silence
+from twisted_ipython._private.crochet import THREAD_LOG_OBSERVER
 from twisted_ipython._reactor import (
     contexts,
     crochet_adapter,
@@ -202,7 +204,7 @@ class ReactorThread:
         self._undo.append(crochet_adapter.adopt_results())
         reports.attach(self.call, self.later)
         self._undo.append(unheld.attach(self.later))
-        self._undo.append(logs.attach(reports, crochet_adapter.ThreadLogObserver))
+        self._undo.append(logs.attach(reports, THREAD_LOG_OBSERVER))
         self._undo.append(looping_calls.attach(self.reactor))
         self._undo.append(thread_pool.attach(self.pool))
         on_loop = self.loop is not None
@@ -254,8 +256,7 @@ class ReactorThread:
                 # IPython has emptied the namespace by now: what a `finally` raises is no news.
                 task.cancelled() or task.exception()
             for task in pending:
-                # asyncio's own switch for its complaint about a task that nobody will run.
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                silence(task)
 
         return Deferred.fromFuture(self.loop.create_task(ended()))
 

@@ -30,12 +30,12 @@ from threading import get_ident
 from time import time
 from typing import Any, Final, TypeVar
 
-from twisted._threads import _threadworker
 from twisted.python.threadpool import ThreadPool
 
 from twisted_ipython._base.frames import Label, Place, in_files, of_thread
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.work_id import WorkId, current_work
+from twisted_ipython._private.twisted import POOL_WORKER
 
 __all__ = [
     "PoolExecutor",
@@ -134,7 +134,7 @@ def abandoned(reactor: threading.Thread, pool: ThreadPool) -> str | None:
 def _works(thread: threading.Thread) -> str | None:
     """At which line of the user's a thread works, if at one; None for one that waits for work."""
     places = of_thread(thread.ident or 0)
-    if not thread.is_alive() or not places or places[0].file == _threadworker.__file__:
+    if not thread.is_alive() or not places or places[0].file.endswith(POOL_WORKER):
         return None
     return next((f" at {in_files(place)}" for place in places if place.users), "")
 

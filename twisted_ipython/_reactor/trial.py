@@ -27,6 +27,7 @@ from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
 
 from twisted_ipython._base.instance import override
+from twisted_ipython._private.twisted import STOP_THREAD_POOL, shutdown_of_trial
 
 __all__ = ["CASES", "METHODS", "attach", "is_cleaning", "is_trials", "refuse_case"]
 
@@ -39,7 +40,7 @@ FOR_REACTOR: Final = (
     " calls it, and trial, whose tests are to be run in a child process"
 )
 # What only the reactor itself calls; the last is no method of any interface.
-METHODS: Final = ("disconnectAll", "fireSystemEvent", "iterate", "removeAll", "_stopThreadPool")
+METHODS: Final = ("disconnectAll", "fireSystemEvent", "iterate", "removeAll", STOP_THREAD_POOL)
 # The module of what a test case has called at its time limit.
 CASES: Final = "twisted.trial._asynctest"
 
@@ -101,7 +102,8 @@ def attach(reactor: Any, *, on_loop: bool) -> Callable[[], None]:
     Returns:
         what undoes it.
     """
-    methods = {name: partial(_call, name, getattr(reactor, name)) for name in METHODS}
+    names = [name for name in METHODS if hasattr(reactor, name)]
+    methods = {name: partial(_call, name, getattr(reactor, name)) for name in names}
     if not on_loop:
         methods["callLater"] = partial(_call_later, reactor.callLater)
         # After a turn trial would cancel all delayed calls.
@@ -142,8 +144,9 @@ def _refuse(name: str, *_: object, **__: object) -> NoReturn:
 
 def _end_run(bail: FrameType) -> None:
     """Let a run go on that waits for the shutdown, by the Deferred that its trigger would fire."""
-    ended = bail.f_locals["d"]  # Twisted 24.10 to 26.10
-    assert isinstance(ended, Deferred)
+    ended = shutdown_of_trial(bail)
+    if ended is None:
+        _refuse("fireSystemEvent")
     ended.callback(None)
     override(ended, {"callback": lambda _: None})  # when the process ends
 

@@ -5,5 +5,5 @@ What it changed is put back.
 
 Thread: the script's; its end in the reactor's.
 Entry points: `reactor_run:attach`, `session:new`, `thread_script:ThreadScript`.
-May import: `_base`, `_bridge`, `_failures`, `_reactor`, `_waiting`.
+May import: `_base`, `_bridge`, `_failures`, `_reactor`, `_waiting`, `_private`.
 """

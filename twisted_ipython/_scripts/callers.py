@@ -4,7 +4,7 @@ Code that runs the reactor: known by its names, and library functions that do by
 `react` and Scrapy's processes set things up before they call
 ``reactor.run()``.  Where that is going to be refused they are stopped at their
 first call of the reactor, and what they have begun is cancelled.  Seen in
-Twisted 24.10 to 26.10 and Scrapy 2.13 to 2.19.
+Scrapy 2.13 to 2.19.
 
 Any thread.
 """
@@ -18,11 +18,12 @@ from itertools import pairwise
 from types import CodeType, FrameType
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater, react
-from twisted.python.failure import Failure
 
-__all__ = ["begun_by", "failure_of_react", "main_of_react", "would_run"]
+from twisted_ipython._private.twisted import awaited_by_react
+
+__all__ = ["begun_by", "would_run"]
 
 # Turns of the reactor within which a crawl that has begun runs.
 _TURNS: Final = 1000
@@ -74,7 +75,7 @@ def begun_by(caller: FrameType) -> Callable[[], object] | None:
     Returns:
         what cancels it, in the reactor thread; None if it is no such function.
     """
-    main = main_of_react(caller)
+    main = awaited_by_react(caller)
     if main is not None:
         return lambda: main.addErrback(lambda _: None).cancel()
     module = caller.f_globals.get("__name__")
@@ -113,29 +114,3 @@ def _is_running(crawler: Any) -> bool:
         return crawler.engine is not None and bool(crawler.engine.running)
     except RuntimeError:  # Scrapy 2.19 says so if it is not there yet
         return False
-
-
-def main_of_react(caller: FrameType) -> Deferred[Any] | None:
-    """
-    What `react` waits for.
-
-    Args:
-        caller: the frame that calls a method of the reactor.
-
-    Returns:
-        None if that is not `react`.
-    """
-    return caller.f_locals["finished"] if caller.f_code is react.__code__ else None
-
-
-def failure_of_react(caller: FrameType) -> Failure | None:
-    """
-    What made `react` stop the reactor; it only logs that, and exits with 1.
-
-    Args:
-        caller: the frame that calls ``reactor.stop``.
-    """
-    if caller.f_code not in react.__code__.co_consts:
-        return None
-    result = caller.f_locals.get("result")
-    return result if isinstance(result, Failure) else None

@@ -30,6 +30,7 @@ from twisted.python.log import callWithLogger
 
 from twisted_ipython._base import frames
 from twisted_ipython._base.work_id import WorkId, work_in
+from twisted_ipython._private.twisted import LOOP
 from twisted_ipython._reactor import looping_calls
 from twisted_ipython._reactor.contexts import of_timer, opened_in
 
@@ -100,7 +101,7 @@ def _calls(reactor: Any, work_id: WorkId) -> Iterator[Any]:
 
 
 def _tasks(reactor: Any, work_id: WorkId) -> Iterator[asyncio.Task[Any]]:
-    loop = getattr(reactor, "_asyncioEventloop", None)
+    loop = getattr(reactor, LOOP, None)
     for task in () if loop is None else asyncio.all_tasks(loop):
         if work_in(getattr(task.get_coro(), "_context", None)) == work_id:
             yield task

@@ -44,11 +44,11 @@ from twisted.logger import ILogObserver, globalLogPublisher
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.tracebacks import users_frames_only
 from twisted_ipython._base.work_id import NO_WORK, current_work
-from twisted_ipython._reactor import installed
+from twisted_ipython._private.twisted import awaited_by_react, failure_of_react
 from twisted_ipython._reactor.crochet_adapter import FORKED, reactor_thread
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import script_log
-from twisted_ipython._scripts.callers import begun_by, failure_of_react, main_of_react
+from twisted_ipython._scripts.callers import begun_by
 from twisted_ipython._scripts.registry import (
     NOBODY_WAITS,
     any_has_run,
@@ -107,7 +107,7 @@ class _Methods:
         if script is None:
             elsewhere[-1]()
         else:
-            script.main = main_of_react(caller)
+            script.main = awaited_by_react(caller)
             script.wait()
 
     def _script_of(self, caller: FrameType) -> Script | None:
@@ -225,7 +225,6 @@ def attach(thread: ReactorThread) -> Callable[[], None]:
     globalLogPublisher.addObserver(observer)
     undo.callback(globalLogPublisher.removeObserver, observer)
     undo.callback(script_log.attach(owned=owned))
-    undo.callback(installed.attach(reactor))
     undo.callback(override(reactor, methods.all()))
     note(reactor)
     # Not by the new method: in a cell's context it would be a trigger of the cell's.

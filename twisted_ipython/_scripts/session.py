@@ -20,7 +20,7 @@ from twisted_ipython._base.tracebacks import explain
 from twisted_ipython._base.work_id import WorkId
 from twisted_ipython._failures.reports import mark_unseen
 from twisted_ipython._reactor.eventual_result import NotInTime
-from twisted_ipython._reactor.installed import stay
+from twisted_ipython._reactor.lifecycle import stay_installed
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import cleanup, registry, script_log
 from twisted_ipython._scripts.greenlet_script import GreenletScript
@@ -121,7 +121,7 @@ class Session:
         if isinstance(outcome, Failure) and outcome.value is not None:
             outcome = _settled(script, outcome, outcome.value)
         failed = isinstance(outcome, Failure)
-        stay()
+        stay_installed()
         closes = script.ran or (failed and script.would_run())
         self.over(script, closes=closes, gone=True)
         if len(script.startup) and not failed:

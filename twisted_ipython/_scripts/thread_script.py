@@ -25,7 +25,7 @@ from twisted_ipython._base.tracebacks import users_frames_only
 from twisted_ipython._base.work_id import WorkId, current_work, new_work
 from twisted_ipython._reactor.crochet_adapter import STOPPED
 from twisted_ipython._reactor.eventual_result import NotInTime
-from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import registry, script_log
 from twisted_ipython._scripts.script import Script, Stage
@@ -233,7 +233,7 @@ def _wait_in_thread() -> None:
     work_id = current_work()
     if not registry.is_free(work_id):
         work_id = new_work(0)
-    script = ThreadScript(start(), work_id, threading.get_ident(), lambda: True)
+    script = ThreadScript(current(), work_id, threading.get_ident(), lambda: True)
     registry.enter(script)
     try:
         script.wait()

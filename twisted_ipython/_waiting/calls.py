@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.tracebacks import STUB
 from twisted_ipython._base.work_id import WorkId, current_work
-from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._waiting.cell_thread import CellThread
 
 __all__ = [
@@ -97,7 +97,7 @@ def _send(call: Callable[[Callable[[], None]], object], function: Callable[[], _
     """Have ``call`` run ``function`` in another thread; the Deferred fires in the reactor's."""
     result: Deferred[_T] = Deferred()
     context = copy_context()
-    reactor = start()
+    reactor = current()
 
     def fire(value: Any) -> None:
         if not result.called:

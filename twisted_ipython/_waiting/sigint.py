@@ -12,9 +12,6 @@ off there, by an exception that is set in that thread.
 
 from __future__ import annotations
 
-# The functions under those of `signal` (Python 3.11 to 3.13).  On 3.11 each of those
-# takes 3 us or more to look for the handler in an enum, and a cell needs four of them.
-import _signal  # type: ignore[import-not-found]  # typeshed leaves it out
 import signal
 import threading
 from collections.abc import Callable
@@ -23,6 +20,7 @@ from types import FrameType
 from typing import Any, Final, Self, TypeVar
 
 from twisted_ipython._base.borrowed_sigint import sigint
+from twisted_ipython._private.asyncio import getsignal, set_signal
 from twisted_ipython._reactor.interrupt import set_exception
 
 __all__ = ["Breakable", "Interrupts", "pass_on", "taken", "watch"]
@@ -181,17 +179,17 @@ class _Sigint:
         self._waits += 1
         if self._waits == 1:
             # None: a handler that is not Python's, which could not be put back.
-            self._before = _signal.getsignal(signal.SIGINT)
+            self._before = getsignal(signal.SIGINT)
             if self._before is not None:
-                _signal.signal(signal.SIGINT, _interrupted)
+                set_signal(signal.SIGINT, _interrupted)
 
     def leave(self) -> None:
         """The main thread waits no more for a cell."""
         self._waits -= 1
         if self._waits or self._before is None:
             return
-        if _signal.getsignal(signal.SIGINT) is _interrupted:
-            _signal.signal(signal.SIGINT, self._before)
+        if getsignal(signal.SIGINT) is _interrupted:
+            set_signal(signal.SIGINT, self._before)
 
     def begin(self, what: Interrupts | None) -> int:
         """The main thread runs something for a cell, or waits inside of that, until `end`."""
@@ -214,7 +212,7 @@ class _Sigint:
         In the main thread.
         """
         # A kernel calls this after each message.
-        current = _signal.getsignal(signal.SIGINT)
+        current = getsignal(signal.SIGINT)
         if self.waiting and current == signal.SIG_IGN:
             signal.signal(signal.SIGINT, self._interrupted_while_idle)
         elif not self.waiting and current == self._interrupted_while_idle:

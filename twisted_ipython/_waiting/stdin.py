@@ -43,6 +43,7 @@ from IPython.core import debugger
 
 from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.instance import override
+from twisted_ipython._private.ipykernel import INPUT_REQUEST, SAVED_GETPASS, SAVED_INPUT
 from twisted_ipython._reactor.lifecycle import started
 from twisted_ipython._waiting.calls import WaitingCell, waiting_cell
 from twisted_ipython._waiting.sigint import Breakable
@@ -160,7 +161,7 @@ def attach(kernel: Any) -> Callable[[], None]:
         what undoes it.
     """
     undo = ExitStack()
-    request = getattr(kernel, "_input_request", None)  # ipykernel 6.29 to 7.4
+    request = getattr(kernel, INPUT_REQUEST, None)
     if request is not None:
 
         def input_request(prompt: str, *args: Any, password: bool = False) -> str:
@@ -169,9 +170,9 @@ def attach(kernel: Any) -> Callable[[], None]:
                 partial(kernel.getpass if password else kernel.raw_input, prompt),
             )
 
-        undo.callback(override(kernel, {"_input_request": input_request}))
-    undo.callback(_replace(builtins, "input", kernel, "_sys_raw_input", "raw_input"))
-    undo.callback(_replace(getpass, "getpass", kernel, "_save_getpass", "getpass"))
+        undo.callback(override(kernel, {INPUT_REQUEST: input_request}))
+    undo.callback(_replace(builtins, "input", kernel, SAVED_INPUT, "raw_input"))
+    undo.callback(_replace(getpass, "getpass", kernel, SAVED_GETPASS, "getpass"))
     undo.callback(_replace_breakpoint())
     return undo.close
 
@@ -213,12 +214,12 @@ def _replace(module: Any, name: str, kernel: Any, saved: str, forwarded: str) ->
         module: the module.
         name: the function's name.
         kernel: the shell's, or None.
-        saved: where the kernel (ipykernel 6.29 to 7.4) keeps what it will put back.
+        saved: where the kernel keeps what it will put back.
         forwarded: what the kernel has in its place.
     """
     places = [(module, name), (kernel, saved)]
     in_kernel = getattr(kernel, forwarded, None)
-    holder, attribute = places[getattr(module, name) == in_kernel]
+    holder, attribute = places[getattr(module, name) == in_kernel and hasattr(kernel, saved)]
     own = getattr(holder, attribute)
 
     @wraps(own)

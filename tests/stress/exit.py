@@ -1,7 +1,7 @@
 """
 Has processes end in every state, again and again.
 
-    python tests/support/stress_exit.py --repeat 50 --seed 1
+    python tests/stress/run.py exits --seed 1
 
 In each state as often as it is said, the ways to end taken in turn; the order
 is random, by the seed.  Status 1 if any end was wrong.
@@ -33,7 +33,6 @@ def main() -> int:
     runs = _runs(options.repeat, random.Random(options.seed))
     with TemporaryDirectory() as folder:
         os.environ["IPYTHONDIR"] = os.environ["JUPYTER_RUNTIME_DIR"] = folder
-        os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
         os.environ["NO_COLOR"] = "1"
         failures = _run(runs, Path(folder), options.at_once)
     print(f"{len(runs)} exits, {failures.total()} wrong; seed {options.seed}, {sys.version}")

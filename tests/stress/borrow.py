@@ -1,7 +1,7 @@
 """
 Stress of the borrowed reactor: plain cells, awaiting cells, threads, jobs and Ctrl-C, mixed.
 
-    python tests/support/stress_borrow.py --rounds 1000 --seed 1
+    python tests/stress/run.py borrow --seed 1
 
 Each round is one cell of a real kernel, of a random kind; some run in a subshell beside the next
 ones.  Each asks the reactor for things and notes what it has asked for.  Prints the figures; ends
@@ -11,16 +11,13 @@ with status 1 if a cell did not end in time, or anything that was asked for did 
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import sys
-from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 from kernels import SUBSHELLS, Kernel, submit_to, subshell
 
-CHECKOUT = Path(__file__).parents[2]
 # Seconds within which a cell must have ended, and what it asked for must have come.
 BOUND = 20.0
 # Rounds of one kernel, which is killed after a while whatever it does.
@@ -221,8 +218,6 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    os.environ["PYTHONPATH"] = str(CHECKOUT)
-    sys.path.insert(0, str(CHECKOUT))
     rounds(options.rounds, options.seed)
     return 0
 

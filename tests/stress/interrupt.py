@@ -1,7 +1,7 @@
 """
 Stress of Ctrl-C: throws into the reactor thread, and interrupts of cells in a real kernel.
 
-    python tests/support/stress_interrupt.py --throws 10000 --interrupts 200 --seed 1
+    python tests/stress/run.py throws interrupts --seed 1
 
 Prints the figures; ends with status 1 if the reactor or the kernel did not work
 afterwards.  `test_interrupt` runs a short form.

@@ -1,7 +1,7 @@
 """
 Has the output of cells that interleave land where it belongs, again and again.
 
-    python tests/support/stress_output.py --rounds 100 --seed 1
+    python tests/stress/run.py output --seed 1
 
 Each round, two cells print fifty lines each, in turns that chance decides; then
 a notebook whose cells print late is run by nbclient, and must keep every line,
@@ -15,7 +15,6 @@ import os
 import random
 import sys
 from collections import Counter
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
 
@@ -63,7 +62,6 @@ def main() -> int:
     with TemporaryDirectory() as folder:
         os.environ["IPYTHONDIR"] = os.environ["JUPYTER_RUNTIME_DIR"] = folder
         os.environ["JUPYTER_DATA_DIR"] = folder
-        os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
         for first in range(0, options.rounds, ROUNDS):
             rounds = min(ROUNDS, options.rounds - first)
             wrong += _interleave(rounds, chance.random())

@@ -1,9 +1,9 @@
 """
 The long repetitions: what has to hold every time, done again and again.
 
-    python tests/support/stress.py --seed 1            everything, in full: a quarter of an hour
-    python tests/support/stress.py --seed 1 --short    a little of each: seconds
-    python tests/support/stress.py exits interrupts    these stages only
+    python tests/stress/run.py --seed 1            everything, in full: a quarter of an hour
+    python tests/stress/run.py --seed 1 --short    a little of each: seconds
+    python tests/stress/run.py exits interrupts    these stages only
 
 Each stage is a program of its own, which prints its figures; it does the same
 again for the same seed.  Status 1 if any of them found something wrong.
@@ -12,6 +12,7 @@ again for the same seed.  Status 1 if any of them found something wrong.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ from typing import NamedTuple
 __all__ = ["STAGES", "Stage"]
 
 HERE = Path(__file__).parent
+# What the programs import: the package, and what tests share.
+PATHS = [HERE.parents[1], HERE.parent / "support"]
 
 
 class Stage(NamedTuple):
@@ -40,16 +43,16 @@ class Stage(NamedTuple):
 
 STAGES = {
     "throws": Stage(
-        "stress_interrupt.py",
+        "interrupt.py",
         ("--throws=10000", "--interrupts=0"),
         ("--throws=500", "--interrupts=0"),
     ),
     "interrupts": Stage(
-        "stress_interrupt.py", ("--throws=0", "--interrupts=200"), ("--throws=0", "--interrupts=10")
+        "interrupt.py", ("--throws=0", "--interrupts=200"), ("--throws=0", "--interrupts=10")
     ),
-    "borrow": Stage("stress_borrow.py", ("--rounds=1000",), ("--rounds=30",)),
-    "output": Stage("stress_output.py", ("--rounds=100",), ("--rounds=3",)),
-    "exits": Stage("stress_exit.py", ("--repeat=50",), ("--repeat=1",)),
+    "borrow": Stage("borrow.py", ("--rounds=1000",), ("--rounds=30",)),
+    "output": Stage("output.py", ("--rounds=100",), ("--rounds=3",)),
+    "exits": Stage("exit.py", ("--repeat=50",), ("--repeat=1",)),
 }
 
 
@@ -79,7 +82,8 @@ def _passes(name: str, stage: Stage, seed: int, *, short: bool) -> bool:
     print(f"===== {name}: {stage.program} {' '.join(arguments)} --seed={seed}", flush=True)
     begun = monotonic()
     command = [sys.executable, HERE / stage.program, *arguments, f"--seed={seed}"]
-    status = subprocess.run(command, check=False).returncode
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PATHS))}
+    status = subprocess.run(command, check=False, env=environment).returncode
     print(f"===== {name}: status {status} after {monotonic() - begun:.0f} s", flush=True)
     return status == 0
 

@@ -1,0 +1,157 @@
+"""
+What Twisted keeps private, as seen in Twisted 24.10 to 26.10: names, and locals of its frames.
+
+Each says what is done without its name.
+
+Thread: any, unless a function says otherwise.
+"""
+
+from __future__ import annotations
+
+from types import FrameType
+from typing import Any, Final
+
+from twisted.internet import defer
+from twisted.internet.defer import DebugInfo, Deferred
+from twisted.internet.task import LoopingCall, react
+from twisted.python.failure import Failure
+
+from twisted_ipython._private.asyncio import code_of
+
+__all__ = [
+    "COOPERATOR",
+    "DRIVER",
+    "DRIVER_LOCALS",
+    "LOOP",
+    "POOL_WORKER",
+    "SCHEDULE",
+    "SERVE",
+    "SERVE_ON_LOOP",
+    "START",
+    "STARTED_BEFORE",
+    "STOP_THREAD_POOL",
+    "WRAPPED",
+    "WRAPPED_PROTOCOL",
+    "awaited_by_react",
+    "failure_of_react",
+    "goes_on",
+    "is_stopping",
+    "mark_handled",
+    "shutdown_of_trial",
+    "started_in",
+    "unhandled_failure",
+]
+
+# ---- Deferreds and what drives coroutines
+
+# What drives a coroutine.  Without: asyncio's own words where it has no task.
+DRIVER: Final = code_of(defer, "_inlineCallbacks")
+# Its local that has the context, and those of ours.  Without: the context of who looks.
+DRIVER_LOCALS: Final = ("context", "call", "self")
+
+
+class _Shown(DebugInfo):
+    """
+    What a Deferred keeps of its failure, less one failure that was handled.
+
+    A Deferred notes the failure that it holds in a ``DebugInfo``, which logs it
+    as unhandled when it is collected.  Awaiting counts as handling but leaves the
+    failure in place for the next await; this notes any other failure, but never
+    that one.
+    """
+
+    def __init__(self, handled: Failure) -> None:
+        self._handled = handled
+        self._failure: Failure | None = None
+
+    @property
+    def failResult(self) -> Failure | None:
+        """The failure that nobody has handled."""
+        return self._failure
+
+    @failResult.setter
+    def failResult(self, failure: Failure | None) -> None:
+        self._failure = None if failure is self._handled else failure
+
+
+def mark_handled(deferred: Deferred[Any], failure: Failure) -> None:
+    """Let ``failure`` stay the Deferred's result without being logged as unhandled."""
+    shown = _Shown(failure)
+    # With Deferred.debug: who made it, who fired it.  Without it, Twisted would log the failure.
+    if (before := getattr(deferred, "_debugInfo", None)) is not None:
+        before.failResult = None  # what is replaced would log it, if it has failed
+        shown.__dict__.update(before.__dict__)
+    deferred._debugInfo = shown
+
+
+def unhandled_failure(deferred: Deferred[Any]) -> Failure | None:
+    """The failure that a Deferred would log; without, it does when it is collected."""
+    failure: Failure | None = getattr(getattr(deferred, "_debugInfo", None), "failResult", None)
+    return failure
+
+
+def goes_on(deferred: Deferred[Any]) -> bool:
+    """Whether callbacks take the result: `callbacks`, which 26.10 deprecates; without, none."""
+    return bool(getattr(deferred, "_callbacks", None) or vars(deferred).get("callbacks"))
+
+
+# The attributes of factories and protocols that hold what they wrap: of policies and TLS, and
+# of endpoints.  Without: the wrapper is named.
+WRAPPED: Final = ("wrappedFactory", "wrappedProtocol", "_wrappedFactory", "_wrappedProtocol")
+
+
+# ---- the reactor
+
+# What a reactor on a loop, and one on epoll, poll or select, calls for each event.  Without: what
+# was added is served in the loop's context of that moment, or in no cell's.
+SERVE_ON_LOOP: Final = "_readOrWrite"
+SERVE: Final = "_doReadOrWrite"
+STOP_THREAD_POOL: Final = "_stopThreadPool"
+# Whether a reactor ran before.  Without: one that has stopped is said not to run.
+STARTED_BEFORE: Final = "_startedBefore"
+# A reactor's loop.  Without: a script's tasks are not ended with it.
+LOOP: Final = "_asyncioEventloop"
+# What `task.cooperate` adds to, and what an endpoint put its own protocol around.
+# Without: plain cells do not borrow for it.
+COOPERATOR: Final = "_theCooperator"
+WRAPPED_PROTOCOL: Final = "_wrappedProtocol"
+# Where an idle thread of the pool waits.  Without: it counts as one that works.
+POOL_WORKER: Final = "/twisted/_threads/_threadworker.py"
+
+
+def is_stopping(reactor: Any) -> bool:
+    """Whether it was told to stop: `running` stays true until all triggers have run."""
+    return bool(getattr(reactor, "_stopped", not reactor.running))
+
+
+# ---- frames
+
+# What asks for a LoopingCall's next turn.  Without: it goes on in the context that fires it.
+SCHEDULE: Final = "_scheduleFrom"
+START: Final = code_of(LoopingCall, "start")
+
+
+def started_in(frame: FrameType) -> LoopingCall | None:
+    """The LoopingCall that a frame starts; without, none is noted for its work."""
+    loop = frame.f_locals.get("self") if frame.f_code is START else None
+    return loop if isinstance(loop, LoopingCall) else None
+
+
+def awaited_by_react(frame: FrameType) -> Deferred[Any] | None:
+    """What `react` waits for, if the frame is its; without, it is not cancelled."""
+    ends = frame.f_locals.get("finished") if frame.f_code is react.__code__ else None
+    return ends if isinstance(ends, Deferred) else None
+
+
+def failure_of_react(frame: FrameType) -> Failure | None:
+    """What made `react` stop the reactor, which it only logs; without, its exit with 1."""
+    if frame.f_code not in react.__code__.co_consts:
+        return None
+    result = frame.f_locals.get("result")
+    return result if isinstance(result, Failure) else None
+
+
+def shutdown_of_trial(frame: FrameType) -> Deferred[Any] | None:
+    """What a run of trial's waits for after it asked for the shutdown; without, it is refused."""
+    ended = frame.f_locals.get("d")
+    return ended if isinstance(ended, Deferred) else None
