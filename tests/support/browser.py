@@ -227,9 +227,10 @@ class Notebook:
 
         expect(self.outputs(number)).to_have_text(texts)
 
-    def picture(self, when: str, only: str = "body") -> None:
+    def picture(self, when: str, only: str | None = None) -> None:
         """Take a picture of the page, or of one part of it."""
-        self.page.locator(only).screenshot(path=self._pictures / f"{when}.png")
+        seen = self.page.locator(only) if only else self.page
+        seen.screenshot(path=self._pictures / f"{when}.png")
 
 
 def contrast(locator: Locator) -> float:
