@@ -66,8 +66,7 @@ class TwistedMagics(Settings, Magics):
         """
         Show or change the settings of twisted_ipython.
 
-        ``%twisted_config``              all settings; so does ``show``
-        ``%twisted_config show NAME``    one of them
+        ``%twisted_config``              all settings; ``show NAME`` one of them
         ``%twisted_config NAME VALUE``   change it
         ``%twisted_config reset``        all settings as they are by default
 
@@ -95,15 +94,15 @@ class TwistedMagics(Settings, Magics):
         try:
             match line.split():
                 case [] | ["show"]:
-                    self._print([])
+                    self._print()
                 case ["show", name]:
-                    self._print([name])
+                    print(self.written(name))
                 case ["reset"]:
                     self.restore()
-                    self._print([])
-                case [name, value] if name != "show":
+                    self._print()
+                case [name, value]:
                     self.write(name, value)
-                    self._print([name])
+                    print(self.written(name))
                 case _:
                     raise UsageError(CONFIG_USAGE)
         except SettingError as error:
@@ -113,9 +112,8 @@ class TwistedMagics(Settings, Magics):
     def _switch_sharing(self, change: Any) -> None:
         sharing.switch(on=change["new"])
 
-    def _print(self, names: list[str]) -> None:
-        for name in names or self.names():
-            print(self.written(name))
+    def _print(self) -> None:
+        print(*map(self.written, self.names()), sep="\n")
 
     # ---- awaiting
 
@@ -264,9 +262,8 @@ class TwistedMagics(Settings, Magics):
             cancel jobs (by number, or all of a name) and stop the LoopingCalls that they
             started; also asyncio tasks, by name; ``all`` are all jobs
         ``%reactor close PORT | CELL | JOB``
-            close a listening port (by number, or by path) and the connections
-            that it accepted; or all ports and connections that a cell (by number)
-            or a job (by number or name) has opened. ``close cell 3`` and
+            close a listening port (by number or path) with the connections that it
+            accepted, or all that a cell or a job has opened; ``close cell 3`` and
             ``close job 3`` tell the two apart
         ``%reactor wait JOB [SECONDS]``
             wait for a job, as an awaiting cell does, and give its EventualResult

@@ -50,10 +50,9 @@ __all__ = ["Ending", "ReactorThread", "when_stopped"]
 _CLEANUP: Final = 0.3
 
 NO_ASYNCIO: Final = (
-    "{reactor} was installed before twisted_ipython was loaded, most likely by `from"
-    " twisted.internet import reactor` in an earlier cell (importing klein does it too), and it has"
-    " no asyncio loop: Deferreds can be awaited, asyncio objects cannot. To have both, restart and"
-    " load twisted_ipython first."
+    "{reactor} was installed before twisted_ipython was loaded (`from twisted.internet import"
+    " reactor` in an earlier cell does that), and it has no asyncio loop: Deferreds can be awaited,"
+    " asyncio objects cannot. To have both, restart and load twisted_ipython first."
 )
 
 
