@@ -45,7 +45,8 @@ from twisted_ipython._reactor.jobs import jobs, pending_lines
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import reactor_run
 from twisted_ipython._scripts.session import end_scripts
-from twisted_ipython._waiting import calls, stdin
+from twisted_ipython._waiting import stdin
+from twisted_ipython._waiting.calls import main_thread
 from twisted_ipython._waiting.sigint import watch
 
 __all__ = ["attach", "load", "settings_of_last_load", "unload"]
@@ -127,7 +128,7 @@ class _Extension:
             own = {**self.magics.auto.methods(), "loop_runner_map": runners}
             undo.callback(override(shell, own))
             for event in ("pre_execute", "post_execute"):
-                self._on(event, calls.run_later_calls)
+                self._on(event, main_thread.run)
             self._show_failures()
             self._append(shell.input_transformers_post, give_body)
             self._append(shell.input_transformers_post, self._add_awaits())
@@ -211,7 +212,7 @@ class _Extension:
         loop = getattr(kernel, "io_loop", None)
         application = getattr(getattr(shell, "pt_app", None), "app", None)
         if loop is not None:
-            self._add_poke(lambda: loop.add_callback(calls.run_later_calls))
+            self._undo.callback(main_thread.woken_by(lambda: loop.add_callback(main_thread.run)))
             own = getattr(kernel, "post_handler_hook", None)
             if own is not None:
                 hook = _then_watch(own)
@@ -221,7 +222,7 @@ class _Extension:
             draws = application.before_render
             draws.add_handler(_run_later_calls_soon)
             self._undo.callback(draws.remove_handler, _run_later_calls_soon)
-            self._add_poke(application.invalidate)
+            self._undo.callback(main_thread.woken_by(application.invalidate))
 
     def _show_results(self) -> None:
         """Have Deferreds, jobs and bare coroutines show themselves in this shell."""
@@ -259,10 +260,6 @@ class _Extension:
         undo.callback(stdin.attach(kernel))
         undo.callback(sharing.attach_to_kernel(kernel))
 
-    def _add_poke(self, poke: Callable[[], object]) -> None:
-        calls.wakers.append(poke)
-        self._undo.callback(calls.wakers.remove, poke)
-
 
 def _then_watch(hook: Callable[[], None]) -> Callable[[], None]:
     """What ipykernel does after each message (it has SIGINT ignored then), and our `watch`."""
@@ -277,7 +274,7 @@ def _then_watch(hook: Callable[[], None]) -> Callable[[], None]:
 
 def _run_later_calls_soon(application: Any) -> None:
     """After the drawing, in the prompt's loop."""
-    application.loop.call_soon(calls.run_later_calls)
+    application.loop.call_soon(main_thread.run)
 
 
 def _remove_configurables(configurables: list[Any]) -> None:

@@ -18,8 +18,6 @@ The way of a cell that awaits::
 
     _cells.autoawait:AutoAwait.run_ast_nodes
     _cells.statements:prepare
-    _cells.placeholder:StandIn
-    _cells.autoawait:AutoAwait.run_code
     _waiting.awaiting_cell:AwaitingCell.wait_quietly
     _waiting.work:ReactorWork.wait
     _waiting.cell_thread:BlockingThread.wait
@@ -29,6 +27,7 @@ The way of a cell that awaits::
     _bridge.task_factory:begin_task
     _bridge.coroutine:Bridge
     _waiting.awaiting_cell:AwaitingCell.run_statement
+    _cells.autoawait:AutoAwait.run_code
     _waiting.awaiting_cell:AwaitingCell.result
 
 The way of a plain cell, which may call the reactor, and may be a script::

@@ -8,6 +8,8 @@ from time import monotonic
 import pytest
 from kernels import SECONDS, Execution, Kernel, fail
 
+from twisted_ipython._cells.await_magics import NOT_FIRST
+
 SETUP = """
 import asyncio, gc, sys, threading, weakref
 import treq
@@ -104,6 +106,15 @@ def test_nothing_at_all_is_a_cell(kernel: Kernel) -> None:
         assert kernel.value(f"%%run_in_reactor -w{body}") is None
         kernel.ok(f"%%run_in_reactor x{body}")
         assert kernel.value("x.wait(5) is None") == "True"
+
+
+@pytest.mark.parametrize("above", ["# comment", "x = 1"])
+def test_not_in_the_first_line(kernel: Kernel, above: str) -> None:
+    """With anything above it, it is no magic: IPython's error says so, and a line what to do."""
+    for body in ("1", "await f()"):
+        cell = kernel.run(f"{above}\n%%run_in_reactor job --wait\n{body}", stop_on_error=False)
+        said = f"UsageError: Line magic function `%%run_in_reactor` not found.\n{NOT_FIRST}"
+        assert plain(cell.printed("stderr")).strip() == said
 
 
 def test_ipythons_language_in_a_cell(kernel: Kernel) -> None:

@@ -29,7 +29,7 @@ from twisted.python import threadable
 from zope.interface import implementer, providedBy
 from zope.interface.interface import Method
 
-from twisted_ipython._reactor.crochet_adapter import STOPPED
+from twisted_ipython._reactor.interrupt import STOPPED
 
 HOST = "127.0.0.1"
 

@@ -49,6 +49,7 @@ def test_driver() -> None:
     code = private.DRIVER
     assert code.co_name == "_inlineCallbacks", SEEN
     assert private.DRIVER_LOCALS[0] in code.co_varnames + code.co_cellvars, SEEN
+    assert issubclass(private.RETURNS, BaseException), SEEN
 
 
 def test_failures() -> None:

@@ -10,7 +10,7 @@ import pytest
 from exits import cases, leave
 from kernels import Kernel
 
-from twisted_ipython._reactor.crochet_adapter import FORKED
+from twisted_ipython._reactor.interrupt import FORKED
 
 Case = tuple[str, str]
 # The ways that are tried in every state; the others in some. `python tests/stress/run.py exits`

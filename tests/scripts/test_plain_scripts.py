@@ -12,7 +12,7 @@ import pytest
 from kernels import SOON, SUBSHELLS, Execution, Kernel, fail
 from script_cells import SETUP, kernel_of_scripts, last_line, script, unchanged
 
-from twisted_ipython._reactor.crochet_adapter import FORKED
+from twisted_ipython._reactor.interrupt import FORKED
 from twisted_ipython._reactor.lifecycle import NOT_NEEDED
 from twisted_ipython._scripts.reactor_run import IN_CALLBACK
 from twisted_ipython._scripts.registry import NOBODY_WAITS, NOT_YET, SEVERAL_WAIT

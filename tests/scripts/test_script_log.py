@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from kernels import Kernel, fail
-from script_cells import kernel_of_scripts, last_line, script, unchanged
+from script_cells import cancel, kernel_of_scripts, last_line, script, unchanged
 
 from twisted_ipython._base.tracebacks import ONE_REACTOR, OTHER_THREAD, USE_FETCH
 from twisted_ipython._scripts.notes import ADD_GLOBAL
@@ -168,7 +168,7 @@ def test_two_crawls_at_once(kernel: Kernel) -> None:
             kernel.run(script(cell, name))
         for name in names.split():
             assert kernel.value(level) == "(40, 40)"
-            kernel.ok(f"{name}.cancel(); await {name}")
+            cancel(kernel, name)
         assert kernel.value("state() == before") == "True", kernel.value("state(), before")
 
 
@@ -284,7 +284,7 @@ def test_start_logging(kernel: Kernel) -> None:
     plain = kernel.ok("from twisted.python import log\nlog.msg('of nobody')\nprint('plain')")
     assert plain.printed() == "plain\n"
     for execution, name in ((old, "old"), (new, "new")):
-        kernel.ok(f"%reactor cancel {name}\nawait {name}")
+        cancel(kernel, name)
         execution.wait_for(f"{name} ends")
         text = execution.printed()
         assert "[-] of nobody\n" in text if name == "old" else "> of nobody\n" in text

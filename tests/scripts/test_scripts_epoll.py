@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from kernels import Execution, Kernel
-from script_cells import kernel_of_scripts, script, unchanged
+from script_cells import cancel, kernel_of_scripts, script, unchanged
 
 from twisted_ipython._scripts.registry import SEVERAL_WAIT
 
@@ -83,8 +83,8 @@ def test_several_at_once(kernel: Kernel) -> None:
     assert said == SEVERAL_WAIT.format(scripts=str(jobs).strip("'")) + "\n"
     kernel.ok("go['two'].set()")
     assert kernel.value("await two, one.state, three.state") == "('two', 'pending', 'pending')"
-    kernel.ok("three.cancel()")
-    assert kernel.value("await three, one.state") == "('three', 'pending')"
+    cancel(kernel, "three")
+    assert kernel.value("one.state") == "'pending'"
     # What the others have left, their timers too, is gone with them.
     kernel.ok("ticked = len(ticks['two'] + ticks['three'])")
     kernel.ok("await deferLater(reactor, 0.02)")

@@ -10,7 +10,7 @@ from threading import Thread
 
 from kernels import Execution, Kernel
 
-__all__ = ["SETUP", "kernel_of_scripts", "last_line", "script", "unchanged"]
+__all__ = ["SETUP", "cancel", "kernel_of_scripts", "last_line", "script", "unchanged"]
 
 SETUP = """
 import asyncio, os, threading
@@ -49,6 +49,12 @@ def pages() -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def cancel(kernel: Kernel, name: str) -> None:
+    """Cancel a job, and wait until it has ended so."""
+    kernel.ok(f"%reactor cancel {name}")
+    kernel.pump(lambda: kernel.value(f"{name}.state") == "'cancelled'")
 
 
 @contextmanager

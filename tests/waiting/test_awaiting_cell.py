@@ -1,4 +1,4 @@
-"""An awaiting cell, in process: names, display, threads, wrong places, limits, other shells."""
+"""An awaiting cell, in process: names, display, wrong places, limits, other shells."""
 
 from __future__ import annotations
 
@@ -7,38 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shells import Shell, run_python
-
-SETUP = """
-import asyncio, signal, sqlite3, sys, threading
-from twisted.internet import defer, reactor, task, threads
-from twisted_ipython import in_main_thread
-
-def later(value=None, seconds=0.01):
-    return task.deferLater(reactor, seconds, lambda: value)
-
-def here(*_):
-    return threading.current_thread().name
-
-async def one():
-    return 1
-
-async def two():
-    yield 1
-    yield 2
-
-class Inside:
-    async def __aenter__(self): return self
-    async def __aexit__(self, *_): pass
-"""
-
-
-@pytest.fixture(scope="module")
-def shell() -> Iterator[Shell]:
-    """A shell that awaits with twisted."""
-    with Shell() as session:
-        session.ok(SETUP)
-        yield session
+from awaiting_cells import SETUP
+from shells import Shell
 
 
 @pytest.fixture(scope="module")
@@ -270,75 +240,6 @@ def test_magics_see_namespace(shell: Shell) -> None:
     """A magic that evaluates code in its caller's scope assigns in the namespace."""
     shell.ok("await later()\n%time timed = 5\nx = %time 6")
     assert shell.value("timed") == "5"
-
-
-# ---- in_main_thread
-
-
-def test_in_main_thread(shell: Shell) -> None:
-    """`in_main_thread` runs a function with its arguments there and gives what it returns."""
-    assert shell.value("await in_main_thread(here)") == "'MainThread'"
-    assert shell.value("await in_main_thread(divmod, 7, 2)") == "(3, 1)"
-
-
-def test_in_main_thread_fails(shell: Shell) -> None:
-    """A failure of the function is raised at the await, with the function's frame."""
-    cell = shell.run("def fail(): raise KeyError('there')\nawait in_main_thread(fail)")
-    assert cell.error == "KeyError"
-    assert re.findall(r", in (\S+?)\(", cell.out) == ["fail"]
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "await defer.ensureDeferred(deep())",
-        "await asyncio.create_task(deep())",
-        "await asyncio.gather(deep(), deep())",
-    ],
-)
-def test_in_main_thread_from_below(shell: Shell, code: str) -> None:
-    """It works in coroutines and tasks under the cell, while the cell waits."""
-    shell.ok("async def deep():\n    await later()\n    return await in_main_thread(here)")
-    assert "'MainThread'" in shell.value(code)
-
-
-def test_signals_and_sqlite(shell: Shell) -> None:
-    """A signal handler can be set with it, and an sqlite object of a plain cell used."""
-    shell.ok("base = sqlite3.connect(':memory:')\ncaught = []")
-    shell.ok("handler = lambda number, frame: caught.append((number, here()))")
-    shell.ok("await in_main_thread(signal.signal, signal.SIGUSR1, handler)")
-    shell.ok("await in_main_thread(signal.raise_signal, signal.SIGUSR1)")
-    assert shell.value("caught") == "[(<Signals.SIGUSR1: 10>, 'MainThread')]".replace(
-        "<Signals.SIGUSR1: 10>", "10"
-    )
-    code = "await in_main_thread(lambda: base.execute('select 5').fetchone())"
-    assert shell.value(code) == "(5,)"
-
-
-def test_in_main_thread_waits_for_plain_cell(shell: Shell) -> None:
-    """Background work that asks while a plain cell runs gets its turn at that cell's end."""
-    shell.ok(
-        "ran, ran_inside, ran_at_end, ip = [], [], [], get_ipython()\n"
-        "note = lambda result: ran_at_end.append(list(ran))\n"
-        "ip.events.register('post_run_cell', note)"
-    )
-    shell.ok(
-        "ran_at_end.clear()\n"
-        "threads.blockingCallFromThread(\n"
-        "    reactor, lambda: in_main_thread(lambda: ran.append(here())) and None)\n"
-        "other = threading.Thread(target=ip.run_cell, args=('1;',))\n"
-        "other.start()\n"
-        "other.join()\n"
-        "ran_inside += ran"
-    )
-    shell.ok("ip.events.unregister('post_run_cell', note)")
-    assert shell.value("ran_inside, ran_at_end[-1]") == "([], ['MainThread'])"
-
-
-def test_in_main_thread_in_main_thread(shell: Shell) -> None:
-    """Called in the main thread, it runs the function at once."""
-    shell.ok("ran = []\nresult = in_main_thread(ran.append, 5)\nnow = list(ran)")
-    assert shell.value("now, await result") == "([5], None)"
 
 
 # ---- wrong places
@@ -595,67 +496,3 @@ def test_timeout_is_not_swallowed(shell: Shell) -> None:
     assert "does not let itself be cancelled" in cell.out
     shell.ok("gate.set()\nawait later()")
     assert shell.value("'followed' in globals()") == "False"
-
-
-# ---- the runner
-
-
-RUNNING = """
-import threading
-from twisted_ipython import runner
-
-async def work():
-    import asyncio
-    from twisted.internet import reactor, task
-    await asyncio.sleep(0.01)
-    return await task.deferLater(reactor, 0.01, threading.current_thread)
-
-async def fail():
-    raise KeyError("failed")
-
-async def nest():
-    return runner(work())
-
-assert str(runner) == "twisted"
-assert runner(work()).name == "CrochetReactor"
-try:
-    runner(fail())
-except KeyError as error:
-    assert error.args == ("failed",)
-else:
-    raise AssertionError
-try:
-    runner(nest())
-except RuntimeError as error:
-    assert "was run in the reactor thread" in str(error)
-else:
-    raise AssertionError
-"""
-
-
-def test_runner_runs_any_coroutine() -> None:
-    """`twisted_ipython.runner` runs any coroutine in the reactor thread, or fails as it fails."""
-    run = run_python("-W", "error", "-c", RUNNING)
-    assert (run.returncode, run.stderr) == (0, "")
-
-
-def test_old_runner_has_time_limit() -> None:
-    """`twisted_ipython.async_runner.twisted_runner` runs a cell, with the limit of `config`."""
-    with Shell(load=False) as shell:
-        shell.ok("from twisted_ipython.async_runner import twisted_runner\nimport asyncio")
-        shell.ok("from twisted_ipython.config import config\nimport threading")
-        shell.ok("%autoawait twisted_runner")
-        shell.ok("async def here(): return threading.current_thread().name")
-        assert shell.value("await here()") == "'CrochetReactor'"
-        assert shell.ok("config.set('timeout', 0.2)") == "timeout=0.2\n"
-        assert shell.run("await asyncio.sleep(60)", seconds=10).error == "TimeoutError"
-
-
-def test_runner_that_cannot_wait() -> None:
-    """A cell that loads and awaits under a runner that is no loop's says what to do."""
-    with Shell(load=False) as shell:
-        shell.ok("get_ipython().loop_runner = 'sync'\nget_ipython().autoawait = True")
-        cell = shell.run("%load_ext twisted_ipython\n%autoawait twisted\nawait f()")
-        assert "Say `%autoawait twisted` in a cell before it" in cell.out
-        shell.ok("async def f(): return 5")
-        assert shell.value("await f()") == "5"

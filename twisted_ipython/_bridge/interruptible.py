@@ -9,12 +9,15 @@ it is where the user's code, or a library's, awaits a Deferred or a future by
 itself; where a frame of asyncio's or anyio's waits, CancelledError goes in.
 
 What is awaited may clean up, and may swallow the exception: then it returns as
-if nothing had happened.  That is seen when the coroutine's own frame has gone
-on from where it was interrupted, and no exception has reached it.  Then the
-exception is thrown in again, where the coroutine waits now.  A ``try`` of the
-coroutine's own that catches it is respected.
+if nothing had happened.  That is seen when a frame of the user's, of those that
+waited when the coroutine was interrupted, has gone on though no exception has
+reached it.  Then the exception is thrown in again, where the coroutine waits
+now.  A ``try`` of such a frame's own that catches it is respected.
 
-Runs in the reactor thread.
+What can still go wrong.  What runs as a task of its own, or under Twisted's
+driver, is told by a cancellation only; the coroutine goes on waiting for it.
+
+Thread: reactor.
 """
 
 from __future__ import annotations
@@ -23,11 +26,11 @@ import asyncio
 from collections.abc import Coroutine, Generator
 from traceback import walk_tb
 from types import FrameType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from twisted.internet.defer import CancelledError
 
-from twisted_ipython._base.frames import frames_of_coroutine
+from twisted_ipython._base.frames import frames_of_coroutine, is_user_frame
 from twisted_ipython._base.tracebacks import at_line
 
 __all__ = ["Interruptible"]
@@ -39,11 +42,29 @@ _CANCELLATIONS: Final = (asyncio.CancelledError, CancelledError)
 _BETWEEN: Final = ("twisted.internet.defer", "twisted_ipython")
 # Who relies on CancelledError.
 _STRUCTURED: Final = ("asyncio", "anyio")
+# How often what swallows it gets the exception within one step: it may do so for ever.
+_THROWS: Final = 20
+
+
+class _Wait(NamedTuple):
+    """A coroutine or generator of the user's, its frame, and what that waited for."""
+
+    coro: Any
+    frame: FrameType
+    awaited: object
+
+    @property
+    def has_gone_on(self) -> bool:
+        """Whether it waits for something else now."""
+        return _frame(self.coro) is not None and _awaited(self.coro) is not self.awaited
 
 
 class Interruptible(Generator[Any, Any, _T]):
     """
     Steps a coroutine; ``await Interruptible(coro)`` is as ``await coro``.
+
+    Args:
+        coro: the coroutine, or a generator for `inlineCallbacks`.
 
     Attributes:
         own: the coroutine whose frame may handle an interrupt: `coro`, or the statement of
@@ -51,8 +72,8 @@ class Interruptible(Generator[Any, Any, _T]):
         told: whether it was interrupted.
     """
 
-    def __init__(self, coro: Coroutine[Any, Any, _T]) -> None:
-        self.own: Coroutine[Any, Any, Any] = coro
+    def __init__(self, coro: Coroutine[Any, Any, _T] | Generator[Any, Any, _T]) -> None:
+        self.own: Any = coro
         self._coro = coro
         self.cr_await = coro  # for what looks where a coroutine waits
         self._send = coro.send
@@ -60,9 +81,11 @@ class Interruptible(Generator[Any, Any, _T]):
         self._reason: BaseException | None = None
         # What to throw in place of the next CancelledError, or None.
         self._instead: BaseException | None = None
-        # What has been thrown in, and what the own frame waited for before, and at which line.
+        # What has been thrown in, and which frames that has reached.
         self._thrown: list[BaseException] = []
-        self._awaited: object = None
+        self._reached: list[FrameType] = []
+        # Which of the user's waited then, the own one first, and at which line that did.
+        self._waits: list[_Wait] = []
         self._file, self._line = "", 0
         self.told = False
 
@@ -75,49 +98,60 @@ class Interruptible(Generator[Any, Any, _T]):
             instead: whether to throw it in place of the next CancelledError.
         """
         self.told = True
-        frame = _frame(self.own)
         self._reason = reason
-        self._awaited = _awaited(self.own)
-        if frame is not None:
+        self._waits = _waits_of(self.own)
+        if self._waits:
+            frame = self._waits[0].frame
             self._file, self._line = frame.f_code.co_filename, frame.f_lineno
         if instead:
             self._instead = reason
         self._send = self._send_and_look
 
-    @property
-    def swallowed(self) -> BaseException | None:
-        """What its own frame was to end with, if that has gone on as if there had been nothing."""
-        if self._reason is None:
-            return None
-        code = getattr(self.own, "cr_code", None)
-        if any(f.f_code is code for one in self._thrown for f, _ in walk_tb(one.__traceback__)):
-            self.forget()
-        return self._reason
-
     def raise_swallowed(self) -> None:
-        """Raise what was swallowed, as if it had come where the own frame was interrupted."""
-        reason = self.swallowed
+        """
+        Raise what was swallowed, as if it had come where the own frame was interrupted.
+
+        Raises:
+            BaseException: what its own frame was to end with, which has gone on instead.
+        """
+        self._note_reached()
+        reason = self._reason
         if reason is not None:
-            self.forget()
+            self._forget()
             raise at_line(reason, self._file, self._line) if self._file else reason
 
-    def forget(self) -> None:
+    def _forget(self) -> None:
         """It need not end any more: the exception has reached its own frame."""
         self._reason = self._instead = None
-        self._thrown.clear()
+        for noted in (self._thrown, self._reached, self._waits):
+            noted.clear()
+
+    def _note_reached(self) -> None:
+        """Note which frames the exception has reached, and may have been handled in."""
+        for error in self._thrown:
+            self._reached += [frame for frame, _ in walk_tb(error.__traceback__)]
+        if self._waits and self._waits[0].frame in self._reached:
+            self._forget()
+
+    def _is_swallowed(self) -> bool:
+        """Whether a frame of the user's has gone on as if there had been no exception."""
+        if not any(wait.has_gone_on for wait in self._waits):
+            return False
+        self._note_reached()
+        return any(w.has_gone_on and w.frame not in self._reached for w in self._waits)
 
     def _send_and_look(self, value: Any) -> Any:
         return self._look(self._coro.send(value))
 
     def _look(self, yielded: Any) -> Any:
-        """Throw again if the own frame has gone on; what the coroutine waits for."""
-        if _awaited(self.own) is self._awaited or self.swallowed is None:
-            return yielded
-        reason = self._reason
-        assert reason is not None
-        self._awaited = _awaited(self.own)
-        self._instead = None
-        return self._look(self._throw(reason))
+        """Throw again if it was swallowed; what the coroutine waits for."""
+        for _ in range(_THROWS):
+            if self._reason is None or not self._is_swallowed():
+                break
+            self._waits = _waits_of(self.own)
+            self._instead = None
+            yielded = self._throw(self._reason.with_traceback(None))
+        return yielded
 
     def _throw(self, error: BaseException) -> Any:
         self._thrown.append(error)
@@ -153,16 +187,28 @@ class Interruptible(Generator[Any, Any, _T]):
 
 
 def _frame(coro: Any) -> FrameType | None:
-    frame: FrameType | None = getattr(coro, "cr_frame", None)
+    frame: FrameType | None = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
     return frame
 
 
 def _awaited(coro: Any) -> object:
-    """What a coroutine's own frame waits for."""
-    return getattr(coro, "cr_await", None)
+    """What a coroutine's or generator's frame waits for; a ``yield`` never waits for the same."""
+    awaited = getattr(coro, "cr_await", None) or getattr(coro, "gi_yieldfrom", None)
+    return object() if awaited is None else awaited
 
 
-def _waits_in_structure(coro: Coroutine[Any, Any, Any]) -> bool:
+def _waits_of(own: Any) -> list[_Wait]:
+    """Those of the user's that wait: ``own``, what that awaits, and so on."""
+    waits: list[_Wait] = []
+    coro = own
+    while (frame := _frame(coro)) is not None and (coro is own or is_user_frame(frame)):
+        awaited = _awaited(coro)
+        waits.append(_Wait(coro, frame, awaited))
+        coro = awaited
+    return waits
+
+
+def _waits_in_structure(coro: object) -> bool:
     """Whether a frame of asyncio's or anyio's awaits what the coroutine waits for."""
     for frame in reversed(list(frames_of_coroutine(coro))):
         name = str(frame.f_globals.get("__name__", ""))

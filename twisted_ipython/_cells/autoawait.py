@@ -2,14 +2,13 @@
 The cut through IPython's way of running a cell.
 
 Events, history, compiling, display and tracebacks stay where IPython does them.
-Only the user's statements go to the reactor thread, all in one hop: in
-`run_ast_nodes`, two statements of ours stand for them: one waits, the other has
-the cell's value or raises what the cell raised.  `run_code` is looked up for each
+Only the user's statements go to the reactor thread, all in one hop:
+`run_ast_nodes` waits for them, and runs a statement of ours that has the cell's
+value or raises what the cell raised.  `run_code` is looked up for each
 statement, so that a wrapper there takes effect in the cell that loads the
 extension.
 
-Everything here runs in the thread in which IPython runs the cell, except
-`AutoAwait._evaluate`.
+Thread: cell, but for `AutoAwait._evaluate`.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ from twisted_ipython._base.tracebacks import explain, is_of_cell, tidy
 from twisted_ipython._base.variables import Variables
 from twisted_ipython._base.work_id import current_work
 from twisted_ipython._cells import placeholder
+from twisted_ipython._cells.await_magics import explain_place
 from twisted_ipython._cells.file import run_file
 from twisted_ipython._cells.plain_cell import note_failure, of_nodes, run_statement, show_exit
 from twisted_ipython._cells.statements import Statements, is_async, prepare, read, split
@@ -41,7 +41,7 @@ from twisted_ipython._reactor.lifecycle import start, stay_installed
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import reactor_run
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
-from twisted_ipython._waiting.calls import run_later_calls
+from twisted_ipython._waiting.calls import main_thread
 from twisted_ipython._waiting.cell_thread import current_thread, is_blocking
 from twisted_ipython._waiting.sigint import pass_on
 from twisted_ipython._waiting.work import CellInfo
@@ -50,7 +50,7 @@ __all__ = ["AutoAwait", "elsewhere"]
 
 IN_REACTOR_THREAD: Final = (
     "Code that awaits was run in the reactor thread (by run_cell() in a statement of an awaiting"
-    " cell), which would then wait for itself for ever. From such a cell, say:"
+    " cell), which would then wait for itself for ever. Say there:"
     " await in_main_thread(get_ipython().run_cell, code)"
 )
 
@@ -174,13 +174,21 @@ class AutoAwait:
                     self._end_cell(current_work().work)
                     self._variables.end(context, copy_context())
             return raised and not plain.exited
-        stand_in = placeholder.StandIn(compiler)
-        nodes = [stand_in.node, *made.rest]
-        interactivity = "last" if made.shows else "none"
+        return await self._wait_for(thread, made, cell_name, compiler, result)
+
+    async def _wait_for(
+        self, thread: ReactorThread, made: Statements, cell_name: str, compiler: Any, result: Any
+    ) -> bool:
+        """Have statements run in the reactor thread; then our own has their result."""
         source = "" if result is None else result.info.raw_cell
         token = self._send(thread, lambda cell: self._evaluate(cell, made), source)
         try:
-            return await own(nodes, cell_name, interactivity, stand_in, result)
+            await placeholder.running().wait_quietly()
+            code = placeholder.RESULT["single" if made.shows else "exec"]
+            if await self.shell.run_code(code, result):
+                return True
+            own, rest = self._own("run_ast_nodes"), made.rest  # which does not compile, as is shown
+            return bool(rest and await own(rest, cell_name, "none", compiler, result))
         finally:
             self._forget(token)
 
@@ -206,9 +214,6 @@ class AutoAwait:
         awaiting on: IPython was running it by then.  Magics and commands inside
         of such a statement run in the reactor thread too.
         """
-        if code_obj is placeholder.RESULT["single"] or code_obj is placeholder.RESULT["exec"]:
-            await placeholder.running().wait_quietly()
-            async_ = False
         if not async_ or not self._active():
             shares = self._active()  # then nothing is awaited inside
             with self._statement() if shares else nullcontext():
@@ -238,6 +243,7 @@ class AutoAwait:
             if isinstance(error, KeyboardInterrupt) and placeholder.current.get(None) is None:
                 pass_on(error)
             explain(error)
+            explain_place(error)
             tidy(error)
             if exc_tuple is not None:
                 exc_tuple = (exc_tuple[0], error, error.__traceback__)
@@ -259,7 +265,7 @@ class AutoAwait:
         source: str = "",
     ) -> Token[AwaitingCell]:
         """Have the statement that stands for the cell run ``code`` there, until `_forget`."""
-        run_later_calls()
+        main_thread.run()
         self._variables.begin()
         shell = self.shell
         typed = CellInfo(shell.displayhook.prompt_count, source, labels_of(shell))
@@ -276,9 +282,8 @@ class AutoAwait:
             self._when_idle.pop(0)()
 
     async def _evaluate(self, cell: AwaitingCell, made: Statements) -> Any:
-        """Run the statements; in the reactor thread."""
-        shell = self.shell
-        value = None
+        """Run the statements.  Thread: reactor."""
+        shell, value = self.shell, None
         for code in made.codes:
             cell.check()
             try:

@@ -1,26 +1,27 @@
-"""The statements of a cell become a function.
-
-Python's parser takes a `return`, an `await` and a `yield` at the top level of a module; only its
-compiler objects. So a cell is parsed as it stands and its tree is given a new function, with every
-line number and every string intact. There are two such functions.
-
-A *function* named `<module>`, so that a traceback reads as that of a plain cell. The cell's names
-are local, except those that it, or anything nested in it, declares `global`: a script that says
-`global x` in a function means its own `x` by that.
-
-A *script*, for a cell whose names shall belong to the namespace: module code that is run as such,
-so that star imports, annotations, `locals()`, `exec` and the `__qualname__` of classes are what
-they are in a script, by construction. Module code gives no value, hence a last expression is
-compiled apart and evaluated after the rest. Module code knows no `return` and no `yield`: a cell
-that has one goes into a function even then, with all that it binds declared `global`. What is
-left of a function is then that variable annotations are not kept, and that `locals()` is empty.
-
-What neither kind allows is refused by Python's compiler itself, in its own words. What cannot be
-driven (`await` beside `yield`, either of them in a thread) is refused here.
-
-Everything is pure and may be called in any thread: this module knows no reactor and no shell.
-The function is in `_cells.function_body`; the script is here.
 """
+The statements of a cell become a function.
+
+Python's parser takes a ``return``, an ``await`` and a ``yield`` at the top level of a module;
+only its compiler refuses them.  So a cell is parsed as it stands, and its tree is compiled in
+one of two ways, with every line number and every string intact.
+
+A *function* named ``<module>``, so that a traceback reads as that of a plain cell.  Its names
+are local, except those that it, or anything nested in it, declares ``global``.  See
+`_cells.function_body`.
+
+A *script*, for a cell whose names are to belong to the namespace: module code, so that star
+imports, annotations, ``locals()`` and the ``__qualname__`` of classes are those of a script.
+Module code gives no value: a last expression is compiled by itself, and evaluated after the
+rest.  A cell with a ``return`` or a ``yield`` becomes a function all the same, with all that it
+binds declared ``global``; variable annotations are then not kept, and ``locals()`` is empty.
+
+Python's own compiler refuses what neither allows.  What nothing could drive (``await`` beside
+``yield``, either of them in a thread) is refused here.
+
+Thread: any.
+"""
+
+from __future__ import annotations
 
 import ast
 import enum
@@ -38,7 +39,7 @@ __all__ = ["CellFunction", "Kind", "rewrite"]
 
 
 class Kind(enum.Enum):
-    """How the function that a cell became has to be driven."""
+    """How the function of a cell is driven."""
 
     PLAIN = "plain"
     COROUTINE = "coroutine"
@@ -46,21 +47,28 @@ class Kind(enum.Enum):
 
 
 class CellFunction(NamedTuple):
-    """What a cell was compiled to.
+    """
+    What a cell was compiled to.
 
-    `kind` says what a call gives: the value, a coroutine, or a generator whose `return` is the
-    value. `codes` are run one after the other; the value is that of the last one.
+    Attributes:
+        kind: what a call gives: the value, a coroutine of it, or a generator that returns it.
+        codes: run one after the other; the value is that of the last one.
     """
 
     kind: Kind
     codes: tuple[CodeType, ...]
 
     def bind(self, namespace: dict[str, Any]) -> Callable[[], Any]:
-        """Make the function whose globals are `namespace`.
+        """
+        Make the function, which can be called any number of times.
 
-        Binding leaves nothing in the namespace. The function takes no arguments and can be called
-        any number of times. The traceback of a failure begins with the cell's own frame, after
-        one of this module's if the cell is a script that ends in an expression. Any thread.
+        Args:
+            namespace: its globals; nothing is left in it.
+
+        Returns:
+            the function.
+
+        Thread: any.
         """
         # A function over module code has its globals as its locals, as under `exec`.
         steps = [FunctionType(code, namespace) for code in self.codes]
@@ -79,17 +87,26 @@ def rewrite(
     top_level_global: bool = False,
     in_thread: bool = False,
 ) -> CellFunction:
-    """Compile the tree of a cell's body to a function.
+    """
+    Compile the tree of a cell's body to a function.
 
-    `tree` has the line numbers of the cell as typed; it is used up, do not use it afterwards.
-    `source` is the whole cell as typed, for the text of SyntaxErrors. `flags` are compiler flags.
-    The value is that of `return`, else of the last expression, unless `quiet`. With
-    `top_level_global` what the cell binds at its top level belongs to the namespace. `in_thread`
-    says that nothing will drive a coroutine or a generator.
+    Args:
+        tree: with the line numbers of the cell as typed; it is changed.
+        filename: of the cell.
+        source: the whole cell as typed, for the text of SyntaxErrors.
+        flags: the compiler's.
+        quiet: whether its last expression is no value; that of a ``return`` is.
+        top_level_global: whether what it binds at its top level belongs to the namespace.
+        in_thread: whether nothing drives a coroutine or a generator.
 
-    Raises SyntaxError for what Python forbids, in its own words, for `await` beside `yield`, and
-    for either `in_thread`; and whatever else `compile` raises (ValueError, RecursionError). Any
-    thread.
+    Returns:
+        the function, to be bound to a namespace.
+
+    Raises:
+        SyntaxError: for what Python forbids, in its own words, for ``await`` beside ``yield``,
+            and for either of them in a thread.
+
+    Thread: any.
     """
     written = Source(filename, source, flags)
     level = list(own_level(tree))

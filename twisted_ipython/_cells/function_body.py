@@ -1,11 +1,14 @@
-"""A cell's statements as the body of a function.
-
-The statements get a `def` around them, with every line number as it was. Names that shall belong
-to the namespace are declared `global` above them, futures stand in front of the `def`, and star
-imports, which no function may have, are done by `exec`.
-
-Pure; any thread.
 """
+A cell's statements as the body of a function.
+
+The statements get a ``def`` around them, with every line number as it was.  Names that are to
+belong to the namespace are declared ``global`` above them, futures stand in front of the
+``def``, and star imports, which no function may have, are done by ``exec``.
+
+Thread: any.
+"""
+
+from __future__ import annotations
 
 import ast
 import itertools
@@ -20,12 +23,23 @@ __all__ = ["compile_function"]
 def compile_function(
     source: Source, tree: ast.Module, level: list[ast.AST], *, quiet: bool, all_global: bool
 ) -> CodeType:
-    """Compile a cell as a function, a coroutine function if its own level awaits.
+    """
+    Compile a cell as a function, a coroutine function if its own level awaits.
 
-    `level` is the tree's own level. The value is that of `return`, else of the last expression,
-    unless `quiet`. With `all_global` every name that is bound belongs to the namespace.
+    Args:
+        source: of the cell.
+        tree: its statements; it is changed.
+        level: the tree's own level.
+        quiet: whether its last expression is no value.
+        all_global: whether every name that it binds belongs to the namespace.
 
-    Raises what `Source.compile` raises. Any thread.
+    Returns:
+        the code of the function.
+
+    Raises:
+        SyntaxError: it does not compile.
+
+    Thread: any.
     """
     futures = _futures(tree.body)
     if all_global:
@@ -73,7 +87,7 @@ def _is_future(node: ast.stmt) -> bool:
 
 
 def _names_of_namespace(tree: ast.Module, level: list[ast.AST], *, all_global: bool) -> set[str]:
-    """Find the names that have to be declared global above the cell's statements."""
+    """The names to declare global above the cell's statements."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Global):
@@ -105,7 +119,7 @@ def _name_bound_by(node: ast.AST) -> str | None:
 
 
 def _allow_annotations(level: list[ast.AST], shared: set[str]) -> None:
-    """Make `x: int = 1` legal where x was declared global by us, not by the cell."""
+    """Make ``x: int = 1`` legal where we, and not the cell, declare x global."""
     for node in level:
         match node:
             case ast.AnnAssign(target=ast.Name(id=name)) if name in shared:

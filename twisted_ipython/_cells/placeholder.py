@@ -1,8 +1,8 @@
 """
 Our statements, which stand for those of an awaiting cell where IPython runs a cell.
 
-One waits for the awaiting cell of its context, the other has its value or
-raises what it raised.  In the cell thread, unless a docstring says otherwise.
+One has the value of the awaiting cell of its context, or raises what that raised;
+the other waits for it first.  In the cell thread, unless a docstring says otherwise.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from twisted_ipython._reactor import lifecycle
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
 from twisted_ipython._waiting.calls import show_in_cell_thread
 
-__all__ = ["RESULT", "RUN", "StandIn", "current", "evaluate_shown", "running"]
+__all__ = ["RESULT", "RUN", "current", "evaluate_shown", "running"]
 
 _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
@@ -28,7 +28,7 @@ current: Final[ContextVar[AwaitingCell]] = ContextVar("twisted_ipython_running")
 
 
 def running() -> AwaitingCell:
-    """The awaiting cell whose statements ours stand for.  In the cell thread."""
+    """The awaiting cell whose statements ours stand for.  Thread: cell."""
     return current.get()
 
 
@@ -39,31 +39,15 @@ def _stub(source: str, *modes: str) -> dict[str, CodeType]:
     return {mode: compile(source, STUB, mode, flags=_AWAIT, dont_inherit=True) for mode in modes}
 
 
-# What stands for a cell's statements: it has their value, or raises what they
-# raised.  `AutoAwait.run_code` waits for them before it runs this, which does not
-# await: a StopIteration that left a coroutine would become a RuntimeError.
+# For a cell's statements, when they have ended.  It does not await: a StopIteration
+# that left a coroutine would become a RuntimeError.
 RESULT: Final = _stub("{}.result()", "exec", "single")
-# For one statement of a cell.
+# For one statement of a cell; it waits.
 RUN: Final = _stub("await {}.run()", "single")
 
 
-class StandIn:
-    """A compiler that gives our statement for its node, and IPython's code for the rest."""
-
-    def __init__(self, compiler: Any) -> None:
-        self.node = ast.Expr(ast.Constant(None), lineno=1, col_offset=0)
-        self._compiler = compiler
-        self.extra_flags = compiler.extra_flags
-
-    def __call__(self, tree: Any, name: str, mode: str) -> CodeType:
-        if tree.body[0] is self.node:
-            return RESULT[mode]
-        code: CodeType = self._compiler(tree, name, mode)
-        return code
-
-
 async def evaluate_shown(shell: InteractiveShell, code: CodeType) -> Any:
-    """Run a statement that displays values, but return the last one; in the reactor thread."""
+    """Run a statement that displays values, but return the last one.  Thread: reactor."""
     thread = lifecycle.current()
     shown: list[object] = []
     before = sys.displayhook

@@ -95,7 +95,7 @@ class PlainCell:
             set_work(self._before if reports.active else NO_WORK)
 
     def _make(self) -> ThreadScript:
-        """It is a script, or may be one.  Any thread."""
+        """It is a script, or may be one.  Thread: any."""
         with self._lock:
             if self._script is None:
                 assert self._thread is not None
@@ -116,7 +116,7 @@ class PlainCell:
             script.run_in_context(partial(_stop_other, crash=script.stops == script.crash))
 
     def _would_run(self) -> bool:
-        """Whether its code names what runs the reactor.  Any thread."""
+        """Whether its code names what runs the reactor.  Thread: any."""
         if self._names_it is None:
             try:
                 self._names_it = would_run(self._code())

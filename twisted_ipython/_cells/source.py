@@ -1,7 +1,10 @@
-"""The text of a cell: parsed as it stands, compiled, and quoted in SyntaxErrors.
-
-Pure; any thread.
 """
+The text of a cell: parsed as it stands, compiled, and quoted in SyntaxErrors.
+
+Thread: any.
+"""
+
+from __future__ import annotations
 
 import ast
 import io
@@ -17,14 +20,22 @@ _SILENT = frozenset(
 
 
 def parse(text: str, *, filename: str, first_line: int, flags: int = 0) -> ast.Module:
-    """Parse a cell's body as it stands.
+    """
+    Parse a cell's body as it stands.
 
-    `first_line` is the line of the cell on which the body begins (2 below a `%%` line): nodes and
-    SyntaxErrors carry the lines of the cell. `flags` are compiler flags, for the futures of
-    earlier cells. A body that is indented as a whole is taken as it is, if there is a line above
-    it (`first_line` 2 or more).
+    Args:
+        text: the body; one that is indented as a whole is taken as it is, below a first line.
+        filename: of the cell.
+        first_line: the line of the cell at which the body begins, 2 below a ``%%`` line.
+        flags: the compiler's, for the futures of earlier cells.
 
-    Raises what `ast.parse` raises: SyntaxError with the cell's line and its text. Any thread.
+    Returns:
+        the tree, with the lines of the cell.
+
+    Raises:
+        SyntaxError: with the cell's line and its text.
+
+    Thread: any.
     """
     # Empty lines in front, not a shift afterwards: Python's messages name lines as well.
     if first_line > 1 and _begins_indented(text):
@@ -57,10 +68,13 @@ def _parse(text: str, filename: str, flags: int) -> ast.Module:
 
 
 def ends_quietly(text: str) -> bool:
-    """Tell whether the body of a cell ends in `;`, as IPython's display hook tells.
+    """
+    Whether the body of a cell ends in ``;``, as IPython's display hook finds it.
 
-    Comments and blank lines after it do not matter, nor does a `;` in a string or a comment. False
-    for what is not Python. Any thread.
+    Args:
+        text: the body; what is not Python does not.
+
+    Thread: any.
     """
     if ";" not in text:
         return False
@@ -72,14 +86,21 @@ def ends_quietly(text: str) -> bool:
 
 
 class Source(NamedTuple):
-    """Where a tree comes from: what compiling it, and refusing it, has to know."""
+    """
+    Where a tree comes from.
+
+    Attributes:
+        filename: of the cell.
+        text: the whole cell as typed.
+        flags: the compiler's.
+    """
 
     filename: str
     text: str
     flags: int
 
     def compile(self, tree: ast.Module | ast.Expression, flags: int = 0) -> CodeType:
-        """Compile `tree`; a SyntaxError gets the text of its line. Any thread."""
+        """Compile a tree; a SyntaxError gets the text of its line.  Thread: any."""
         mode = "exec" if isinstance(tree, ast.Module) else "eval"
         try:
             code: CodeType = compile(
@@ -91,7 +112,7 @@ class Source(NamedTuple):
         return code
 
     def refusal(self, message: str, node: ast.AST) -> SyntaxError:
-        """Make the SyntaxError that points at `node`. Any thread."""
+        """A SyntaxError that points at a node.  Thread: any."""
         # Only a comprehension's `async for` has no place of its own.
         place: Any = node.target if isinstance(node, ast.comprehension) else node
         start = (self.filename, place.lineno, place.col_offset + 1)
@@ -101,7 +122,7 @@ class Source(NamedTuple):
         return error
 
     def quote(self, error: SyntaxError) -> None:
-        """Give a SyntaxError of the compiler's the text of its line. Any thread."""
+        """Give a SyntaxError of the compiler's the text of its line.  Thread: any."""
         # The compiler has the tree only: it knows no text, and counts columns in bytes.
         error.text = self._line(error.lineno) or error.text
         error.offset = _in_characters(error.offset, self._line(error.lineno))

@@ -1,11 +1,14 @@
-"""The nodes of one scope: what a cell, or a part of it, evaluates at its own level.
-
-A function, a class or a generator expression in it has a scope of its own; of that only its
-decorators, defaults and the like belong to the scope around it. A list comprehension does not:
-what it awaits, the scope that it stands in awaits.
-
-Pure; any thread. Every cell is walked through once.
 """
+The nodes of one scope: what a cell, or a part of it, evaluates at its own level.
+
+A function, a class or a generator expression in it has a scope of its own; only decorators,
+defaults and the like belong to the scope around it.  A list comprehension has none: what it
+awaits, the scope around it awaits.
+
+Thread: any.
+"""
+
+from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
@@ -15,9 +18,13 @@ __all__ = ["SCOPES", "awaits", "own_level", "yields"]
 
 
 def own_level(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes of the tree's own scope, each before what it holds, in the tree's order.
+    """
+    The nodes of a tree's own scope, each before what it holds, without names and constants.
 
-    Names and constants are left out. Any thread.
+    Args:
+        tree: the tree; each cell is walked through once.
+
+    Thread: any.
     """
     # A list, not recursion: a long chain of `elif` or `+` is nested deeper than Python may call.
     waiting: list[ast.AST] = [tree]
@@ -72,7 +79,7 @@ def _in_same_scope(node: ast.AST) -> Sequence[ast.AST]:
 
 
 def awaits(node: ast.AST) -> bool:
-    """Whether the node itself makes the scope that it is of one that awaits. Any thread."""
+    """Whether a node makes its scope one that awaits.  Thread: any."""
     # The other comprehensions pass an `await` on to the scope that they stand in.
     return type(node) in _AWAITS or (isinstance(node, ast.comprehension) and bool(node.is_async))
 
@@ -81,5 +88,5 @@ _AWAITS: Final = {ast.Await, ast.AsyncFor, ast.AsyncWith}
 
 
 def yields(node: ast.AST) -> bool:
-    """Whether the node itself makes a generator of the scope that it is of. Any thread."""
+    """Whether a node makes a generator of its scope.  Thread: any."""
     return isinstance(node, ast.Yield | ast.YieldFrom)

@@ -25,7 +25,7 @@ from twisted_ipython._display.updates import is_plain, is_terminal
 from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import Job
 from twisted_ipython._reactor.lifecycle import current
-from twisted_ipython._waiting.calls import call_in_main_thread
+from twisted_ipython._waiting.calls import main_thread
 
 __all__ = ["Notices"]
 
@@ -84,7 +84,7 @@ class Notices:
         if is_plain(value):
             say()
         elif self._prompts:
-            call_in_main_thread(say)
+            main_thread.call(say)
         else:
             current().reactor.callInThread(say)
 

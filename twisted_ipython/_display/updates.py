@@ -32,7 +32,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from twisted.logger import Logger
 
 from twisted_ipython._base.formatting import own_text
-from twisted_ipython._waiting.calls import call_in_main_thread
+from twisted_ipython._waiting.calls import main_thread
 
 __all__ = [
     "Bundle",
@@ -132,7 +132,7 @@ def finish(
         draw_value()
     else:
         _draw(displays, bundle, None)
-        call_in_main_thread(draw_value_if_wanted)
+        main_thread.call(draw_value_if_wanted)
 
 
 def _draw(

@@ -15,11 +15,11 @@ from typing import Any, Final, NamedTuple
 
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
-from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThreadPool
 
 from twisted_ipython._base.tracebacks import of_cell
 from twisted_ipython._base.work_id import set_work
+from twisted_ipython._bridge.ending import of_generator
 from twisted_ipython._cells.cell_function import CellFunction, Kind, rewrite
 from twisted_ipython._cells.source import ends_quietly, parse
 from twisted_ipython._cells.statements import await_magics
@@ -180,7 +180,7 @@ def start_job(
         if cell.kind is Kind.COROUTINE:
             return thread.deferred(job.follow(function()), context)
         if cell.kind is Kind.GENERATOR:
-            return context.run(inlineCallbacks(lambda: job.follow(function())))
+            return of_generator(job.follow(function()), context)
         name, codes = str(job), cell.codes
         script = new(thread.reactor, name, job.work_id, context, function, codes)
         return job.follow(script).begin()

@@ -26,7 +26,6 @@ waits for waits until Ctrl-C: after 5 s a line says where both are.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -40,9 +39,9 @@ from twisted_ipython._base.loans import Loan, loans
 from twisted_ipython._base.tracebacks import tidy
 from twisted_ipython._plain.returning import watch
 from twisted_ipython._private.twisted import is_stopping
-from twisted_ipython._reactor.crochet_adapter import FORKED, STOPPED
+from twisted_ipython._reactor.interrupt import STOPPED
 from twisted_ipython._reactor.thread import ReactorThread
-from twisted_ipython._waiting.cell_thread import BlockingThread, run_blocking
+from twisted_ipython._waiting.cell_thread import BlockingThread
 from twisted_ipython._waiting.entry import begin_entry, entry, runs_cells
 from twisted_ipython._waiting.work import CHECK_INTERVAL, CellInfo, ReactorWork
 
@@ -105,10 +104,6 @@ class Borrow:
 
     def _borrow(self, *, keep: bool) -> Loan:
         """Wait for the reactor; gives a loan that is entered."""
-        if self._thread.process != os.getpid():
-            raise RuntimeError(FORKED)
-        if _is_stopping(self._thread):
-            raise RuntimeError(STOPPED)
         loan = self._ask(keep=keep)
         while loan.ended:  # this thread ran something meanwhile
             loan = self._ask(keep=keep)
@@ -121,12 +116,8 @@ class Borrow:
         try:
             if runs_cells():
                 begin_entry()
-                request = _Request(self._thread, cell_thread, kept=True)
-                run_blocking(request.wait())
-            else:
-                request = _Request(self._thread, cell_thread, kept=keep)
-                request.wait_plainly()
-            loan = request.result()
+                keep = True
+            loan: Loan = _Request(self._thread, cell_thread, kept=keep).wait_in_thread()
         finally:
             entry.waits = False
         if cell_thread.interrupted:
@@ -157,14 +148,6 @@ class _Request(ReactorWork):
         self._todo = [self._loan]
         self._began = monotonic()
         self._error: BaseException | None = None
-
-    def wait_plainly(self) -> None:
-        """Wait in a thread that runs no cells."""
-        done = threading.Event()
-        self.begin()
-        self.when_done(done.set)
-        while not done.wait(self.look()):
-            pass
 
     def result(self) -> Loan:
         """See `ReactorWork`: the loan."""

@@ -24,6 +24,7 @@ __all__ = [
     "DRIVER_LOCALS",
     "LOOP",
     "POOL_WORKER",
+    "RETURNS",
     "SCHEDULE",
     "SERVE",
     "SERVE_ON_LOOP",
@@ -48,6 +49,8 @@ __all__ = [
 DRIVER: Final = code_of(defer, "_inlineCallbacks")
 # Its local that has the context, and those of ours.  Without: the context of who looks.
 DRIVER_LOCALS: Final = ("context", "call", "self")
+# What the deprecated `returnValue` raises.  Without: nothing raises it.
+RETURNS: Final[Any] = getattr(defer, "_DefGen_Return", ())
 
 
 class _Shown(DebugInfo):

@@ -10,32 +10,21 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import crochet
 
 from twisted_ipython._base.instance import override
 from twisted_ipython._private import crochet as private
 from twisted_ipython._reactor.eventual_result import EventualResult, adopt
+from twisted_ipython._reactor.interrupt import FORKED, STOPPED
 
 __all__ = [
-    "FORKED",
-    "STOPPED",
     "adopt_results",
     "call_in_reactor",
     "reactor_thread",
     "set_up",
 ]
-
-FORKED: Final = (
-    "This process was forked from the one whose reactor it would need, and a fork has no reactor"
-    " thread: run the script in a cell, where it can run again and again, or have multiprocessing"
-    " `spawn` the process."
-)
-STOPPED: Final = (
-    "The reactor was stopped, and a reactor cannot be started again in the same process."
-    " Restart the kernel (or this program) and load twisted_ipython again."
-)
 
 
 def set_up() -> None:

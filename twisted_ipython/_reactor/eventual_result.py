@@ -9,6 +9,7 @@ crochet's own class stays as it is.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +24,6 @@ from twisted.internet.defer import Deferred
 from twisted.python import threadable
 from twisted.python.failure import Failure
 
-from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.frames import in_files
 from twisted_ipython._base.work_id import WorkId
 from twisted_ipython._bridge.deferred_failure import exception_of
@@ -69,8 +69,12 @@ class JobOfResult(Protocol):
 class _Reached:
     """The reactor, as `Heartbeat` needs it."""
 
-    def __init__(self, reactor: Any) -> None:
+    # Then crochet fires its results.
+    stopped = False
+
+    def __init__(self, reactor: Any, process: int) -> None:
         self.ident: int = threadable.ioThread  # type: ignore[assignment]  # where it runs, an int
+        self.process = process
         self.call: Callable[..., None] = reactor.callFromThread
 
 
@@ -135,15 +139,15 @@ class EventualResult(_Result):
 
         Raises:
             crochet.TimeoutError: if there is no result in time.
-            RuntimeError: in the reactor thread.
+            RuntimeError: in the reactor thread, or in a fork.
             KeyboardInterrupt: Ctrl-C, which also cancels the work, and breaks code
                 that holds the reactor.
             Exception: the failure, if the work failed.
         """
-        give_back()
-        if threadable.isInIOThread():
-            raise RuntimeError(WAITS_FOR_ITSELF)
-        heartbeat = Heartbeat(_Reached(self._reactor), in_files)
+        # One that is done can be read in a fork too.
+        process = os.getpid() if self._result_set.is_set() else self._process
+        heartbeat = Heartbeat(_Reached(self._reactor, process), in_files)
+        heartbeat.begin(WAITS_FOR_ITSELF)
         try:
             with self._waited_for():
                 self._watch(heartbeat, timeout)
@@ -174,6 +178,8 @@ class EventualResult(_Result):
     awaited = False
     # The job that it is the result of, if `%%run_in_reactor` made it.
     job: JobOfResult | None = None
+    # Where it was made.
+    _process = 0
     # Of the code that made it, until it has a result.
     _context: Context | None = None
 
@@ -269,5 +275,6 @@ def adopt(result: crochet.EventualResult[Any]) -> EventualResult:
     """
     if type(result) is crochet.EventualResult:
         result.__class__ = EventualResult
-        cast(EventualResult, result)._context = copy_context()
+        own = cast(EventualResult, result)
+        own._context, own._process = copy_context(), os.getpid()
     return cast(EventualResult, result)

@@ -34,27 +34,46 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import os
 import sys
 import threading
 from collections.abc import Callable
 from time import monotonic, sleep
 from typing import Final, Protocol
 
+from twisted.python.threadable import isInIOThread
+
 from twisted_ipython._base import frames
+from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.exceptions import ReactorInterrupt
 from twisted_ipython._base.loans import loans
 from twisted_ipython._base.switch_interval import turns_of
 
-__all__ = ["STANDS", "Heartbeat", "break_until", "resuming", "set_exception", "throw"]
+__all__ = [
+    "FORKED",
+    "LEFT_STUCK",
+    "STOPPED",
+    "Heartbeat",
+    "break_until",
+    "resuming",
+    "set_exception",
+    "throw",
+]
 
-SILENT: Final = "The reactor has not answered for {seconds:g} s; it is at {place}"
-STUCK: Final = (
-    "The reactor thread is stuck at {place}, in code that cannot be broken. The cell was given up;"
-    " the reactor does nothing else until that code returns."
+FORKED: Final = (
+    "This process was forked from the one whose reactor it would need, and a fork has no reactor"
+    " thread: run the script in a cell, where it can run again and again, or have multiprocessing"
+    " `spawn` the process."
 )
-STANDS: Final = (
-    "The reactor thread is stuck at {place}, in code that cannot be broken: the cell ends when that"
-    " returns. A second Ctrl-C gives up on the cell."
+STOPPED: Final = (
+    "The reactor was stopped, and a reactor cannot be started again in the same process."
+    " Restart the kernel (or this program) and load twisted_ipython again."
+)
+SILENT: Final = "The reactor has not answered for {seconds:g} s; it is at {place}"
+STUCK: Final = "The reactor thread is stuck at {place}, in code that cannot be broken."
+LEFT_STUCK: Final = (
+    "{stuck} The cell was given up. Nothing else runs in the reactor until that code returns; if it"
+    " never does, only a restart helps."
 )
 # Seconds without an answer after which a waiting cell says so.
 _SILENCE: Final = 5.0
@@ -74,9 +93,18 @@ _FRAGILE: Final = ("asyncio", "twisted.internet", "twisted.python", "crochet", "
 
 
 class Reached(Protocol):
-    """What is needed of the reactor thread."""
+    """
+    What is needed of the reactor thread.
+
+    Attributes:
+        ident: its identifier.
+        process: the process that it runs in.
+        stopped: whether nothing new runs in it.
+    """
 
     ident: int
+    process: int
+    stopped: bool
 
     def call(self, function: Callable[..., object], *args: object) -> None:
         """Call ``function`` in the reactor thread soon."""
@@ -180,6 +208,27 @@ class Heartbeat:
         self._asked: float | None = None
         self._said = False
 
+    def begin(self, in_reactor: str) -> None:
+        """
+        Give the reactor back, which somebody will wait for.
+
+        Args:
+            in_reactor: what to say in the reactor thread.
+
+        Raises:
+            RuntimeError: it would be waited for for ever: in its own thread, in a process that
+                was forked, or where it has stopped.
+
+        Thread: any.
+        """
+        give_back()
+        if isInIOThread() or loans.inside == threading.get_ident():
+            raise RuntimeError(in_reactor)
+        if os.getpid() != self._thread.process:
+            raise RuntimeError(FORKED)
+        if self._thread.stopped:
+            raise RuntimeError(STOPPED)
+
     def look(self) -> None:
         """Ask; say once that there has been no answer for `_SILENCE` seconds.  The cell thread."""
         self._looks += 1
@@ -202,12 +251,12 @@ class Heartbeat:
         self._ask()
         threading.Thread(target=self._free, name="twisted_ipython break", daemon=True).start()
 
-    def stuck_at(self, sentence: str = STUCK) -> str | None:
+    def stuck_at(self) -> str | None:
         """Where the reactor is stuck, in a sentence; None if it turns.  Any other thread."""
         asked = self._asked
         if asked is None or monotonic() - asked < _PATIENCE or loans.current is not None:
             return None
-        return sentence.format(place=self._place())
+        return STUCK.format(place=self._place())
 
     def _ask(self) -> None:
         self._asked = monotonic()

@@ -49,7 +49,8 @@ from twisted_ipython._base.borrowed_sigint import sigint
 from twisted_ipython._base.loans import loans
 from twisted_ipython._private.twisted import STARTED_BEFORE
 from twisted_ipython._reactor import interrupt, thread_pool
-from twisted_ipython._reactor.crochet_adapter import FORKED, STOPPED, reactor_thread, set_up
+from twisted_ipython._reactor.crochet_adapter import reactor_thread, set_up
+from twisted_ipython._reactor.interrupt import FORKED, STOPPED
 from twisted_ipython._reactor.thread import ReactorThread
 
 __all__ = ["current", "end", "start", "started", "stay_installed"]

@@ -13,12 +13,12 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from functools import partial
 from time import time
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.threads import blockingCallFromThread
-from twisted.python.failure import Failure
 from twisted.python.threadable import isInIOThread
 from twisted.python.threadpool import ThreadPool
 
@@ -28,7 +28,7 @@ from twisted_ipython._base.frames import Label, in_files
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.loans import loans
 from twisted_ipython._bridge import task_factory
-from twisted_ipython._bridge.interruptible import Interruptible
+from twisted_ipython._bridge.ending import of_coroutine
 from twisted_ipython._bridge.without_loop import deferreds_only
 from twisted_ipython._failures import logs, namespace
 from twisted_ipython._failures.reports import reports
@@ -44,7 +44,7 @@ from twisted_ipython._reactor import (
 )
 from twisted_ipython._reactor.eventual_result import EventualResult
 
-__all__ = ["Ending", "ReactorThread", "when_stopped"]
+__all__ = ["ReactorThread"]
 
 # Seconds that tasks get to clean up.
 _CLEANUP: Final = 0.3
@@ -55,9 +55,6 @@ NO_ASYNCIO: Final = (
     " asyncio objects cannot. To have both, restart and load twisted_ipython first."
 )
 
-
-# What the reactor thread calls when the reactor stops, before any task is cancelled.
-when_stopped: Final[list[Callable[[], object]]] = []
 
 # What asyncio says where no loop runs; the second is what Queue, Event and the like say.
 _WITHOUT_LOOP: Final = ("event loop", "'NoneType' object has no attribute 'create_future'")
@@ -77,6 +74,8 @@ class ReactorThread:
         process: the process that it runs in.
         label: how to write a place in the code to somebody who waits for the reactor.
         stopped: whether the reactor has begun to stop: nothing new runs in it.
+        on_stop: what it calls when the reactor stops, before any task is cancelled.
+        ends: whether its tasks are being ended.
 
     Args:
         ours: whether the reactor was installed here, and its loop made.
@@ -93,8 +92,9 @@ class ReactorThread:
         self.process = os.getpid()
         self.label: Label = in_files
         self.stopped = False
+        self.on_stop: list[Callable[[], object]] = []
         reactor.addSystemEventTrigger("before", "shutdown", self._note_stop)
-        self._ends = False
+        self.ends = False
         self.pool: ThreadPool = reactor.getThreadPool()
         thread_pool.make_daemons(self.pool)
         self._undo: list[Callable[[], None]] = []
@@ -169,32 +169,15 @@ class ReactorThread:
 
     def deferred(self, coro: Coroutine[Any, Any, Any], context: Context) -> Deferred[Any]:
         """
-        A Deferred of what a coroutine returns.  In the reactor thread.
+        A Deferred of what a coroutine returns.
 
         It fires when the coroutine has ended, also when it is cancelled: what the
         coroutine awaits may clean up, and its own code may go on.
+
+        Thread: reactor.
         """
-        result = Ending()
-        door = Interruptible(coro)
-
-        async def body() -> None:
-            try:
-                value: Any = await door
-                door.raise_swallowed()
-            except BaseException as error:
-                self.explain(error)
-                value = Failure()
-            if not self._ends:  # crochet has given up its results, and would log this one
-                result.callback(value)
-
-        cancel = self.drive(body(), context)
-
-        def stop() -> None:
-            door.interrupt(asyncio.CancelledError())
-            cancel()
-
-        result.stop = stop
-        return result
+        # Once it ends, crochet has given up its results, and would log this one.
+        return of_coroutine(coro, partial(self.drive, context=context), self)
 
     def attach(self) -> None:
         """Set what we change on the instances of the reactor, its loop and crochet.  Any thread."""
@@ -231,7 +214,7 @@ class ReactorThread:
 
     def _note_stop(self) -> None:
         self.stopped = True
-        for call in when_stopped:
+        for call in self.on_stop.copy():
             call()
 
     def end_tasks(self) -> Deferred[Any]:
@@ -242,7 +225,7 @@ class ReactorThread:
             a Deferred that fires when they have ended, or have had `_CLEANUP` seconds.
         """
         assert self.loop is not None
-        self._ends = True
+        self.ends = True
         tasks = asyncio.all_tasks(self.loop)
         for task in tasks:
             task.cancel()
@@ -264,26 +247,6 @@ class ReactorThread:
         self._also.clear()
         while self._undo:
             self._undo.pop()()
-
-
-class Ending(Deferred[Any]):
-    """
-    What a coroutine will return; cancelling it cancels the coroutine, and no more.
-
-    Args:
-        stop: cancels the coroutine.
-    """
-
-    def __init__(self, stop: Callable[[], object] = lambda: None) -> None:
-        super().__init__()
-        self.stop = stop
-
-    def cancel(self) -> None:
-        """Cancel the coroutine; once it has ended, what a callback returned."""
-        if self.called:
-            super().cancel()
-        else:
-            self.stop()
 
 
 def _refuse_blocking_calls(thread: ReactorThread) -> Callable[[], None]:

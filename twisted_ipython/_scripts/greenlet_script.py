@@ -27,13 +27,14 @@ from collections.abc import Callable
 from contextvars import Context
 from threading import get_ident
 from types import CodeType
-from typing import Any, Final
+from typing import Any
 
 from greenlet import getcurrent, greenlet
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 from twisted_ipython._base.work_id import WorkId
+from twisted_ipython._bridge.ending import Ending
 from twisted_ipython._scripts.callers import would_run
 from twisted_ipython._scripts.notes import names_of_cell
 from twisted_ipython._scripts.script import Script, Stage, Surroundings
@@ -68,7 +69,7 @@ class GreenletScript(Script):
         self._function = function
         self._codes = codes
         self._outcome: Any = None
-        self._result: _Result | None = None
+        self._result: Ending | None = None
         self._value: Deferred[Any] | None = None
 
     def begin(self) -> Any:
@@ -76,15 +77,15 @@ class GreenletScript(Script):
         Run the cell until it ends or waits.
 
         Returns:
-            its value, a Failure, or a Deferred of what it will come to.
+            a Deferred of what it will come to.
         """
         self._thread = get_ident()
         self._greenlet = self._waiting = greenlet(self._body)
         self._greenlet.gr_context = self._context
         self._enter()
+        self._result = Ending(self.cancel)
         if self.stage is Stage.ENDED:
-            return self._take_outcome()
-        self._result = _Result(self.cancel)
+            self._follow_value()
         return self._result
 
     @property
@@ -123,9 +124,12 @@ class GreenletScript(Script):
     def _resume(self) -> None:
         self._enter()
         if self.stage is Stage.ENDED:
-            assert self._result is not None
-            self._value = maybeDeferred(self._take_outcome)
-            self._value.chainDeferred(self._result)
+            self._follow_value()
+
+    def _follow_value(self) -> None:
+        assert self._result is not None
+        self._value = maybeDeferred(self._take_outcome)
+        self._value.addBoth(self._result.end)
 
     # ---- the greenlet
 
@@ -155,18 +159,3 @@ class GreenletScript(Script):
             self._outcome = self._function()
         except BaseException:
             self._outcome = Failure()
-
-
-class _Result(Deferred[Any]):
-    """What will come of a script; cancelling it stops the script, whose value it still gives."""
-
-    def __init__(self, stop: Callable[[], object]) -> None:
-        super().__init__()
-        self._stop: Final = stop
-
-    def cancel(self) -> None:
-        """Stop the script."""
-        if self.called:
-            super().cancel()
-        else:
-            self._stop()

@@ -45,7 +45,8 @@ from twisted_ipython._base.instance import override
 from twisted_ipython._base.tracebacks import users_frames_only
 from twisted_ipython._base.work_id import NO_WORK, current_work
 from twisted_ipython._private.twisted import awaited_by_react, failure_of_react
-from twisted_ipython._reactor.crochet_adapter import FORKED, reactor_thread
+from twisted_ipython._reactor.crochet_adapter import reactor_thread
+from twisted_ipython._reactor.interrupt import FORKED
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import script_log
 from twisted_ipython._scripts.callers import begun_by

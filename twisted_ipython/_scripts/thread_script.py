@@ -20,18 +20,16 @@ from typing import Final
 
 from IPython.core.getipython import get_ipython
 
-from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.tracebacks import users_frames_only
 from twisted_ipython._base.work_id import WorkId, current_work, new_work
-from twisted_ipython._reactor.crochet_adapter import STOPPED
 from twisted_ipython._reactor.eventual_result import NotInTime
+from twisted_ipython._reactor.interrupt import LEFT_STUCK, STOPPED
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import registry, script_log
 from twisted_ipython._scripts.script import Script, Stage
 from twisted_ipython._scripts.session import Session
-from twisted_ipython._waiting.cell_thread import BlockingThread, run_blocking
-from twisted_ipython._waiting.entry import runs_cells
+from twisted_ipython._waiting.cell_thread import BlockingThread
 from twisted_ipython._waiting.sigint import taken
 from twisted_ipython._waiting.work import CHECK_INTERVAL, CellInfo, ReactorWork
 
@@ -109,12 +107,7 @@ class ThreadScript(Script):
         self.ran = True
         cell_thread = BlockingThread()
         wait = self._wait = _Wait(self._thread, cell_thread, self, self._begin_run)
-        give_back()
-        if runs_cells():
-            run_blocking(wait.wait())
-        else:
-            wait.wait_plainly()
-        wait.result()
+        wait.wait_in_thread()
         if cell_thread.interrupted:
             raise taken(users_frames_only(KeyboardInterrupt()))
 
@@ -165,14 +158,6 @@ class _Wait(ReactorWork):
         self._error: BaseException | None = None
         self._interrupted: float | None = None
 
-    def wait_plainly(self) -> None:
-        """Wait in a thread that runs no cells."""
-        done = threading.Event()
-        self.begin()
-        self.when_done(done.set)
-        while not done.wait(self.look()):
-            pass
-
     def end(self) -> None:
         """The wait is over.  In the reactor thread."""
         self._end_wait()
@@ -218,7 +203,7 @@ class _Wait(ReactorWork):
     def _give_up_if_stuck(self) -> None:
         place = self._heartbeat.stuck_at()
         if place is not None and self._error is not None:
-            self._error.add_note(place)
+            self._error.add_note(LEFT_STUCK.format(stuck=place))
             self.given_up = True
             self._end_wait()
 

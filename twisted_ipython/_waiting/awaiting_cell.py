@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import sys
 from asyncio import CancelledError
-from bdb import BdbQuit
 from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError as TwistedCancelledError
-from twisted.internet.defer import Deferred, FirstError
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from twisted_ipython._base.exceptions import ReactorInterrupt
 from twisted_ipython._base.work_id import set_work
+from twisted_ipython._bridge.ending import Ending, is_cancellation
 from twisted_ipython._bridge.interruptible import Interruptible
 from twisted_ipython._reactor import thread_pool
-from twisted_ipython._reactor.crochet_adapter import STOPPED
-from twisted_ipython._reactor.interrupt import STANDS
+from twisted_ipython._reactor.interrupt import LEFT_STUCK, STOPPED
 from twisted_ipython._reactor.jobs import Job, first_line, jobs
-from twisted_ipython._reactor.thread import Ending, ReactorThread
+from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._waiting.cell_thread import CellThread
 from twisted_ipython._waiting.work import CHECK_INTERVAL, CellInfo, ReactorWork
 
@@ -40,21 +37,17 @@ GIVEN_UP: Final = (
     "What the cell awaits does not let itself be cancelled. The cell was given up; its work goes"
     " on as job {number} (see %reactor jobs)."
 )
-
 GOES_ON: Final = (
     "What the cell awaits has not ended yet. A second Ctrl-C gives up on it: it then goes on as a"
     " job (see %reactor jobs)."
 )
+IS_STUCK: Final = "{stuck} A second Ctrl-C gives up on the cell."
 
 # Cells that the reactor stopped under: asyncio would complain of their tasks when
 # they are collected.
 _stranded: list[AwaitingCell] = []
-# What ends the code because it was to end.
-_ENDS: Final = (CancelledError, TwistedCancelledError, ReactorInterrupt, KeyboardInterrupt, BdbQuit)
 # Seconds that a cell gets to end after its time limit cancelled it.
 _GRACE: Final = 1.0
-# Seconds after a first Ctrl-C until it is said what a second one does.
-_SILENCE: Final = 0.4
 
 
 class AwaitingCell(ReactorWork):
@@ -147,7 +140,7 @@ class AwaitingCell(ReactorWork):
                 self._outcome = value, None
             except BaseException as error:
                 self._reactor.explain(error)
-                self._outcome = None, self._because(error) if _is_cancellation(error) else error
+                self._outcome = None, self._because(error) if is_cancellation(error) else error
             if self._reason is not None:
                 self._tell_of_threads(self._reason)
         finally:
@@ -184,7 +177,7 @@ class AwaitingCell(ReactorWork):
             print(line, file=sys.stderr)
 
     def fail(self, error: BaseException) -> None:
-        """Have `result` raise what would change if it left a coroutine.  In the reactor thread."""
+        """Have `result` raise what would change if it left a coroutine.  Thread: reactor."""
         self._failed = error
 
     def check(self) -> None:
@@ -232,8 +225,6 @@ class AwaitingCell(ReactorWork):
     def begin(self) -> None:
         """See `_waiting.cell_thread.Waitable`."""
         # By no EventualResult: crochet takes longer to make one than this takes in all.
-        if self._reactor.stopped:
-            raise RuntimeError(STOPPED)
         self._begun = True
         self._reactor.call(self._begin)
 
@@ -252,6 +243,15 @@ class AwaitingCell(ReactorWork):
             left = _GRACE
         return min(left, CHECK_INTERVAL)
 
+    def _say_that_it_goes_on(self) -> None:
+        """Say once, a while after a first Ctrl-C, what a second one does."""
+        if self._ends_since is None or self._over:
+            return
+        seconds, stuck = monotonic() - self._ends_since, self._heartbeat.stuck_at()
+        if seconds >= (_GRACE if stuck is None else _GRACE / 2):
+            self._ends_since = None
+            print(GOES_ON if stuck is None else IS_STUCK.format(stuck=stuck), file=sys.stderr)
+
     def _follow_limit(self) -> None:
         """Begin the time limit, also when the cell itself has changed it."""
         timeout = self._limit()
@@ -259,15 +259,8 @@ class AwaitingCell(ReactorWork):
             self._timeout = timeout
             self._deadline = None if timeout is None else monotonic() + timeout
 
-    def _say_that_it_goes_on(self) -> None:
-        """Say once, a while after a first Ctrl-C, what a second one does."""
-        if self._ends_since is None or self._over or monotonic() - self._ends_since < _SILENCE:
-            return
-        self._ends_since = None
-        print(self._heartbeat.stuck_at(STANDS) or GOES_ON, file=sys.stderr)
-
     def extend_deadline(self, seconds: float) -> None:
-        """The reactor could not answer for so long: extend the time limit.  In the cell thread."""
+        """The reactor could not answer for so long: extend the time limit.  Thread: cell."""
         super().extend_deadline(seconds)
         if self._deadline is not None:
             self._deadline += seconds
@@ -298,16 +291,9 @@ class AwaitingCell(ReactorWork):
         job = Job(None, self.work_id.cell, first_line(self.cell.code))
         job.work_id = self.work_id
         jobs.add(job, self.in_context(lambda: self._reactor.run(self._leave_rest)))
-        reason.add_note(self._heartbeat.stuck_at() or GIVEN_UP.format(number=job.number))
+        stuck = self._heartbeat.stuck_at()
+        given_up = GIVEN_UP.format(number=job.number)
+        reason.add_note(given_up if stuck is None else LEFT_STUCK.format(stuck=stuck))
         self._reason = reason
         self.given_up = True
         self._tell()
-
-
-def _is_cancellation(error: BaseException) -> bool:
-    """Whether something was cancelled, seen through what `gatherResults` makes of it."""
-    if isinstance(error, FirstError):
-        return error.subFailure.check(TwistedCancelledError) is not None
-    if isinstance(error, BaseExceptionGroup):  # as anyio's task groups do with any exception
-        return all(map(_is_cancellation, error.exceptions))
-    return isinstance(error, _ENDS)

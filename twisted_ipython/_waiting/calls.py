@@ -26,17 +26,15 @@ from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._waiting.cell_thread import CellThread
 
 __all__ = [
+    "MainThread",
     "WaitingCell",
-    "call_in_main_thread",
     "cells",
     "in_cell_thread",
     "in_main_thread",
-    "later_calls",
+    "main_thread",
     "run_in_cell_thread",
-    "run_later_calls",
     "show_in_cell_thread",
     "waiting_cell",
-    "wakers",
 ]
 
 _T = TypeVar("_T")
@@ -49,31 +47,24 @@ class WaitingCell(Protocol):
 
     @property
     def waits(self) -> bool:
-        """Whether its cell thread waits for it.  Any thread."""
+        """Whether its cell thread waits for it.  Thread: any."""
 
     def in_context(self, function: Callable[[], _T]) -> _T:
-        """What ``function`` gives in its context.  Any thread."""
+        """What ``function`` gives in its context.  Thread: any."""
 
     def extend_deadline(self, seconds: float) -> None:
-        """The reactor could not answer for so long.  In the cell thread."""
+        """The reactor could not answer for so long.  Thread: cell."""
 
     def interrupt(self) -> None:
-        """Take one Ctrl-C.  In the cell thread."""
-
-    def stop(self) -> None:
-        """The reactor stops.  In its thread."""
+        """Take one Ctrl-C.  Thread: cell."""
 
 
 # What cell threads wait for: cells, mostly, by their work ids.
 cells: Final[dict[WorkId, WaitingCell]] = {}
-# What waits for the main thread; and what has that thread look here soon, while
-# it idles, in each shell that has the extension.
-later_calls: Final[deque[Callable[[], None]]] = deque()
-wakers: Final[list[Callable[[], object]]] = []
 
 
 def _current() -> WaitingCell | None:
-    """The awaiting cell whose context this is, while it is waited for.  Any thread."""
+    """The awaiting cell whose context this is, while it is waited for.  Thread: any."""
     return cells.get(current_work())
 
 
@@ -137,7 +128,7 @@ def run_in_cell_thread(source: str) -> Deferred[Any]:
 
 
 def show_in_cell_thread(value: object) -> Deferred[None]:
-    """Display ``value`` as IPython displays an expression.  In the reactor thread."""
+    """Display ``value`` as IPython displays an expression.  Thread: reactor."""
     return in_cell_thread(lambda: sys.displayhook(value))
 
 
@@ -148,7 +139,7 @@ def in_cell_thread(function: Callable[[], _T]) -> Deferred[_T]:
     In the reactor thread, which turns meanwhile.
     """
     cell = _current()
-    return _send(call_in_main_thread if cell is None else cell.cell_thread.call, function)
+    return _send(main_thread.call if cell is None else cell.cell_thread.call, function)
 
 
 def in_main_thread(function: Callable[..., _T], /, *args: Any) -> Deferred[_T]:
@@ -171,25 +162,52 @@ def in_main_thread(function: Callable[..., _T], /, *args: Any) -> Deferred[_T]:
     Returns:
         a Deferred of what it returns, or of the failure that it raises.
     """
-    return _send(call_in_main_thread, lambda: function(*args))
+    return _send(main_thread.call, lambda: function(*args))
 
 
-def call_in_main_thread(function: Callable[[], None]) -> None:
-    """Run ``function`` in the main thread: at once if this is it.  See `in_main_thread`."""
-    main = threading.main_thread().ident
-    if threading.get_ident() == main:
-        function()
-        return
-    later_calls.append(function)
-    for cell in reversed(list(cells.values())):
-        if cell.cell_thread.thread == main:
-            cell.cell_thread.call(run_later_calls)
+class MainThread:
+    """What waits for the main thread, and how that is had look while it idles."""
+
+    def __init__(self) -> None:
+        self._calls: deque[Callable[[], None]] = deque()
+        self._wakers: list[Callable[[], object]] = []
+
+    def woken_by(self, wake: Callable[[], object]) -> Callable[[], None]:
+        """
+        Have ``wake`` called when something waits for the main thread, which idles.
+
+        Returns:
+            what undoes it.
+
+        Thread: any.
+        """
+        self._wakers.append(wake)
+        return lambda: self._wakers.remove(wake)
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Run ``function`` there: at once if this is it.  See `in_main_thread`.  Thread: any."""
+        main = threading.main_thread().ident
+        if threading.get_ident() == main:
+            function()
             return
-    for poke in wakers.copy():
-        poke()
+        self._calls.append(function)
+        for cell in reversed(list(cells.values())):
+            if cell.cell_thread.thread == main:
+                cell.cell_thread.call(self.run)
+                return
+        for wake in self._wakers.copy():
+            wake()
+
+    def call_once(self, function: Callable[[], None]) -> None:
+        """`call`, unless it waits already.  Thread: any."""
+        if function not in self._calls:
+            self.call(function)
+
+    def run(self, *_: object) -> None:
+        """Run what waits, if this is that thread.  Thread: any."""
+        while self._calls and threading.current_thread() is threading.main_thread():
+            self._calls.popleft()()
 
 
-def run_later_calls(*_: object) -> None:
-    """Run what waits for the main thread, if this is that thread.  Any thread."""
-    while later_calls and threading.current_thread() is threading.main_thread():
-        later_calls.popleft()()
+# One in a process, as the thread is.
+main_thread: Final = MainThread()

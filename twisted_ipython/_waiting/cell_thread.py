@@ -48,13 +48,13 @@ class Waitable(Protocol):
         """Start it; the cell thread, in which a Ctrl-C is one for it from now on."""
 
     def when_done(self, call: Callable[[], object]) -> None:
-        """Call ``call`` once it is done; any thread."""
+        """Call ``call`` once it is done.  Thread: any."""
 
     def interrupt(self) -> None:
-        """Take one Ctrl-C; the cell thread."""
+        """Take one Ctrl-C.  Thread: cell."""
 
     def look(self) -> float:
-        """Look after the work; gives the seconds until the next look.  The cell thread."""
+        """Look after the work; gives the seconds until the next look.  Thread: cell."""
 
     def put_off(self) -> None:
         """The cell thread, which blocks, runs what it was sent, until `go_on`."""
@@ -69,10 +69,10 @@ class CellThread(Protocol):
     thread: int
 
     def call(self, function: Callable[[], object]) -> None:
-        """Run ``function``, which must not raise, in the cell thread.  Any thread."""
+        """Run ``function``, which must not raise, in the cell thread.  Thread: any."""
 
     async def wait(self, cell: Waitable) -> None:
-        """Wait for ``cell``, running what is sent.  The cell thread."""
+        """Wait for ``cell``, running what is sent.  Thread: cell."""
 
 
 class LoopThread:

@@ -83,7 +83,7 @@ class _Question(Breakable):
         self._error: BaseException | None = None
 
     def __call__(self) -> None:
-        """Ask, if the cell still waits; never raises.  In the cell thread."""
+        """Ask, if the cell still waits; never raises.  Thread: cell."""
         if not self._cell.waits:
             return
         asked = monotonic()
@@ -120,7 +120,7 @@ class _Question(Breakable):
 
 
 def _ask(here: Callable[[], str], there: Callable[[], str]) -> str:
-    """Ask in the right thread: by ``here`` if it is this one.  Any thread."""
+    """Ask in the right thread: by ``here`` if it is this one.  Thread: any."""
     give_back()
     if threading.current_thread() is threading.main_thread():
         return here()

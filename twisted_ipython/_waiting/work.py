@@ -11,17 +11,15 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextvars import copy_context
-from threading import get_ident
 from typing import Any, Final, NamedTuple, TypeVar
 
-from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.frames import Label, in_files
-from twisted_ipython._base.loans import loans
 from twisted_ipython._base.work_id import new_work
 from twisted_ipython._reactor.interrupt import Heartbeat
-from twisted_ipython._reactor.thread import ReactorThread, when_stopped
-from twisted_ipython._waiting.calls import call_in_main_thread, cells, later_calls
-from twisted_ipython._waiting.cell_thread import CellThread
+from twisted_ipython._reactor.thread import ReactorThread
+from twisted_ipython._waiting.calls import cells, main_thread
+from twisted_ipython._waiting.cell_thread import CellThread, run_blocking
+from twisted_ipython._waiting.entry import runs_cells
 from twisted_ipython._waiting.sigint import watch
 
 __all__ = ["CHECK_INTERVAL", "CellInfo", "ReactorWork"]
@@ -93,12 +91,12 @@ class ReactorWork(ABC):
         Whatever else ends the wait also cancels the code.
 
         Raises:
-            RuntimeError: the reactor was stopped before, or waits for the caller.
+            RuntimeError: the reactor was stopped before, waits for the caller, or is none of
+                this process's.
         """
-        give_back()
-        if loans.inside == get_ident():
-            raise RuntimeError(WAITS_FOR_ITSELF)
+        self._heartbeat.begin(WAITS_FOR_ITSELF)
         cells[self.work_id] = self
+        self._reactor.on_stop.append(self.stop)
         self._watch()
         try:
             await self.cell_thread.wait(self)
@@ -106,13 +104,31 @@ class ReactorWork(ABC):
             self.interrupt()
             raise
         finally:
+            self._reactor.on_stop.remove(self.stop)
             del cells[self.work_id]
             self._watch()
 
+    def wait_in_thread(self) -> Any:
+        """
+        Wait, blocking, and give the `result`: in a thread that runs cells as a cell does.
+
+        Thread: any but the reactor's.
+        """
+        if runs_cells():
+            run_blocking(self.wait())
+        else:
+            self._heartbeat.begin(WAITS_FOR_ITSELF)
+            done = threading.Event()
+            self.begin()
+            self.when_done(done.set)
+            while not done.wait(self.look()):
+                pass
+        return self.result()
+
     def _watch(self) -> None:
         """Have the main thread take Ctrl-C for a cell that another thread waits for."""
-        if self._aside and watch not in later_calls:
-            call_in_main_thread(watch)
+        if self._aside:
+            main_thread.call_once(watch)
 
     @abstractmethod
     def result(self) -> Any:
@@ -120,12 +136,12 @@ class ReactorWork(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """The reactor stops.  In its thread."""
+        """The reactor stops.  Thread: reactor."""
 
     # ---- its end
 
     def _end_wait(self) -> None:
-        """Have the cell thread go on; it will find what came of it.  Any thread."""
+        """Have the cell thread go on; it will find what came of it.  Thread: any."""
         self._over = True
         self._tell()
 
@@ -141,15 +157,15 @@ class ReactorWork(ABC):
 
     @property
     def waits(self) -> bool:
-        """Whether its cell thread waits for it.  Any thread."""
+        """Whether its cell thread waits for it.  Thread: any."""
         return cells.get(self.work_id) is self and not self.given_up
 
     def in_context(self, function: Callable[[], _T]) -> _T:
-        """What ``function`` gives in the cell's context.  Any thread."""
+        """What ``function`` gives in the cell's context.  Thread: any."""
         return self.context.copy().run(function)
 
     def extend_deadline(self, seconds: float) -> None:  # noqa: ARG002  # for a time limit
-        """The reactor could not answer for so long.  In the cell thread."""
+        """The reactor could not answer for so long.  Thread: cell."""
         self._heartbeat.extend_deadline()
 
     # ---- what the cell thread calls
@@ -177,12 +193,3 @@ class ReactorWork(ABC):
 
     def go_on(self) -> None:  # noqa: B027
         """See `_waiting.cell_thread.Waitable`."""
-
-
-def _stop_all() -> None:
-    """The reactor stops.  In its thread."""
-    for cell in list(cells.values()):
-        cell.stop()
-
-
-when_stopped.append(_stop_all)

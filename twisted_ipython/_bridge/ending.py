@@ -1,0 +1,152 @@
+"""
+A Deferred of work that goes on until it ends, also when it is cancelled.
+
+What the work awaits may clean up, and its own code may go on.  Where the
+cancellation was swallowed by something else, the Deferred fires with one all the
+same: see `_bridge.interruptible`.
+
+Thread: reactor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bdb import BdbQuit
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
+from typing import Any, Final, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred, FirstError, inlineCallbacks
+from twisted.python.failure import Failure
+
+from twisted_ipython._base.exceptions import ReactorInterrupt
+from twisted_ipython._bridge.interruptible import Interruptible
+from twisted_ipython._private.twisted import RETURNS
+
+__all__ = ["Ending", "is_cancellation", "of_coroutine", "of_generator"]
+
+# What ends work that was to end.
+_ENDS: Final = (
+    asyncio.CancelledError,
+    CancelledError,
+    ReactorInterrupt,
+    KeyboardInterrupt,
+    BdbQuit,
+)
+
+
+class Ending(Deferred[Any]):
+    """
+    What will come of the work.
+
+    Args:
+        stop: cancels it.
+    """
+
+    def __init__(self, stop: Callable[[], object]) -> None:
+        super().__init__()
+        self._stop = stop
+        self._told = False
+
+    def cancel(self) -> None:
+        """Cancel the work; once it has ended, what a callback returned."""
+        if self.called:
+            super().cancel()
+        else:
+            self._told = True
+            self._stop()
+
+    def end(self, value: Any) -> None:
+        """Fire; with a cancellation if the work was cancelled, and has come to no failure."""
+        swallowed = self._told and not isinstance(value, Failure)
+        self.callback(Failure(CancelledError()) if swallowed else value)
+
+
+class Surroundings(Protocol):
+    """Where a coroutine runs; `_reactor.thread.ReactorThread` is one."""
+
+    ends: bool
+
+    def explain(self, error: BaseException) -> None:
+        """Add a line to an exception that the lack of an asyncio loop caused."""
+
+
+def of_coroutine(
+    coro: Coroutine[Any, Any, Any],
+    drive: Callable[[Coroutine[Any, Any, None]], Callable[[], object]],
+    where: Surroundings,
+) -> Ending:
+    """
+    A Deferred of what a coroutine returns.
+
+    Args:
+        coro: the coroutine.
+        drive: steps another one to its end; gives what cancels that.
+        where: it runs; once that ends, nobody takes a result.
+    """
+    door = Interruptible(coro)
+    result = Ending(lambda: _end(door, cancel))
+
+    async def body() -> None:
+        try:
+            value: Any = await door
+            door.raise_swallowed()
+        except BaseException as error:
+            where.explain(error)
+            value = _failure(door, asyncio.CancelledError)
+        if not where.ends:
+            result.callback(value)
+
+    cancel = drive(body())
+    return result
+
+
+def of_generator(generator: Generator[Any, Any, Any], context: Context) -> Ending:
+    """
+    A Deferred of what a generator returns, which `inlineCallbacks` drives.
+
+    Args:
+        generator: the generator.
+        context: to run it in.
+    """
+    door = Interruptible(generator)
+
+    @inlineCallbacks
+    def body() -> Generator[Any, Any, Any]:
+        try:
+            try:
+                value = yield from door
+            except RETURNS as returned:
+                value = returned.value
+            door.raise_swallowed()
+        except BaseException:
+            return _failure(door, CancelledError)
+        return value
+
+    running = context.run(body)
+    result = Ending(lambda: _end(door, running.cancel))
+    running.addBoth(result.callback)
+    return result
+
+
+def _end(door: Interruptible[Any], cancel: Callable[[], object]) -> None:
+    """Cancel work: what goes in when that was swallowed, no ``except Exception`` catches."""
+    door.interrupt(KeyboardInterrupt())
+    cancel()
+
+
+def _failure(door: Interruptible[Any], cancelled: type[BaseException]) -> Failure:
+    """The failure that is being handled; a cancellation, if it is what `_end` has thrown in."""
+    failure = Failure()
+    if door.told and isinstance(failure.value, KeyboardInterrupt):
+        return Failure(cancelled(), exc_tb=failure.getTracebackObject())
+    return failure
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Whether work ended because it was to, seen through what `gatherResults` makes of that."""
+    if isinstance(error, FirstError):
+        return error.subFailure.check(CancelledError) is not None
+    if isinstance(error, BaseExceptionGroup):  # as anyio's task groups do with any exception
+        return all(map(is_cancellation, error.exceptions))
+    return isinstance(error, _ENDS)
