@@ -31,7 +31,8 @@ from twisted_ipython._failures.handlers import ScrapyLog
 from twisted_ipython._failures.reports import GRACE, reports
 from twisted_ipython._failures.show import showing_on
 from twisted_ipython._kernel import ignore_ended
-from twisted_ipython._magics import awaitable
+from twisted_ipython._magics import sockets
+from twisted_ipython._magics.awaitable import awaitable
 from twisted_ipython._magics.completion import complete
 from twisted_ipython._magics.magics import TwistedMagics, give_body
 from twisted_ipython._magics.runner import runner
@@ -81,6 +82,7 @@ def attach(thread: ReactorThread) -> None:
     thread.attach()
     thread.attach_also(reactor_run.attach)
     thread.attach_also(crawls.attach)
+    thread.attach_also(sockets.attach)
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -181,7 +183,7 @@ class _Extension:
     def _add_awaits(self) -> AddAwaits:
         """The hook that makes a cell with a magic that awaits an awaiting one."""
         shell, magics = self._shell, self.magics
-        return AddAwaits(awaitable.awaited(magics), lambda: magics.auto.on and shell.autoawait)
+        return AddAwaits(awaitable(magics), lambda: magics.auto.on and shell.autoawait)
 
     def _register_magics(self) -> None:
         manager = self._shell.magics_manager

@@ -13,7 +13,10 @@ from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import jobs
 from twisted_ipython._reactor.lifecycle import start
 
-USAGE = "usage: %reactor [jobs | cancel JOB... | cancel all | wait JOB [SECONDS] | stack]"
+USAGE = (
+    "usage: %reactor [jobs | cancel JOB... | cancel all | close PORT | close CELL | close JOB"
+    " | wait JOB [SECONDS] | stack]"
+)
 
 
 def settle() -> None:
@@ -105,24 +108,35 @@ def test_jobs_are_cancelled_by_number_and_name(session: Session) -> None:
         session.ok(f"%%run_in_reactor {name}\nawait Deferred()")
     session.ok("%%run_in_reactor d\n1")
     eventually(lambda: session.job("d").ended)
-    assert session.shown(f"%reactor cancel {session.job('a').number} b d b") == ""
+    a, b, c, d = (session.job(name).number for name in "abcd")
+    first, second, ended, *rest = session.shown(f"%reactor cancel {a} b d b").splitlines()
+    assert rest == []
+    assert first.startswith(f"cancelled job {a} (a) of cell 2, after ")
+    assert first.endswith("s: await Deferred()")
+    assert second.startswith(f"cancelled job {b} (b) of cell 3, after ")
+    assert ended.startswith(f"job {d} (d) has ended: done after ")
     eventually(lambda: len(jobs.pending()) == 1)
     assert [job.state for job in jobs.all()] == ["cancelled", "cancelled", "pending", "done"]
-    session.ok("%reactor cancel all")
+    assert session.shown("%reactor cancel all").startswith(f"cancelled job {c} (c) of cell 4, ")
     eventually(lambda: session.job("c").state == "cancelled")
-    session.ok("%reactor cancel all")
+    said = session.shown("%reactor cancel all")
+    assert said == "no job is pending: nothing was cancelled\n"
 
 
-def test_of_two_jobs_with_one_name_the_latest_is_cancelled(session: Session) -> None:
-    """The first goes on, and its number names it."""
-    session.ok("%%run_in_reactor x\nawait Deferred()")
-    session.ok("%%run_in_reactor x\nawait Deferred()")
-    first, second = jobs.all()
-    session.ok("%reactor cancel x")
-    eventually(lambda: second.state == "cancelled")
-    assert first.state == "pending"
-    session.ok(f"%reactor cancel {first.number}")
+def test_all_jobs_of_one_name_are_cancelled(session: Session) -> None:
+    """Each is said; a number names one of them."""
+    for _ in range(3):
+        session.ok("%%run_in_reactor x\nawait Deferred()")
+    first, second, third = jobs.all()
+    assert session.shown(f"%reactor cancel {first.number}").count("cancelled job") == 1
     eventually(lambda: first.state == "cancelled")
+    assert second.state == third.state == "pending"
+    lines = session.shown("%reactor cancel x").splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        f"cancelled job {second.number} (x) of cell 3",
+        f"cancelled job {third.number} (x) of cell 4",
+    ]
+    eventually(lambda: second.state == third.state == "cancelled")
 
 
 def test_tasks_are_cancelled_by_name(session: Session) -> None:
@@ -132,7 +146,7 @@ def test_tasks_are_cancelled_by_name(session: Session) -> None:
         "nap = asyncio.create_task(asyncio.sleep(60), name='nap')\nawait Deferred()"
     )
     eventually(lambda: "nap" in session.names)
-    session.ok("%reactor cancel nap")
+    assert session.shown("%reactor cancel nap") == "cancelled task nap: sleep\n"
     eventually(lambda: session.names["nap"].cancelled())
     assert session.job("x").state == "pending"
 
@@ -147,7 +161,7 @@ def test_a_thread_that_goes_on_is_said(session: Session) -> None:
         f"job {number} (x) runs in a pool thread, which nothing can stop: its code goes on\n"
     )
     eventually(lambda: session.job("x").state == "cancelled")
-    assert session.shown("%reactor cancel x") == ""
+    assert "has ended: cancelled" in session.shown("%reactor cancel x")
     gate.set()
 
 
@@ -206,6 +220,32 @@ def test_the_timeout_of_cells_ends_waiting(session: Session) -> None:
 
 
 # ---- a reactor that does not answer
+
+
+def test_an_idle_reactor_has_no_stack(session: Session) -> None:
+    """One line says that it waits."""
+    assert session.shown("%reactor stack") == "The reactor thread is idle: it waits for events.\n"
+
+
+def test_what_holds_the_reactor_is_named_with_its_cell(session: Session) -> None:
+    """Also a function in C, whose frame is none, that a timer calls; and the step of a task."""
+    session.names["gate"] = gate = threading.Event()
+    for code, name in (
+        ("import time\nreactor.callLater(0, time.sleep, 0.7)", "time.sleep"),
+        ("reactor.callLater(0, gate.wait, 5)", "Event.wait"),
+        (
+            "async def holds(): gate.wait(5)\nasyncio.create_task(holds(), name='held')",
+            "held",
+        ),
+    ):
+        ran = session.run("%%run_in_reactor --wait\n" + code + ";")
+        cell = session.shell.execution_count - 1
+        begins = f"The reactor thread runs {name} for cell {cell}; it is at\n"
+        eventually(lambda begins=begins: session.shown("%reactor stack").startswith(begins))
+        assert ran.error is None
+        gate.set()
+        settle()
+        gate.clear()
 
 
 def test_a_stuck_reactor_is_reported_with_its_stack(session: Session) -> None:
@@ -276,7 +316,7 @@ def test_subcommands_and_jobs_complete(session: Session) -> None:
     session.ok("%%run_in_reactor\nawait Deferred()")
     eventually(lambda: len(jobs.pending()) == 2)
     number = str(jobs.all()[-1].number)
-    assert completed(session, "%reactor ") == ["cancel", "jobs", "stack", "wait"]
+    assert completed(session, "%reactor ") == ["cancel", "close", "jobs", "stack", "wait"]
     assert completed(session, "%reactor s") == ["stack"]
     assert completed(session, "%reactor cancel ") == ["all", *sorted([number, "done", "download"])]
     assert completed(session, "%reactor cancel download d") == ["done"]
@@ -287,9 +327,16 @@ def test_subcommands_and_jobs_complete(session: Session) -> None:
 
 def test_settings_complete(session: Session) -> None:
     """Names, and the values that are words."""
-    assert completed(session, "%twisted_config ") == ["reset", "show", "autoawait", "timeout"]
+    assert completed(session, "%twisted_config ") == [
+        "reset",
+        "show",
+        "autoawait",
+        "share_reactor",
+        "timeout",
+    ]
     assert completed(session, "%twisted_config show t") == ["timeout"]
     assert completed(session, "%twisted_config autoawait ") == ["False", "True"]
+    assert completed(session, "%twisted_config share_reactor ") == ["False", "True"]
     assert completed(session, "%twisted_config timeout I") == ["INFINITY"]
 
 

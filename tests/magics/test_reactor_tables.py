@@ -24,7 +24,7 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 
 from twisted_ipython._base.frames import Place
-from twisted_ipython._magics.reactor_tables import living, overview, tasks
+from twisted_ipython._magics.reactor_tables import overview, tasks
 from twisted_ipython._reactor.lifecycle import start
 from twisted_ipython._reactor.thread import ReactorThread
 
@@ -41,6 +41,11 @@ def rows(title: str) -> list[list[str]]:
 
 
 Undo = Callable[[Callable[[], object]], None]
+
+
+def ports() -> list[list[str]]:
+    """The rows of ports and connections, without their cells (see `test_sockets`)."""
+    return [row[:4] for row in rows("Ports and connections")]
 
 
 @pytest.fixture
@@ -149,7 +154,7 @@ def test_ports_and_connections_are_listed(socket_path: str, undo: Undo) -> None:
         return port.getHost().port, udp.getHost().port, client.transport.getHost().port
 
     port, udp, client = in_reactor(open_all())
-    found = rows("Ports and connections")
+    found = ports()
     assert ["listens", f"127.0.0.1:{port}", "", SITE] in found
     assert ["listens", socket_path, "", SITE] in found
     assert ["listens", f"127.0.0.1:{udp}", "", DATAGRAMS] in found
@@ -175,7 +180,7 @@ def test_a_paused_connection_is_listed(undo: Undo) -> None:
         return int(client.transport.getHost().port)
 
     client = in_reactor(connect())
-    found = [row for row in rows("Ports and connections") if row[2] == f"127.0.0.1:{client}"]
+    found = [row for row in ports() if row[2] == f"127.0.0.1:{client}"]
     assert [row[3] for row in found] == [SITE]
 
 
@@ -210,7 +215,7 @@ def test_tls_is_looked_through(undo: Undo) -> None:
         return int(number)
 
     port = in_reactor(connect())
-    found = rows("Ports and connections")
+    found = ports()
     assert ["listens", f"127.0.0.1:{port}", "", SITE] in found
     served = [row for row in found if row[0] == "connection" and row[1] == f"127.0.0.1:{port}"]
     assert [row[3] for row in served] == [SITE]
@@ -235,7 +240,7 @@ def test_asyncios_servers_and_connections_are_listed(undo: Undo) -> None:
     here, there = f"127.0.0.1:{port}", f"127.0.0.1:{client}"
     eventually(
         lambda: (
-            [row[:3] for row in rows("Ports and connections") if "asyncio" in row[0]]
+            [row[:3] for row in ports() if "asyncio" in row[0]]
             == [
                 ["connection (asyncio)", *sorted([here, there], key=str)],
                 ["connection (asyncio)", *sorted([here, there], key=str)[::-1]],
@@ -350,21 +355,3 @@ def test_a_report_is_text_and_html(undo: Undo) -> None:
     assert "<locals>.<lambda>" in repr(report)
     assert "&lt;locals&gt;.&lt;lambda&gt;" in report._repr_html_()
     assert "Tasks" not in repr(report)
-
-
-def test_what_lives_is_found_without_asking_it() -> None:
-    """Instances of a class and its subclasses; a proxy that pretends is not asked."""
-
-    class Thing:
-        pass
-
-    class Special(Thing):
-        pass
-
-    class Proxy:
-        @property
-        def __class__(self) -> Any:
-            raise AssertionError("it was asked")
-
-    things = [Thing(), Special(), Proxy()]
-    assert sorted(map(id, living(Thing))) == sorted(map(id, things[:2]))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from reactor_thread import later, reactor
+from session import Session
 from traitlets import TraitError
 from traitlets.config import Config as Configuration
 from twisted.internet.defer import Deferred
@@ -72,6 +73,13 @@ def test_bad(settings: Settings, name: str, text: str, message: str) -> None:
         "share_reactor=True",
         "timeout=INFINITY",
     ]
+
+
+def test_alone(session: Session) -> None:
+    """`%twisted_config` alone shows all settings, as `show` does."""
+    shown = session.shown("%twisted_config")
+    assert shown == session.shown("%twisted_config show")
+    assert shown == "autoawait=False\nshare_reactor=True\ntimeout=20\n"
 
 
 def test_restore(settings: Settings) -> None:

@@ -19,10 +19,10 @@ from IPython.core.magics.execution import TimeitResult
 from traitlets.config import Config
 
 from twisted_ipython import runner
-from twisted_ipython._cells.await_magics import AddAwaits, Kind
+from twisted_ipython._cells.await_magics import AddAwaits, AwaitedMagic, Kind
 from twisted_ipython._magics import time_magic, timeit_magic
 from twisted_ipython._magics.time_magic import Time
-from twisted_ipython._magics.timing import awaited
+from twisted_ipython._magics.timeit_magic import Timeit
 from twisted_ipython._reactor.lifecycle import start
 
 SETUP = """
@@ -51,13 +51,19 @@ class SendsHome(ast.NodeTransformer):
 
 
 class Cells:
-    """A shell, the magics of `_magics.timing`, and what they print."""
+    """A shell, `%time` and `%timeit`, and what they print."""
 
     def __init__(self, shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
         self.shell = shell
         self.names: dict[str, Any] = shell.user_ns
         magics: Magics = shell.find_line_magic("timeit").__self__
-        self.awaited = awaited(magics, SendsHome().visit)
+        home = SendsHome().visit
+        magic_of: dict[str, AwaitedMagic] = {
+            "time": Time(shell, home),
+            "timeit": Timeit(shell, home, magics.parse_options),
+        }
+        kinds: tuple[Kind, ...] = "line", "cell"
+        self.awaited = {(kind, name): one for kind in kinds for name, one in magic_of.items()}
         shell.input_transformers_post.append(AddAwaits(self.awaited, lambda: True))
         exec(SETUP, shell.user_ns)
         self._capsys = capsys

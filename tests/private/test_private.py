@@ -35,6 +35,7 @@ ALLOWED = {
 READ_LOCALS = {
     "_failures/origin.py": "`DRIVER_LOCALS`",
     "_failures/handlers.py": "logging's `self`",
+    "_magics/reactor_tables.py": "our timer's, and a handle's `self`",
     "_waiting/calls.py": "the user's",
 }
 # Whose second argument is a name.

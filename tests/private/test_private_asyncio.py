@@ -27,6 +27,7 @@ async def things() -> dict[str, Any]:
         "a task": asyncio.current_task(),
         "a future": loop.create_future(),
         "a timer": loop.call_later(0, int),
+        "a handle": loop.call_soon(int),
         "a server": server,
         "a transport": writer.transport,
         "an RLock": threading.RLock(),
@@ -39,13 +40,20 @@ async def things() -> dict[str, Any]:
 
 NAMES = {
     "a loop": (
-        *("_scheduled", "_current_handle", private.CHECK_THREAD, *private.TRANSPORT_METHODS),
+        *(
+            "_scheduled",
+            "_selector",
+            "_current_handle",
+            private.CHECK_THREAD,
+            *private.TRANSPORT_METHODS,
+        ),
     ),
     "a task": ("_log_destroy_pending", "_asyncio_future_blocking"),
     "a future": (private.LOG_TRACEBACK, private.EXCEPTION, "_asyncio_future_blocking"),
     "a timer": ("_when", "_args"),
     "a server": (private.LOOP, private.PROTOCOL_FACTORY),
-    "a transport": (private.LOOP, private.SOCKET),
+    "a transport": (private.LOOP, private.SOCKET, private.SERVER),
+    "a handle": ("_callback", "_context"),
     "an RLock": ("_is_owned",),
 }
 

@@ -14,6 +14,7 @@ import pytest
 from shells import run_python
 
 import twisted_ipython
+from twisted_ipython import _map
 
 PACKAGE = Path(twisted_ipython.__file__).parent
 # By their names below the package; a folder is a docstring, not a module.
@@ -22,7 +23,7 @@ MODULES = sorted(
     for path in PACKAGE.rglob("*.py")
     if path.name != "__init__.py"
 )
-MAP = str(twisted_ipython.__doc__)
+MAP = str(_map.__doc__)
 FOLDERS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 # How many modules a folder may have.
 MOST_MODULES = 12
@@ -61,7 +62,8 @@ heavy = {
     "twisted.internet.endpoints",
     "unittest", "multiprocessing", "tqdm", "ipywidgets", "ipykernel", "treq", "scrapy", "klein",
     "twisted_ipython._magics.run_in_reactor", "twisted_ipython._cells.cell_function",
-    "twisted_ipython._magics.timing",
+    "twisted_ipython._magics.time_magic",
+    "twisted_ipython._magics.timeit_magic",
 }
 from importlib.util import find_spec
 assert all(find_spec(name) for name in heavy if name.startswith("twisted_ipython."))
@@ -221,6 +223,15 @@ def test_imports_go_down(module: str) -> None:
             folder,
             *allowed(folder),
         }
+
+
+def test_of_the_package() -> None:
+    """`twisted_ipython?` is a short manual of what there is, and `dir` gives its names."""
+    manual = str(twisted_ipython.__doc__)
+    assert len(manual.splitlines()) < 20
+    for name in ("%autoawait", "%%run_in_reactor", "%reactor", "%twisted_config", *PUBLIC[:1]):
+        assert name in manual
+    assert dir(twisted_ipython) == sorted(twisted_ipython.__all__)
 
 
 def test_no_circle() -> None:

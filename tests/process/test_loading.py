@@ -324,3 +324,24 @@ def test_threads_are_daemons() -> None:
     with Shell() as shell:
         code = "[t.daemon for t in __import__('threading').enumerate() if 'Reactor' in t.name]"
         assert shell.value(code) == "[True]"
+
+
+@pytest.mark.parametrize(
+    ("showtraceback", "error", "message"),
+    [
+        ("None", "TypeError", "'NoneType' object is not callable"),
+        ("lambda self, *args, **kwargs: print('mine')", "AssertionError", "mine too"),
+    ],
+)
+def test_what_is_set_on_the_class_later_is_used(
+    showtraceback: str, error: str, message: str
+) -> None:
+    """As IPython's own tests have it (`test_set_show_tracebacks_none` and `_noop`)."""
+    with Shell() as shell:
+        cell = shell.run(
+            "from IPython.core.interactiveshell import InteractiveShell\n"
+            f"InteractiveShell.showtraceback = {showtraceback}\nassert False, 'mine too'"
+        )
+        assert (cell.error, cell.message) == (error, message)
+        assert cell.out == ("" if showtraceback == "None" else "mine\n")
+        assert shell.value("7") == "7"

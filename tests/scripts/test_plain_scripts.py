@@ -238,6 +238,8 @@ def test_a_stop_without_a_run(kernel: Kernel) -> None:
     timer = "reactor.callLater(0, reactor.stop)\ntime.sleep(0.1)\nprint('end')"
     assert kernel.ok(timer).printed() == f"end\n{NOBODY_WAITS}\n"
     assert kernel.ok("reactor.stop()\nprint('end')").printed() == f"end\n{NOBODY_WAITS}\n"
+    crash = NOBODY_WAITS.replace("reactor.stop()", "reactor.crash()")
+    assert kernel.ok("reactor.crash()\nprint('end')").printed() == f"end\n{crash}\n"
     kernel.ok(script("reactor.run()\n'over'", "name"))
     assert kernel.ok(timer).printed() == "end\n"
     assert kernel.value("await name") == "'over'"

@@ -8,8 +8,8 @@ import pytest
 from kernels import Kernel, fail
 from script_cells import cancel, kernel_of_scripts, last_line, script, unchanged
 
-from twisted_ipython._base.tracebacks import ONE_REACTOR
-from twisted_ipython._scripts.notes import ADD_GLOBAL, USE_FETCH
+from twisted_ipython._base.tracebacks import ONE_REACTOR, OTHER_THREAD, USE_FETCH
+from twisted_ipython._scripts.notes import ADD_GLOBAL
 from twisted_ipython._scripts.reactor_run import IN_CALLBACK
 
 
@@ -209,6 +209,7 @@ def test_inspect_response(kernel: Kernel) -> None:
     ran = kernel.run(script(code.replace("import scrapy\n", "import scrapy.shell\n")))
     assert ran.printed() == "The crawl is over.\n"
     assert ran.printed("stderr").count(USE_FETCH) == 3
+    assert OTHER_THREAD not in ran.printed("stderr")
 
 
 # ---- Klein, Twisted's log and its services

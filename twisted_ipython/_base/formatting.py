@@ -250,13 +250,16 @@ def _td(cell: str) -> str:
 
 
 class Report:
-    """Tables, one below the other."""
+    """Tables and lines of text, one below the other."""
 
-    def __init__(self, *tables: Table) -> None:
+    def __init__(self, *tables: Table | str) -> None:
         self.tables = tables
 
     def __repr__(self) -> str:
         return "\n".join(map(str, self.tables))
 
     def _repr_html_(self) -> str:
-        return "".join(table.html() for table in self.tables)
+        return "".join(
+            one.html() if isinstance(one, Table) else f"<div>{html.escape(one)}</div>"
+            for one in self.tables
+        )

@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 from twisted.python.reflect import safe_str
 
 from twisted_ipython._base.frames import is_user_frame, module_of
+from twisted_ipython._private.scrapy import PROMPT as INSPECT_RESPONSE
 
 __all__ = [
     "STUB",
@@ -75,6 +76,12 @@ AWAIT_IT: Final = (
     " place of asyncio.run(...)"
 )
 
+USE_FETCH: Final = (
+    "scrapy.shell.inspect_response() opens a prompt in the middle of a crawl, which would stop the"
+    " reactor. Fetch the page in a cell instead: response = await treq.get(url), then"
+    " scrapy.Selector(text=await response.text())"
+)
+
 # What the message of an exception begins or ends with when a thread or driver is the cause.
 _CAUSES: Final = (
     ("SQLite objects created in a thread can only be used in that same thread", OTHER_THREAD),
@@ -123,6 +130,10 @@ def tidied(error: BaseException) -> Iterator[None]:
 def explain(error: BaseException) -> None:
     """Add a line to an exception that the reactor, its thread or Twisted's driver caused."""
     for one in chain(error):
+        if _is_from_shell(one.__traceback__):
+            if USE_FETCH not in getattr(one, "__notes__", ()):
+                one.add_note(USE_FETCH)
+            continue
         text = safe_str(one)  # an exception's own method may fail
         for message, line in _CAUSES:
             notes = getattr(one, "__notes__", ())
@@ -131,6 +142,17 @@ def explain(error: BaseException) -> None:
                 one.add_note(line)
                 if line is NO_LOOP_HERE:  # how a library came to ask for one says nothing
                     users_frames_only(one)
+
+
+def _is_from_shell(traceback: TracebackType | None) -> bool:
+    """Whether a traceback comes by way of `scrapy.shell.inspect_response`."""
+    while traceback is not None:
+        frame = traceback.tb_frame
+        name = frame.f_globals.get("__name__"), frame.f_code.co_name
+        if name == INSPECT_RESPONSE:
+            return True
+        traceback = traceback.tb_next
+    return False
 
 
 def at_line(error: _E, filename: str, line: int) -> _E:

@@ -95,10 +95,8 @@ class AutoAwait:
         self._variables = Variables()
         self._when_idle: list[Callable[[], None]] = []
         self._trio_runner: Any = None
-        self._run_ast_nodes: Callable[..., Coroutine[Any, Any, bool | None]] = shell.run_ast_nodes
-        self._run_code: Callable[..., Coroutine[Any, Any, bool]] = shell.run_code
-        self._safe_execfile = shell.safe_execfile
-        self._showtraceback = shell.showtraceback
+        own = vars(shell)
+        self._set_before = {name: own[name] for name in self.methods() if name in own}
 
     # ---- on the shell, and off it
 
@@ -110,6 +108,13 @@ class AutoAwait:
             "safe_execfile": self.safe_execfile,
             "showtraceback": self.showtraceback,
         }
+
+    def _own(self, name: str) -> Any:
+        """The shell's own method: as it was set on the shell, or as its class has it now."""
+        if name in self._set_before:
+            return self._set_before[name]
+        own = getattr(type(self.shell), name)
+        return own.__get__(self.shell) if hasattr(own, "__get__") else own
 
     def switch_on(self) -> None:
         """Have top-level awaits run in the reactor thread."""
@@ -153,7 +158,7 @@ class AutoAwait:
         result: Any = None,
     ) -> bool | None:
         """`InteractiveShell.run_ast_nodes`, with the statements of an awaiting cell sent off."""
-        own = self._run_ast_nodes
+        own: Callable[..., Coroutine[Any, Any, bool | None]] = self._own("run_ast_nodes")
         text = getattr(getattr(result, "info", None), "transformed_cell", None)  # IPython 9.6
         thread, made = None, Statements(nodelist)
         if text is None or _MAY_AWAIT.search(text):  # most cells do not, and need not be read
@@ -184,7 +189,7 @@ class AutoAwait:
             code = placeholder.RESULT["single" if made.shows else "exec"]
             if await self.shell.run_code(code, result):
                 return True
-            own, rest = self._run_ast_nodes, made.rest  # which does not compile, as is shown
+            own, rest = self._own("run_ast_nodes"), made.rest  # which does not compile, as is shown
             return bool(rest and await own(rest, cell_name, "none", compiler, result))
         finally:
             made.running.end()
@@ -215,21 +220,21 @@ class AutoAwait:
         if not async_ or not self._active():
             shares = self._active()  # then nothing is awaited inside
             with self._statement() if shares else nullcontext():
-                run = plain_cell.run_statement
-                failed = await run(self._run_code, code_obj, result, async_=async_)
+                run, own = plain_cell.run_statement, self._own("run_code")
+                failed = await run(own, code_obj, result, async_=async_)
             if shares and not failed:
                 sigint.end_statement()
             plain_cell.note_statement(self.after_statement, code_obj)
             return failed
         token = self._send(elsewhere(), lambda _: placeholder.evaluate_shown(self.shell, code_obj))
         try:
-            return await self._run_code(placeholder.RUN["single"], result, async_=True)
+            return await self._own("run_code")(placeholder.RUN["single"], result, async_=True)
         finally:
             self._forget(token)
 
     def safe_execfile(self, fname: Any, *where: Any, **options: Any) -> None:
         """`InteractiveShell.safe_execfile`: ``%run``, and the file that IPython is started with."""
-        run_file(self._safe_execfile, self._statement, fname, *where, **options)
+        run_file(self._own("safe_execfile"), self._statement, fname, *where, **options)
 
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`InteractiveShell.showtraceback`, with the user's frames only."""
@@ -250,7 +255,7 @@ class AutoAwait:
             if is_of_cell(error):
                 kwargs["running_compiled_code"] = False
         with turns_of(BRIEF):
-            return self._showtraceback(exc_tuple, *args, **kwargs)
+            return self._own("showtraceback")(exc_tuple, *args, **kwargs)
 
     # ---- how it is done
 
@@ -267,8 +272,9 @@ class AutoAwait:
         """Have the statement that stands for the cell run ``code`` there, until `_forget`."""
         main_thread.run()
         self._variables.begin()
-        typed = CellInfo(self.shell.displayhook.prompt_count, source, labels_of(self.shell))
-        cell = AwaitingCell(thread, current_thread(), code, self.timeout(), typed)
+        shell = self.shell
+        typed = CellInfo(shell.displayhook.prompt_count, source, labels_of(shell))
+        cell = AwaitingCell(thread, current_thread(), code, self.timeout, typed)
         self.awaiting += 1
         return placeholder.current.set(cell)
 

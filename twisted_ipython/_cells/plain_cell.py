@@ -21,6 +21,7 @@ from __future__ import annotations
 import ast
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from types import CodeType
 from typing import Any, Final, Self
 
@@ -125,7 +126,7 @@ class PlainCell:
         script = self._make()
         script.end(closes=closes, gone=not ran and self._would_run())
         if script.stops is not None and not closes:
-            script.run_in_context(_stop_other)
+            script.run_in_context(partial(_stop_other, crash=script.stops == script.crash))
 
     def _would_run(self) -> bool:
         """Whether its code names what runs the reactor.  Thread: any."""
@@ -200,11 +201,11 @@ def note_failure() -> None:
         cell.raised = True
 
 
-def _stop_other() -> None:
-    """Do what a stop does that came from a cell which turned out to be no script."""
-    script = registry.to_stop()
+def _stop_other(*, crash: bool) -> None:
+    """Do what a stop or crash does that came from a cell which turned out to be no script."""
+    script = registry.to_stop(crash=crash)
     if script is not None:
-        script.stop()
+        (script.crash if crash else script.stop)()
 
 
 def note_statement(note: Callable[[CodeType, RunningCell], object], code: CodeType) -> None:

@@ -6,7 +6,8 @@ In shells that do not await, the magics themselves wait, blocking.
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Any, Final
 
 from IPython.core.error import UsageError
@@ -17,36 +18,45 @@ from twisted_ipython._magics.magics import TwistedMagics
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._waiting.calls import in_cell_thread
 
-__all__ = ["awaited"]
+__all__ = ["awaitable"]
 
 # So many frames up there is none: IPython then looks names up in the namespace only.
 _NO_FRAME: Final = 1_000_000
 
 
-def awaited(magics: TwistedMagics) -> Awaited:
-    """The magics of one shell that wait."""
-    timed: list[tuple[Kind, str]] = [
-        (kind, name) for kind in ("line", "cell") for name in ("time", "timeit")
-    ]
-    return {
-        **{key: _Timed(magics, key) for key in timed},
+def awaitable(magics: TwistedMagics) -> Awaited:
+    """The magics of one shell that wait.  Thread: cell."""
+    found: dict[tuple[Kind, str], AwaitedMagic] = {
         ("cell", "run_in_reactor"): _RunAndWait(magics),
         ("line", "reactor"): _WaitForJob(magics),
     }
+    for name, make in (("time", _time), ("timeit", _timeit)):
+        timed = _Timed(partial(make, magics))
+        found |= {("line", name): timed, ("cell", name): timed}
+    return found
+
+
+def _time(magics: TwistedMagics) -> AwaitedMagic:
+    from twisted_ipython._magics.time_magic import Time
+
+    return Time(magics.shell, send_to_cell_thread)
+
+
+def _timeit(magics: TwistedMagics) -> AwaitedMagic:
+    from twisted_ipython._magics.timeit_magic import Timeit
+
+    return Timeit(magics.shell, send_to_cell_thread, magics.parse_options)
 
 
 class _Timed:
-    """`%time` and the like, which take a while to import: when they are first used."""
+    """`%time` or `%timeit`, which take a while to import: when one is first used."""
 
-    def __init__(self, magics: TwistedMagics, key: tuple[Kind, str]) -> None:
-        self._magics = magics
-        self._key = key
+    def __init__(self, make: Callable[[], AwaitedMagic]) -> None:
+        self._make = make
 
     @cached_property
     def _magic(self) -> AwaitedMagic:
-        from twisted_ipython._magics import timing
-
-        return timing.awaited(self._magics, send_to_cell_thread)[self._key]
+        return self._make()
 
     def awaits(self, line: str, cell: str | None) -> bool:
         """See `_cells.await_magics.AwaitedMagic`."""
@@ -89,8 +99,8 @@ class _WaitForJob:
 
     async def run(self, line: str, cell: str | None) -> Any:
         """See `_cells.await_magics.AwaitedMagic`."""
-        from twisted_ipython._magics.reactor_command import waiting
+        from twisted_ipython._magics.reactor_command import wait_for_job
 
         assert cell is None
         expanded = await in_cell_thread(lambda: self._magics.shell.var_expand(line, _NO_FRAME))
-        return await waiting(current(), expanded)
+        return await wait_for_job(current(), expanded)

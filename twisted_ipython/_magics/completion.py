@@ -17,14 +17,15 @@ from IPython.core.completer import (
     context_matcher,
 )
 
+from twisted_ipython._magics.settings import TAKES
 from twisted_ipython._reactor.jobs import Job, jobs
 
 __all__ = ["complete"]
 
 _OPTIONS: Final = ("--global", "--replace", "--thread", "--wait", "-g", "-r", "-t", "-w")
-_SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
-    "autoawait": ("False", "True"),
-    "timeout": ("INFINITY",),
+# For each setting what it takes that is a word.
+_SETTINGS: Final = {
+    name: sorted(re.findall(r"True|False|INFINITY", words)) for name, words in sorted(TAKES.items())
 }
 # A magic can stand after an assignment: `result = %reactor wait 3`.
 _LINE: Final = re.compile(r"\s*(?:[^=%]*=\s*)?%(reactor|twisted_config)\s+(.*)")
@@ -63,6 +64,10 @@ def _of_reactor(words: list[str]) -> Iterable[str]:
             return ["all", *_names(jobs.all())]
         case ["cancel", *named] if "all" not in named:
             return [name for name in _names(jobs.all()) if name not in named]
+        case ["close"]:
+            return ["cell", "job", *_names(jobs.all())]
+        case ["close", "job"]:
+            return _names(jobs.all())
         case ["wait"]:
             return _names(jobs.pending())
     return ()

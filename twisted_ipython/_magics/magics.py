@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["TwistedMagics", "give_body"]
 
-CONFIG_USAGE: Final = "usage: %twisted_config show [NAME] | reset | NAME VALUE"
+CONFIG_USAGE: Final = "usage: %twisted_config [show [NAME] | reset | NAME VALUE]"
+NOT_FIRST: Final = (
+    "Line magic function `%%run_in_reactor` not found.\n"
+    "It is a cell magic, which begins its cell: no line may stand above it, not even a comment."
+)
 NOT_HERE: Final = (
     "Code in the reactor thread cannot wait for the reactor by a magic, it would wait for itself"
     " for ever: `await` the EventualResult"
@@ -62,15 +66,14 @@ class TwistedMagics(Settings, Magics):
         """
         Show or change the settings of twisted_ipython.
 
-        ``%twisted_config show``         all settings
-        ``%twisted_config show NAME``    one of them
+        ``%twisted_config``              all settings; ``show NAME`` one of them
         ``%twisted_config NAME VALUE``   change it
         ``%twisted_config reset``        all settings as they are by default
 
         timeout
             Seconds that a cell may await before what it awaits is cancelled
             and the cell ends with a TimeoutError. INFINITY, the default, is
-            for ever.
+            for ever. A change in a cell holds for the rest of that cell.
         autoawait
             Whether loading the extension also says ``%autoawait twisted``: for
             a configuration file.
@@ -90,14 +93,16 @@ class TwistedMagics(Settings, Magics):
         """
         try:
             match line.split():
-                case ["show", *names] if len(names) < 2:
-                    self._print(names)
+                case [] | ["show"]:
+                    self._print()
+                case ["show", name]:
+                    print(self.written(name))
                 case ["reset"]:
                     self.restore()
-                    self._print([])
-                case [name, value] if name != "show":
+                    self._print()
+                case [name, value]:
                     self.write(name, value)
-                    self._print([name])
+                    print(self.written(name))
                 case _:
                     raise UsageError(CONFIG_USAGE)
         except SettingError as error:
@@ -107,9 +112,8 @@ class TwistedMagics(Settings, Magics):
     def _switch_sharing(self, change: Any) -> None:
         sharing.switch(on=change["new"])
 
-    def _print(self, names: list[str]) -> None:
-        for name in names or self.names():
-            print(self.written(name))
+    def _print(self) -> None:
+        print(*map(self.written, self.names()), sep="\n")
 
     # ---- awaiting
 
@@ -227,6 +231,11 @@ class TwistedMagics(Settings, Magics):
 
         return shown(cell, begin())
 
+    @line_magic("%run_in_reactor")  # type: ignore[arg-type]  # typed for use without a name
+    def refuse_line(self, line: str) -> None:  # noqa: ARG002
+        """`%%run_in_reactor` that is not the first line of its cell."""
+        raise UsageError(NOT_FIRST)
+
     def _wait_for(self, coro: Coroutine[Any, Any, Any]) -> Any:
         """Wait as an awaiting cell does, but blocking: for shells that do not await."""
         thread = current()
@@ -234,7 +243,7 @@ class TwistedMagics(Settings, Magics):
             coro.close()
             raise RuntimeError(NOT_HERE)
         return run_blocking(
-            AwaitingCell(thread, BlockingThread(), lambda _: coro, self.timeout).run()
+            AwaitingCell(thread, BlockingThread(), lambda _: coro, lambda: self.timeout).run()
         )
 
     # ---- the reactor
@@ -250,8 +259,12 @@ class TwistedMagics(Settings, Magics):
         ``%reactor jobs``
             the cells that run, or ran, in the background
         ``%reactor cancel JOB... | all``
-            cancel jobs (by number or name) and stop the LoopingCalls that they
+            cancel jobs (by number, or all of a name) and stop the LoopingCalls that they
             started; also asyncio tasks, by name; ``all`` are all jobs
+        ``%reactor close PORT | CELL | JOB``
+            close a listening port (by number or path) with the connections that it
+            accepted, or all that a cell or a job has opened; ``close cell 3`` and
+            ``close job 3`` tell the two apart
         ``%reactor wait JOB [SECONDS]``
             wait for a job, as an awaiting cell does, and give its EventualResult
         ``%reactor stack``
@@ -269,8 +282,8 @@ class TwistedMagics(Settings, Magics):
         """
         from twisted_ipython._magics import reactor_command
 
-        if reactor_command.waits(line):
-            return self._wait_for(reactor_command.waiting(current(), line))
+        if reactor_command.must_wait(line):
+            return self._wait_for(reactor_command.wait_for_job(current(), line))
         reactor_command.command(self.shell, current(), line)
         return None
 

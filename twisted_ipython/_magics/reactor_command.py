@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Sequence
 from math import isfinite
 from typing import Any, Final
 
@@ -21,26 +21,39 @@ from twisted_ipython._magics.reactor_tables import (
     tasks,
     threads_table,
 )
+from twisted_ipython._magics.sockets import KINDS, Socket, living, name_of, opener, sockets
 from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.eventual_result import EventualResult, NotInTime
 from twisted_ipython._reactor.jobs import THREAD_GOES_ON, Job, jobs
 from twisted_ipython._reactor.thread import ReactorThread
 
-__all__ = ["COMMANDS", "command", "waiting", "waits"]
+__all__ = ["COMMANDS", "command", "must_wait", "wait_for_job"]
 
-COMMANDS: Final = ("cancel", "jobs", "stack", "wait")
-USAGE: Final = "usage: %reactor [jobs | cancel JOB... | cancel all | wait JOB [SECONDS] | stack]"
+COMMANDS: Final = ("cancel", "close", "jobs", "stack", "wait")
+USAGE: Final = (
+    "usage: %reactor [jobs | cancel JOB... | cancel all | close PORT | close CELL | close JOB"
+    " | wait JOB [SECONDS] | stack]"
+)
 NO_COMMAND: Final = "there is no %reactor {word}; " + USAGE
 NO_JOB: Final = "there is no job {word!r}; there are: {names}"
 STUCK: Final = "the reactor does not answer, so its tasks are not known; jobs: {names}"
+NOTHING_OPEN: Final = "{word!r} is no port that is open, nor a cell or job that has one: {open}"
+BOTH: Final = (
+    "{word} is a cell and a job, and both have opened something: say %reactor close cell {word},"
+    " or job {word}"
+)
+NO_ANSWER: Final = "the reactor does not answer, so it can close nothing; %reactor stack says why"
+CLOSED: Final = "closed {things} of {opener}"
 NOT_SECONDS: Final = "{word!r} is not a number of seconds; " + USAGE
 STILL_PENDING: Final = "{job} is still pending after {seconds:g} s, and goes on"
+CANCELLED: Final = "cancelled {what}{time}: {code}"
+NO_PENDING: Final = "no job is pending: nothing was cancelled"
 ENDED: Final = "{job} has ended: {state} after {time}"
 # How many ended jobs an error names.
 _NAMED: Final = 5
 
 
-def waits(line: str) -> bool:
+def must_wait(line: str) -> bool:
     """Whether this is a `%reactor` that waits.  Any thread."""
     return line.split()[:1] == ["wait"]
 
@@ -63,6 +76,8 @@ def command(shell: InteractiveShell, thread: ReactorThread, line: str) -> None:
             _show(shell, Report(stack_table(thread, labels_of(shell))))
         case ["cancel", *words] if words:
             _cancel(thread, words)
+        case ["close", *words] if words:
+            _close(thread, words)
         case [word, *_]:
             raise UsageError(USAGE if word in COMMANDS else NO_COMMAND.format(word=word))
 
@@ -79,46 +94,72 @@ def _show(shell: InteractiveShell, report: Report) -> None:
 
 def _cancel(thread: ReactorThread, words: list[str]) -> None:
     """Cancel jobs, by number or name, tasks and crawls, by name; nothing if one is unknown."""
+    found = {"all": _all()} if words == ["all"] else _named(thread, words)
+    if found == {"all": []}:
+        print(NO_PENDING)
+    for named in found.values():
+        pending = [one for one in named if not isinstance(one, Job) or one.ended is None]
+        for one in pending or named[-1:]:
+            if not isinstance(one, str):  # a crawl says itself that it is closed
+                print(_cancelled(one))
+        for one in named:
+            if isinstance(one, Job):
+                jobs.cancel(thread, one)
+            elif isinstance(one, str):
+                thread.call(crawls.close_spider, one)
+            else:
+                thread.call(one.cancel)
+
+
+def _all() -> list[Any]:
+    """All pending jobs, and the spiders of crawls that belong to none of them."""
     pending = jobs.pending()
-    if words == ["all"]:
-        for work_id in crawls.work_ids() - {job.work_id for job in pending}:
-            thread.call(crawls.close, work_id)
-    for one in pending if words == ["all"] else _named(thread, words):
-        if isinstance(one, Job):
-            if one.in_thread and one.ended is None:
-                print(THREAD_GOES_ON.format(job=one))
-            jobs.cancel(thread, one)
-        elif isinstance(one, str):
-            thread.call(crawls.close_spider, one)
-        else:
-            thread.call(one.cancel)
+    return [*pending, *crawls.spiders(besides={job.work_id for job in pending})]
 
 
-def _named(thread: ReactorThread, words: list[str]) -> list[Job | asyncio.Task[Any] | str]:
-    """The jobs and tasks of these names, and the names that are those of spiders."""
-    found: dict[str, Job | asyncio.Task[Any] | str] = {}
-    found.update((word, word) for word in words if word in crawls.spiders())
-    found.update((word, job) for word in words if (job := jobs.find(word)) is not None)
-    if len(found) < len(set(words)):
-        running = _tasks_by_name(thread)
-        for word in words:
-            if word not in found:
-                found[word] = running.get(word) or _refuse(word, running)
-    return list(found.values())
+def _cancelled(one: Job | asyncio.Task[Any]) -> str:
+    """What is cancelled, in a line."""
+    if not isinstance(one, Job):
+        return CANCELLED.format(
+            what=f"task {one.get_name()}", time="", code=name_of(one.get_coro())
+        )
+    if one.ended is not None:
+        return ENDED.format(job=one, state=one.state, time=duration(one.seconds))
+    if one.in_thread:
+        return THREAD_GOES_ON.format(job=one)
+    time = f", after {duration(one.seconds)}"
+    return CANCELLED.format(what=f"{one} of cell {one.cell}", time=time, code=one.code)
 
 
-def _tasks_by_name(thread: ReactorThread) -> dict[str, asyncio.Task[Any]]:
+def _named(thread: ReactorThread, words: list[str]) -> dict[str, list[Any]]:
+    """For each word its crawl and all jobs of that number or name; else all tasks."""
+    spiders = crawls.spiders()
+    found = {word: [*_jobs_of(word), *({word} & spiders)] for word in words}
+    if not all(found.values()):
+        running = _running(thread)
+        for word, named in found.items():
+            named += [] if named else [task for task in running if task.get_name() == word]
+            if not named:
+                _refuse(word, [task.get_name() for task in running])
+    return found
+
+
+def _jobs_of(word: str) -> list[Job]:
+    return [job for job in jobs.all() if word in (str(job.number), job.name)]
+
+
+def _running(thread: ReactorThread) -> list[asyncio.Task[Any]]:
     try:
-        return ask(thread, lambda: {task.get_name(): task for task in tasks(thread)})
+        return ask(thread, lambda: tasks(thread))
     except NotInTime:
-        raise UsageError(STUCK.format(names=_names({}))) from None
+        raise UsageError(STUCK.format(names=_names([]))) from None
 
 
-def _refuse(word: str, running: Mapping[str, object]) -> Any:
+def _refuse(word: str, running: Sequence[str]) -> Any:
     raise UsageError(NO_JOB.format(word=word, names=_names(running)))
 
 
-def _names(running: Mapping[str, object]) -> str:
+def _names(running: Sequence[str]) -> str:
     """The latest jobs that have ended, those that have not, and tasks."""
     known = jobs.all()
     old = [job for job in known if job.ended is not None][:-_NAMED]
@@ -127,10 +168,61 @@ def _names(running: Mapping[str, object]) -> str:
     return ", ".join([*names, *(f"task {name}" for name in running)]) or "none"
 
 
+# ---- close
+
+
+def _close(thread: ReactorThread, words: list[str]) -> None:
+    """Close a port with its connections, or what a cell or job has opened; wait until it is."""
+    from twisted_ipython._magics.replace import stop
+
+    found = living(*KINDS)  # out of the reactor's way
+    try:
+        chosen = _chosen(ask(thread, lambda: sockets(thread, found)), words)
+    except NotInTime:
+        raise UsageError(NO_ANSWER) from None
+    ports = [one for one in chosen if one.port]
+    # A port closes what it has accepted; a server of asyncio's has a row for each address.
+    first = {id(one.one): one.one for one in (*ports, *chosen)}
+    closing = thread.run(lambda: stop(thread, " ".join(words), list(first.values())))
+    if not thread.here():
+        closing.wait()
+    for line in _closed(chosen):
+        print(line)
+
+
+def _chosen(found: list[Socket], words: list[str]) -> list[Socket]:
+    """The port with its connections, or what the cell or job has opened."""
+    kind, word = words if len(words) == 2 and words[0] in ("cell", "job") else ("", words[0])
+    if len(words) > 1 and not kind:
+        raise UsageError(USAGE)
+    ports = [one.one for one in found if one.port == word and not kind]
+    if ports:
+        return [one for one in found if one.one in ports or one.accepted_by in ports]
+    works = {job.work_id for job in _jobs_of(word)}
+    of_job = [one for one in found if one.work_id in works and kind != "cell"]
+    of_cell = [one for one in found if str(one.work_id.cell or "") == word and kind != "job"]
+    if of_job and of_cell and of_job != of_cell:
+        raise UsageError(BOTH.format(word=word))
+    if not (of_job or of_cell):
+        names = (f"{one.port} ({one.what}) of {opener(one.work_id)}" for one in found if one.port)
+        raise UsageError(NOTHING_OPEN.format(word=word, open=", ".join(names) or "none is open"))
+    return of_job or of_cell
+
+
+def _closed(chosen: list[Socket]) -> Iterator[str]:
+    """What was closed, a line for each cell or job."""
+    for work_id in dict.fromkeys(one.work_id for one in chosen):
+        own = [one for one in chosen if one.work_id == work_id]
+        things = [f"port {one.port} ({one.what})" for one in own if one.port]
+        count = len(own) - len(things)
+        things += [f"{count} connection{'s' * (count != 1)}"] if count else []
+        yield CLOSED.format(things=", ".join(things), opener=opener(work_id))
+
+
 # ---- wait
 
 
-def waiting(thread: ReactorThread, line: str) -> Coroutine[Any, Any, EventualResult | None]:
+def wait_for_job(thread: ReactorThread, line: str) -> Coroutine[Any, Any, EventualResult | None]:
     """
     What waits for the job that ``wait JOB [SECONDS]`` names.  Any thread.
 
@@ -149,7 +241,7 @@ def waiting(thread: ReactorThread, line: str) -> Coroutine[Any, Any, EventualRes
             seconds = _seconds(number)
         case _:
             raise UsageError(USAGE)
-    return _wait(thread, jobs.find(word) or _refuse(word, {}), seconds)
+    return _wait(thread, jobs.find(word) or _refuse(word, []), seconds)
 
 
 def _seconds(word: str) -> float:

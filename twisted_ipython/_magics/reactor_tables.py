@@ -7,38 +7,44 @@ They are made in the reactor thread; one that does not answer is reported with i
 from __future__ import annotations
 
 import asyncio
-import gc
+import sys
 import threading
 from asyncio.base_subprocess import BaseSubprocessTransport
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable
+from contextvars import Context
 from pathlib import Path
 from time import monotonic, time
+from types import FrameType
 from typing import Any, Final, TypeVar
 
-from twisted.internet.interfaces import IListeningPort
 from twisted.internet.process import reapProcessHandlers
-from twisted.internet.task import LoopingCall
-from twisted.internet.tcp import Connection
-from twisted.python.reflect import qual, safe_repr
+from twisted.python.reflect import qual
 
 from twisted_ipython._base import frames
 from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.formatting import Report, Table, duration
 from twisted_ipython._base.loans import loans
 from twisted_ipython._base.work_id import context_of, work_in
-from twisted_ipython._private.asyncio import LOOP, PROTOCOL_FACTORY, SOCKET
+from twisted_ipython._magics.sockets import KINDS, is_on, living, name_of, sockets, what
+from twisted_ipython._private.asyncio import in_handle
 from twisted_ipython._reactor import thread_pool
 from twisted_ipython._reactor.crawls import crawls
+from twisted_ipython._reactor.delayed_calls import TIMER, LoopCall
 from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.jobs import Job, jobs
 from twisted_ipython._reactor.thread import ReactorThread
 
-__all__ = ["ask", "jobs_table", "living", "overview", "stack_table", "tasks", "threads_table"]
+__all__ = ["ask", "jobs_table", "overview", "stack_table", "tasks", "threads_table"]
 
 _T = TypeVar("_T")
 
 _HERE: Final = str(Path(__file__).parents[1])
+IDLE: Final = "The reactor thread is idle: it waits for events."
+# The modules whose function a reactor waits in.
+_SELECTING: Final = (
+    "selectors",
+    *(f"twisted.internet.{n}reactor" for n in ("epoll", "poll", "select")),
+)
 # Seconds that a reactor gets to answer.
 _BOUND: Final = 0.5
 
@@ -62,23 +68,6 @@ def ask(thread: ReactorThread, question: Callable[[], _T]) -> _T:
     return given
 
 
-def living(*kinds: type[Any]) -> list[Any]:
-    """
-    The instances of ``kinds`` that exist.  Any thread.
-
-    Nothing else knows a connection that is paused, or a child of asyncio's.
-    """
-    # Neither isinstance(), which asks proxies, nor hashing: a metaclass can refuse either.
-    wanted = {id(kind) for kind in _with_subclasses(kinds)}
-    return [one for one in gc.get_objects() if id(type(one)) in wanted]
-
-
-def _with_subclasses(kinds: Iterable[type[Any]]) -> Iterator[type[Any]]:
-    for kind in kinds:
-        yield kind
-        yield from _with_subclasses(type.__subclasses__(kind))
-
-
 def overview(thread: ReactorThread, label: frames.Label) -> Report:
     """
     Everything about the reactor; or, if it does not answer, where it is stuck.  Any thread.
@@ -91,7 +80,7 @@ def overview(thread: ReactorThread, label: frames.Label) -> Report:
     try:
         latency = ask(thread, monotonic) - asked
         # Out of the reactor's way: with millions of objects this takes a while.
-        found = living(Connection, asyncio.Server, asyncio.Transport, BaseSubprocessTransport)
+        found = living(*KINDS, BaseSubprocessTransport)
         tables = ask(thread, lambda: _tables(thread, label, found))
     except NotInTime:
         state = loans.borrower() or f"stuck: no answer within {duration(_BOUND)}"
@@ -195,85 +184,22 @@ def _task_row(task: asyncio.Task[Any], label: frames.Label) -> tuple[object, ...
 def _calls_table(reactor: Any) -> Table:
     now = reactor.seconds()
     calls = sorted(reactor.getDelayedCalls(), key=lambda call: call.getTime())
-    rows = [(f"in {duration(max(0, c.getTime() - now))}", _name(c.func)) for c in calls]
+    rows = [(f"in {duration(max(0, c.getTime() - now))}", name_of(c.func)) for c in calls]
     return Table("Delayed calls", ("when", "function"), rows)
 
 
-def _name(function: Any) -> str:
-    """What a function is called: for a LoopingCall, what it calls."""
-    if isinstance(function, LoopingCall):
-        return f"LoopingCall of {_name(function.f)}"
-    if isinstance(function, partial):
-        return _name(function.func)
-    name = getattr(function, "__qualname__", None)
-    return name if isinstance(name, str) else safe_repr(function)
-
-
-_Row = tuple[str, str, str, str]
-
-
 def _sockets_table(thread: ReactorThread, found: list[Any]) -> Table:
-    reactor = thread.reactor
-    known = [one for one in found if isinstance(one, Connection) and one.connected]
-    ours = {
-        id(one): one
-        for one in (*reactor.getReaders(), *reactor.getWriters(), *known)
-        if getattr(one, "reactor", reactor) is reactor
-    }
-    rows = [row for row in map(_socket_row, ours.values()) if row is not None]
-    rows += [row for one in found if _is_on(one, thread.loop) for row in _asyncio_rows(one)]
-    return Table("Ports and connections", ("kind", "address", "peer", "factory"), sorted(rows))
-
-
-def _is_on(one: Any, loop: asyncio.AbstractEventLoop | None) -> bool:
-    """Whether something of asyncio's is on the loop; what has ended is on none."""
-    return loop is not None and getattr(one, LOOP, None) is loop
-
-
-def _socket_row(one: Any) -> _Row | None:
-    listens = IListeningPort.providedBy(one)
-    try:
-        here, there = _address(one.getHost()), "" if listens else _address(one.getPeer())
-    except Exception:
-        return None  # a pipe, the reactor's own waker, or closed meanwhile
-    if listens:
-        return "listens", here, "", _kind(getattr(one, "factory", None) or one.protocol)
-    protocol = getattr(one, "protocol", None)
-    return "connection", here, there, _kind(getattr(protocol, "factory", None) or protocol)
-
-
-def _asyncio_rows(one: Any) -> Iterator[_Row]:
-    """A server of asyncio's, or one end of a connection."""
-    if isinstance(one, asyncio.Server):
-        factory = _name(getattr(one, PROTOCOL_FACTORY, one))
-        for socket in one.sockets:
-            yield "listens (asyncio)", _address(socket.getsockname()), "", factory
-    # Not what TLS puts around a transport, nor the pipe of a child process.
-    elif hasattr(one, SOCKET) and not one.is_closing():
-        here, there = one.get_extra_info("sockname"), one.get_extra_info("peername")
-        yield "connection (asyncio)", _address(here), _address(there), _kind(one.get_protocol())
-
-
-def _address(address: Any) -> str:
-    if hasattr(address, "port"):
-        return f"{address.host}:{address.port}"
-    if isinstance(address, tuple):
-        return f"{address[0]}:{address[1]}"
-    name = getattr(address, "name", address)
-    return name.decode(errors="replace") if isinstance(name, bytes) else str(name or "")
-
-
-def _kind(one: object) -> str:
-    one = getattr(one, "wrappedFactory", None) or one  # of TLS
-    return "" if one is None else qual(type(one))
+    headings = ("kind", "address", "peer", "protocol or factory", "cell")
+    rows = [(*one[:4], one.work_id.cell or "") for one in sockets(thread, found)]
+    return Table("Ports and connections", headings, rows)
 
 
 def _processes_table(thread: ReactorThread, found: list[Any]) -> Table:
-    rows = [(pid, _kind(getattr(one, "proto", one))) for pid, one in reapProcessHandlers.items()]
+    rows = [(pid, what(getattr(one, "proto", one))) for pid, one in reapProcessHandlers.items()]
     rows += [
-        (one.get_pid() or 0, _kind(one.get_protocol()))
+        (one.get_pid() or 0, what(one.get_protocol()))
         for one in found
-        if isinstance(one, BaseSubprocessTransport) and _is_on(one, thread.loop)
+        if isinstance(one, BaseSubprocessTransport) and is_on(one, thread.loop)
     ]
     return Table("Child processes", ("pid", "protocol"), rows)
 
@@ -291,14 +217,41 @@ def _pool_table(reactor: Any) -> Table:
     return Table("Thread pool", (), rows)
 
 
-def stack_table(thread: ReactorThread, label: frames.Label) -> Table:
-    """Where the reactor thread is right now, the user's frames first.  Any thread."""
+def stack_table(thread: ReactorThread, label: frames.Label) -> Table | str:
+    """
+    Where the reactor thread is right now, the user's frames first; a line if it is idle.
+
+    Thread: any.
+    """
     give_back()
     borrowed = loans.borrower()
-    places = frames.of_thread(loans.holder(thread.ident))
-    rows: Iterable[frames.Place] = sorted(places, key=lambda place: not place.users)
-    return Table(
-        f"The reactor: {borrowed}, which is at" if borrowed else "The reactor thread is at",
-        ("place", "function", "line"),
-        [(label(place), place.function, place.text) for place in rows],
-    )
+    holder = loans.holder(thread.ident)
+    frame = sys._current_frames().get(holder)
+    if borrowed:
+        title = f"The reactor: {borrowed}, which is at"
+    elif frame is not None and frame.f_globals.get("__name__") in _SELECTING:
+        return IDLE
+    else:
+        title = f"The reactor thread{_work_of(frame)} is at"
+    rows = sorted(frames.of_thread(holder), key=lambda place: not place.users)
+    cells = [(label(place), place.function, place.text) for place in rows]
+    return Table(title, ("place", "function", "line"), cells)
+
+
+def _work_of(frame: FrameType | None) -> str:
+    """What a thread runs and for which cell, in words; empty if that is not known."""
+    while frame is not None:
+        one = frame.f_locals.get("call" if frame.f_code is TIMER else "self")
+        frame = frame.f_back
+        if type(one) is LoopCall:
+            return _runs(one.func, one.context)
+        if issubclass(type(one), asyncio.Handle):
+            return _runs(*in_handle(one))
+    return ""
+
+
+def _runs(function: Any, context: Context | None) -> str:
+    task = getattr(function, "__self__", None)
+    name = task.get_name() if isinstance(task, asyncio.Task) else name_of(function)
+    cell = work_in(context).cell
+    return f" runs {name}{f' for cell {cell}' if cell else ''}; it"

@@ -7,7 +7,7 @@ Everything here runs in the reactor thread.
 from __future__ import annotations
 
 import asyncio
-from asyncio import Future
+from asyncio import Future, Transport
 from collections.abc import Callable, Generator
 from contextvars import copy_context
 from typing import Any, Final
@@ -23,11 +23,11 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import ReconnectingClientFactory
 from twisted.internet.task import LoopingCall, deferLater
-from twisted.internet.tcp import Server
+from twisted.internet.tcp import Connection, Server
 from twisted.python.reflect import safe_repr
 
 from twisted_ipython._base.formatting import failure_line, one_line
-from twisted_ipython._magics.reactor_tables import living
+from twisted_ipython._magics.sockets import living
 from twisted_ipython._private.asyncio import abort_clients
 from twisted_ipython._reactor import looping_calls
 from twisted_ipython._reactor.crawls import crawls
@@ -141,10 +141,22 @@ def _stop_loop(_: ReactorThread, loop: LoopingCall) -> None:
 
 
 def _disconnect(_: ReactorThread, connector: Any) -> None:
+    _stop_trying(connector)
+    connector.disconnect()
+
+
+def _stop_trying(connector: Any) -> None:
     factory = getattr(connector, "factory", None)
     if isinstance(factory, ReconnectingClientFactory):
         factory.stopTrying()
-    connector.disconnect()
+
+
+def _abort(thread: ReactorThread, connection: Any) -> Deferred[None]:
+    """Close a connection, Twisted's or asyncio's, without waiting for its peer."""
+    _stop_trying(getattr(connection, "connector", None))
+    abort = connection.abort if isinstance(connection, Transport) else connection.abortConnection
+    abort()
+    return deferLater(thread.reactor, 0)  # by then it is closed
 
 
 def _cancel_call(_: ReactorThread, call: Any) -> None:
@@ -168,7 +180,7 @@ def _cancel_task(thread: ReactorThread, task: asyncio.Future[Any]) -> Deferred[N
 
 def _close_server(thread: ReactorThread, server: asyncio.Server) -> Deferred[None]:
     server.close()
-    abort_clients(server, living(asyncio.Transport))
+    abort_clients(server, living(Transport))
     return thread.deferred(server.wait_closed(), copy_context())
 
 
@@ -196,5 +208,6 @@ _WAYS: Final[list[tuple[Callable[[Any], bool], _Way]]] = [
     (IDelayedCall.providedBy, _cancel_call),
     (lambda held: isinstance(held, Future), _cancel_task),
     (lambda held: isinstance(held, asyncio.Server), _close_server),
+    (lambda held: isinstance(held, (Connection, Transport)), _abort),
     (IProcessTransport.providedBy, _stop_process),
 ]

@@ -62,7 +62,7 @@ class Runner:
             except RuntimeError:
                 coro.close()
                 raise
-            cell = AwaitingCell(thread, BlockingThread(), lambda _: coro, self._timeout())
+            cell = AwaitingCell(thread, BlockingThread(), lambda _: coro, self._timeout)
             value: _T = run_blocking(cell.run())
             return value
         try:

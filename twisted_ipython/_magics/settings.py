@@ -12,13 +12,13 @@ from typing import Any, Final
 from traitlets import Bool, CFloat, TraitError, validate
 from traitlets.config import Configurable
 
-__all__ = ["SettingError", "Settings"]
+__all__ = ["TAKES", "SettingError", "Settings"]
 
 NO_SUCH_SETTING: Final = "there is no setting {name!r}; there are: {names}"
 BAD_VALUE: Final = "{name} cannot be {value!r}; it takes {takes}"
 INFINITY: Final = "INFINITY"
 _SWITCH: Final = "True or False"
-_TAKES: Final = {
+TAKES: Final = {
     "timeout": "seconds, more than 0, or INFINITY",
     "autoawait": _SWITCH,
     "share_reactor": _SWITCH,
@@ -51,12 +51,12 @@ class Settings(Configurable):
     def _positive(self, proposal: Any) -> float | None:
         value: float | None = proposal["value"]
         if value is not None and not value > 0:
-            raise TraitError(f"timeout takes {_TAKES['timeout']}, not {value:g}")
+            raise TraitError(f"timeout takes {TAKES['timeout']}, not {value:g}")
         return None if value is None or value > TIMEOUT_MAX else value
 
     def names(self) -> list[str]:
         """The names of the settings."""
-        return sorted(_TAKES)
+        return sorted(TAKES)
 
     def written(self, name: str) -> str:
         """
@@ -82,7 +82,7 @@ class Settings(Configurable):
         try:
             setattr(self, name, self.traits()[name].from_string(value))
         except (TraitError, ValueError):
-            takes = _TAKES[name]
+            takes = TAKES[name]
             raise SettingError(BAD_VALUE.format(name=name, value=value, takes=takes)) from None
 
     def restore(self) -> None:
@@ -91,6 +91,6 @@ class Settings(Configurable):
             setattr(self, name, self.traits()[name].default_value)
 
     def _check(self, name: str) -> None:
-        if name not in _TAKES:
+        if name not in TAKES:
             names = ", ".join(self.names())
             raise SettingError(NO_SUCH_SETTING.format(name=name, names=names))

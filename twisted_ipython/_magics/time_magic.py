@@ -1,5 +1,5 @@
 """
-``%time`` of code that awaits; see `_magics.timing`.
+``%time`` of code that awaits; with IPython's options and in its words.
 
 CPU time is the reactor thread's: it includes what else runs there while the
 code waits, and nothing that runs in other threads.  An exception leaves
@@ -57,7 +57,8 @@ class Time:
 
     Args:
         shell: the shell.
-        send_home: see `_magics.timing.awaited`.
+        send_to_cell_thread: turns what is IPython's own in code, in place or not, so that
+            it runs in the cell thread.
         cpu: gives seconds of CPU time: all, and the system's part if that is known.
     """
 

@@ -1,5 +1,5 @@
 """
-``%timeit`` of code that awaits; see `_magics.timing`.
+``%timeit`` of code that awaits; with IPython's options and in its words.
 
 The statement becomes the body of a loop in a coroutine function, as IPython's
 own becomes that of a function.
@@ -56,7 +56,8 @@ class Timeit:
 
     Args:
         shell: the shell.
-        send_home: see `_magics.timing.awaited`.
+        send_to_cell_thread: turns what is IPython's own in code, in place or not, so that
+            it runs in the cell thread.
         parse_options: `Magics.parse_options`.
     """
 

@@ -197,9 +197,7 @@ class LoopMethods:
 
     def _wait(self, future: Future[Any] | None) -> Any:
         work = current_work().work
-        cell = AwaitingCell(
-            self.thread, BlockingThread(), lambda _: self._ended(work, future), None
-        )
+        cell = AwaitingCell(self.thread, BlockingThread(), lambda _: self._ended(work, future))
         give_back()
         return run_blocking(cell.run())
 

@@ -21,6 +21,7 @@ from asyncio.tasks import _enter_task as enter_task
 from asyncio.tasks import _leave_task as leave_task
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from contextvars import Context
 from types import CodeType
 from typing import Any, Final
 from weakref import WeakSet
@@ -31,6 +32,7 @@ __all__ = [
     "LOG_TRACEBACK",
     "LOOP",
     "PROTOCOL_FACTORY",
+    "SERVER",
     "SOCKET",
     "TASK_GROUP",
     "TIMEOUT",
@@ -39,8 +41,10 @@ __all__ = [
     "abort_clients",
     "arguments_of_callback",
     "code_of",
+    "context_served",
     "enter_task",
     "getsignal",
+    "in_handle",
     "leave_task",
     "loop_set",
     "owns",
@@ -71,6 +75,8 @@ EXCEPTION: Final = "_exception"
 # Without: `%reactor` lists none.
 LOOP: Final = "_loop"
 PROTOCOL_FACTORY: Final = "_protocol_factory"
+# The server that accepted a connection.  Without: it is nobody's.
+SERVER: Final = "_server"
 SOCKET: Final = "_sock_fd"
 
 _NOTHING: Final = compile("", "<nothing>", "exec")
@@ -111,6 +117,19 @@ def abort_clients(server: Server, transports: Iterable[Any]) -> None:
     for transport in transports:
         if getattr(transport, "_server", None) is server:
             transport.abort()
+
+
+def context_served(loop: Any, descriptor: int) -> Context | None:
+    """The context in which a loop serves a file descriptor; without, none."""
+    selector = getattr(loop, "_selector", None)
+    key = None if selector is None else selector.get_map().get(descriptor)
+    handle = None if key is None else key.data[0] or key.data[1]
+    return getattr(handle, "_context", None)
+
+
+def in_handle(handle: Any) -> tuple[Any, Context | None]:
+    """The function that a handle runs, and its context; without, none."""
+    return getattr(handle, "_callback", None), getattr(handle, "_context", None)
 
 
 def arguments_of_callback(loop: Any) -> tuple[Any, ...]:

@@ -31,6 +31,7 @@ __all__ = [
     "START",
     "STARTED_BEFORE",
     "STOP_THREAD_POOL",
+    "WRAPPED",
     "WRAPPED_PROTOCOL",
     "awaited_by_react",
     "failure_of_react",
@@ -96,6 +97,11 @@ def unhandled_failure(deferred: Deferred[Any]) -> Failure | None:
 def goes_on(deferred: Deferred[Any]) -> bool:
     """Whether callbacks take the result: `callbacks`, which 26.10 deprecates; without, none."""
     return bool(getattr(deferred, "_callbacks", None) or vars(deferred).get("callbacks"))
+
+
+# The attributes of factories and protocols that hold what they wrap: of policies and TLS, and
+# of endpoints.  Without: the wrapper is named.
+WRAPPED: Final = ("wrappedFactory", "wrappedProtocol", "_wrappedFactory", "_wrappedProtocol")
 
 
 # ---- the reactor

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from contextvars import copy_context
 from time import time
 from typing import Any, Final
@@ -162,13 +162,10 @@ class Crawls:
         """The table of `%reactor`.  Thread: any."""
         return Table("Crawls", _HEADINGS, [crawl.row() for crawl in list(self._crawls.values())])
 
-    def spiders(self) -> set[str]:
-        """The names of the spiders that crawl.  Thread: any."""
-        return {crawl.spider for crawl in list(self._crawls.values())}
-
-    def work_ids(self) -> set[WorkId]:
-        """The work ids of the cells and jobs that crawl.  Thread: any."""
-        return {crawl.work_id for crawl in list(self._crawls.values())}
+    def spiders(self, besides: Collection[WorkId] = ()) -> set[str]:
+        """The names of the spiders that crawl, but for those of some cells.  Thread: any."""
+        crawls = list(self._crawls.values())
+        return {crawl.spider for crawl in crawls if crawl.work_id not in besides}
 
     def close(self, work_id: WorkId) -> None:
         """

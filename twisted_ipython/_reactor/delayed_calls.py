@@ -29,7 +29,7 @@ from twisted_ipython._base.loans import loans
 from twisted_ipython._private.asyncio import timer_is_due
 from twisted_ipython._reactor.trial import CASES, is_cleaning, refuse_case
 
-__all__ = ["BLOCKING_CALL", "LoopCall", "Timers", "refuse_blocking_calls"]
+__all__ = ["BLOCKING_CALL", "TIMER", "LoopCall", "Timers", "refuse_blocking_calls"]
 
 _log = Logger()
 
@@ -179,6 +179,10 @@ class Timers:
             soon(_run, callable, args, kwargs)
 
         return call_from_thread
+
+
+# Of the frame in which a timer's function runs.
+TIMER: Final = Timers._run.__code__
 
 
 def _run(callable: Callable[..., Any], args: Any, kwargs: Any) -> None:

@@ -40,8 +40,8 @@ __all__ = ["ReactorThread"]
 _CLEANUP: Final = 0.3
 
 NO_ASYNCIO: Final = (
-    "{reactor} was installed before twisted_ipython was loaded (importing klein or"
-    " twisted.conch.manhole does that), and it has no asyncio loop: Deferreds can be awaited,"
+    "{reactor} was installed before twisted_ipython was loaded (`from twisted.internet import"
+    " reactor` in an earlier cell does that), and it has no asyncio loop: Deferreds can be awaited,"
     " asyncio objects cannot. To have both, restart and load twisted_ipython first."
 )
 

@@ -10,13 +10,12 @@ import inspect
 import logging
 import re
 from collections.abc import Callable
-from types import CodeType, TracebackType
+from types import CodeType
 from typing import Any, Final
 
 from twisted.python.reflect import safe_str
 
-from twisted_ipython._base.tracebacks import chain
-from twisted_ipython._private.scrapy import PROMPT
+from twisted_ipython._base.tracebacks import chain, explain
 
 __all__ = ["ShellNote", "explain_local", "explain_names", "names_of_cell", "note_local_names"]
 
@@ -28,12 +27,6 @@ WAS_LOCAL: Final = (
     "{name} was a local name of cell {cell}, which ran with `%%run_in_reactor`: add `--global`"
     " there, and its names belong to the notebook"
 )
-USE_FETCH: Final = (
-    "scrapy.shell.inspect_response() opens a prompt in the middle of a crawl, which would stop the"
-    " reactor. Fetch the page in a cell instead: response = await treq.get(url), then"
-    " scrapy.Selector(text=await response.text())"
-)
-
 # As Scrapy and Python say it.
 _NAMED: Final = re.compile(r"(?:named|attribute|name) '(\w+)'")
 
@@ -88,22 +81,10 @@ def explain_names(error: BaseException, names: frozenset[str]) -> None:
 
 
 class ShellNote(logging.Filter):
-    """Adds a line to what a spider raises because it wants a prompt; for Scrapy's logger."""
+    """Adds its line to an exception of a spider's before it is logged; for Scrapy's logger."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass."""
-        _, error, traceback = record.exc_info or (None, None, None)
-        if isinstance(error, ValueError) and _is_from_shell(traceback):
-            error.add_note(USE_FETCH)
+        if record.exc_info and record.exc_info[1] is not None:
+            explain(record.exc_info[1])
         return True
-
-
-def _is_from_shell(traceback: Any) -> bool:
-    """Whether a traceback comes by way of `scrapy.shell.inspect_response`."""
-    while isinstance(traceback, TracebackType):
-        frame = traceback.tb_frame
-        name = frame.f_globals.get("__name__"), frame.f_code.co_name
-        if name == PROMPT:
-            return True
-        traceback = traceback.tb_next
-    return False

@@ -208,7 +208,8 @@ def to_stop(*, crash: bool = False) -> Script | None:
         raise ReactorNotRunning(STOPPING.format(script=stopping[0]))
     if current_work().work in _refused:
         return None
-    print(SEVERAL_WAIT.format(scripts=", ".join(map(str, scripts))) if scripts else NOBODY_WAITS)
+    line = SEVERAL_WAIT.format(scripts=", ".join(map(str, scripts))) if scripts else NOBODY_WAITS
+    print(line.replace("stop()", "crash()", 1) if crash else line)
     return None
 
 

@@ -59,7 +59,7 @@ class AwaitingCell(ReactorWork):
         reactor: the reactor thread.
         cell_thread: the waiting thread.
         code: gives the coroutine to run.
-        timeout: seconds after which it is cancelled, or None.
+        timeout: gives the seconds after which it is cancelled, or None; from a change on anew.
         cell: what is known of the cell, if it is one.
     """
 
@@ -68,13 +68,15 @@ class AwaitingCell(ReactorWork):
         reactor: ReactorThread,
         cell_thread: CellThread,
         code: Callable[[AwaitingCell], Coroutine[Any, Any, Any]],
-        timeout: float | None = None,
+        timeout: Callable[[], float | None] = lambda: None,
         cell: CellInfo | None = None,
     ) -> None:
         super().__init__(reactor, cell_thread, cell or CellInfo())
         self._code = code
-        self._timeout = timeout
-        self._deadline = None if timeout is None else monotonic() + timeout
+        self._limit = timeout
+        self._timeout: float | None = None
+        self._deadline: float | None = None
+        self._follow_limit()
         self._reason: BaseException | None = None
         # When a first Ctrl-C came, until it was said that nothing has ended.
         self._ends_since: float | None = None
@@ -237,6 +239,7 @@ class AwaitingCell(ReactorWork):
         self._say_that_it_goes_on()
         # A signal may reach another thread than the main one, which then sleeps on.
         self._watch()
+        self._follow_limit()
         if self._deadline is None or self.given_up:
             return CHECK_INTERVAL
         left = self._deadline - monotonic()
@@ -253,6 +256,13 @@ class AwaitingCell(ReactorWork):
         if seconds >= (_GRACE if stuck is None else _GRACE / 2):
             self._ends_since = None
             print(GOES_ON if stuck is None else IS_STUCK.format(stuck=stuck), file=sys.stderr)
+
+    def _follow_limit(self) -> None:
+        """Begin the time limit, also when the cell itself has changed it."""
+        timeout = self._limit()
+        if timeout != self._timeout:
+            self._timeout = timeout
+            self._deadline = None if timeout is None else monotonic() + timeout
 
     def extend_deadline(self, seconds: float) -> None:
         """The reactor could not answer for so long: extend the time limit.  Thread: cell."""
