@@ -16,7 +16,7 @@ from twisted.internet.task import LoopingCall
 from twisted_ipython._base.work_id import NO_WORK, WorkId, current_work, work_in
 from twisted_ipython._cells.cell_function import CellFunction, Kind
 from twisted_ipython._magics.run_in_reactor import start_job
-from twisted_ipython._reactor import looping_calls
+from twisted_ipython._reactor import contexts
 from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import Job, jobs, pending_lines
 from twisted_ipython._reactor.lifecycle import start
@@ -137,7 +137,7 @@ def check_freed(session: Session, cell: str) -> None:
 def tidy_up(work_id: WorkId) -> None:
     """Stop what a cell of `LEAVE` left."""
     reactor = start().reactor
-    looping_calls.stop(work_id)
+    contexts.stop_looping_calls(work_id)
     for call in reactor.getDelayedCalls():
         if call.func is int:
             call.cancel()

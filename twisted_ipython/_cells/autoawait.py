@@ -34,25 +34,19 @@ from twisted_ipython._base.work_id import current_work
 from twisted_ipython._cells import placeholder, plain_cell
 from twisted_ipython._cells.await_magics import explain_place
 from twisted_ipython._cells.file import run_file
+from twisted_ipython._cells.start import reactor_thread
 from twisted_ipython._cells.statements import Statements, is_async, prepare, read, split
 from twisted_ipython._failures.reports import mark_shown
 from twisted_ipython._failures.running_cell import RunningCell
-from twisted_ipython._reactor.lifecycle import start, stay_installed
+from twisted_ipython._reactor.lifecycle import stay_installed
 from twisted_ipython._reactor.thread import ReactorThread
-from twisted_ipython._scripts import reactor_run
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
 from twisted_ipython._waiting.calls import main_thread
 from twisted_ipython._waiting.cell_thread import current_thread, is_blocking
 from twisted_ipython._waiting.sigint import pass_on
 from twisted_ipython._waiting.work import CellInfo
 
-__all__ = ["AutoAwait", "elsewhere"]
-
-IN_REACTOR_THREAD: Final = (
-    "Code that awaits was run in the reactor thread (by run_cell() in a statement of an awaiting"
-    " cell), which would then wait for itself for ever. Say there:"
-    " await in_main_thread(get_ipython().run_cell, code)"
-)
+__all__ = ["AutoAwait"]
 
 # What a cell that awaits has in its text.
 _MAY_AWAIT: Final = re.compile("await|async")
@@ -202,7 +196,7 @@ class AutoAwait:
         reading = read(nodelist) if self._active() and self.shell.autoawait else None
         if reading is None or not reading.awaits:
             return None, Statements(nodelist)
-        thread = elsewhere()
+        thread = reactor_thread()
         nodes, shown = split(nodelist, interactivity)
         with compiler.extra_flags(_AWAIT):
             return thread, prepare(nodes, shown, reading.language, cell_name, compiler)
@@ -226,7 +220,9 @@ class AutoAwait:
                 sigint.end_statement()
             plain_cell.note_statement(self.after_statement, code_obj)
             return failed
-        token = self._send(elsewhere(), lambda _: placeholder.evaluate_shown(self.shell, code_obj))
+        token = self._send(
+            reactor_thread(), lambda _: placeholder.evaluate_shown(self.shell, code_obj)
+        )
         try:
             return await self._own("run_code")(placeholder.RUN["single"], result, async_=True)
         finally:
@@ -300,12 +296,3 @@ class AutoAwait:
             stay_installed()
             self.after_statement(code, made.running)
         return value if made.shows else None
-
-
-def elsewhere() -> ReactorThread:
-    """The reactor thread, for a caller in any other."""
-    thread = start()
-    if thread.here():
-        raise RuntimeError(IN_REACTOR_THREAD)
-    thread.attach_also(reactor_run.attach)  # of a runner without the extension
-    return thread

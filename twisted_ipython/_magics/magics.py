@@ -85,11 +85,6 @@ class TwistedMagics(Settings, Magics):
 
         ``%config TwistedMagics.timeout = 5`` does the same, and so does
         ``c.TwistedMagics.timeout = 5`` in IPython's configuration file.
-
-        Example::
-
-            In [1]: %twisted_config timeout 5
-            timeout=5
         """
         try:
             match line.split():

@@ -29,7 +29,7 @@ from twisted.python.reflect import safe_repr
 from twisted_ipython._base.formatting import failure_line, one_line
 from twisted_ipython._magics.sockets import living
 from twisted_ipython._private.asyncio import abort_clients
-from twisted_ipython._reactor import looping_calls
+from twisted_ipython._reactor.contexts import stop_looping_calls
 from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import THREAD_GOES_ON
@@ -104,7 +104,7 @@ def _stop_result(_: ReactorThread, held: EventualResult) -> _Steps:
     """Cancel the work, and stop the LoopingCalls and crawls that it left behind, done or not."""
     job = held.job
     if job is not None:
-        looping_calls.stop(job.work_id)
+        stop_looping_calls(job.work_id)
     if held.state == "pending":
         if job is not None and job.in_thread:
             print(THREAD_GOES_ON.format(job=job))

@@ -14,7 +14,8 @@ from typing import Any, Final, TypeVar
 from IPython.core.interactiveshell import InteractiveShell
 
 from twisted_ipython._base.instance import override
-from twisted_ipython._cells.autoawait import AutoAwait, elsewhere
+from twisted_ipython._cells.autoawait import AutoAwait
+from twisted_ipython._cells.start import reactor_thread
 from twisted_ipython._plain.sharing import Statement, end_cell
 from twisted_ipython._private.ipython import shell_of
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
@@ -58,7 +59,7 @@ class Runner:
         shell = shell_of(coro)
         if shell is None:
             try:
-                thread = elsewhere()
+                thread = reactor_thread()
             except RuntimeError:
                 coro.close()
                 raise

@@ -9,7 +9,11 @@ here is the rest:
   whoever writes to it, pauses or closes it later: that of the cell that opened
   it, and for an accepted one that of the cell that listens;
 - a process protocol hears of its process's end in the context of who started
-  the process; crochet looks for ended children from its own.
+  the process; crochet looks for ended children from its own;
+- a LoopingCall has neither a context nor, while it waits for the Deferred of its
+  own function, a timer by which it could be found.  But its `start` asks the
+  reactor for the time, in the context of who starts it: there it is noted, and
+  there it stays.
 
 A reactor without an asyncio loop captures no contexts: there timers, calls from
 other threads and events of connections are put into theirs too.
@@ -23,13 +27,19 @@ All is set on instances: the reactor, by `_reactor.overrides`, and each process.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from twisted.internet.task import LoopingCall
 
 from twisted_ipython._base.instance import override
+from twisted_ipython._base.work_id import WorkId, current_work
+from twisted_ipython._private.twisted import SCHEDULE, START, started_in
 
 __all__ = [
     "keep_call",
@@ -37,13 +47,19 @@ __all__ = [
     "keep_event",
     "keep_process",
     "keep_timer",
+    "note_starts",
     "of_timer",
     "opened_in",
+    "stop_looping_calls",
 ]
 
 # The attribute of a connection that holds its context: a table beside them would keep
 # alive each connection that something in its own context knows.
 _CONTEXT: Final = "_twisted_ipython_context"
+
+
+# Who started the LoopingCalls, for all that can stop them; it keeps none alive.
+_started: Final[WeakKeyDictionary[LoopingCall, WorkId]] = WeakKeyDictionary()
 
 
 def keep_connection(original: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -132,3 +148,50 @@ def keep_event(original: Callable[..., None]) -> Callable[..., None]:
         _context_of(selectable).copy().run(original, selectable, *event)
 
     return serve
+
+
+# ---- LoopingCalls
+
+
+def note_starts(
+    original: Callable[[], float], *, tell: list[Callable[[LoopingCall], object]]
+) -> Callable[[], float]:
+    """
+    ``reactor.seconds``, which notes the LoopingCalls that are being started.
+
+    Args:
+        original: the method.
+        tell: what is told of each.
+
+    Returns:
+        What stands for the method.
+
+    Thread: any.
+    """
+
+    def seconds() -> float:
+        caller = sys._getframe(1)
+        if caller.f_code is START and (loop := started_in(caller)) is not None:
+            _started[loop] = current_work()
+            _stay_here(loop)
+            for each in tell:
+                each(loop)
+        return original()
+
+    return seconds
+
+
+def _stay_here(loop: LoopingCall) -> None:
+    """Have the loop ask for its next turn in this context."""
+    # The class's own, as it may be started more than once.
+    schedule = getattr(type(loop), SCHEDULE, None)
+    if schedule is not None:
+        override(loop, {SCHEDULE: partial(copy_context().run, schedule, loop)})
+
+
+def stop_looping_calls(work_id: WorkId) -> None:
+    """Stop the LoopingCalls that a cell or job started.  Thread: reactor."""
+    for reference in _started.keyrefs():
+        loop = reference()
+        if loop is not None and loop.running and _started.get(loop) == work_id:
+            loop.stop()

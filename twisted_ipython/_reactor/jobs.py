@@ -18,7 +18,7 @@ from typing import Any, Final
 from twisted_ipython._base.formatting import duration
 from twisted_ipython._base.frames import Place, waits_at
 from twisted_ipython._base.work_id import new_work
-from twisted_ipython._reactor import looping_calls
+from twisted_ipython._reactor.contexts import stop_looping_calls
 from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.thread import ReactorThread
@@ -161,7 +161,7 @@ class Jobs:
             result.cancel()
         else:
             thread.call(crawls.close, job.work_id)
-        thread.call(looping_calls.stop, job.work_id)
+        thread.call(stop_looping_calls, job.work_id)
 
 
 jobs: Final = Jobs()

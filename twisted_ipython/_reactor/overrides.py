@@ -21,7 +21,7 @@ from twisted.internet.task import LoopingCall
 
 from twisted_ipython._base.instance import override
 from twisted_ipython._private.twisted import SERVE
-from twisted_ipython._reactor import contexts, looping_calls, thread_pool, trial
+from twisted_ipython._reactor import contexts, thread_pool, trial
 from twisted_ipython._reactor.delayed_calls import Timers, refuse_blocking_calls
 
 __all__ = [
@@ -107,7 +107,7 @@ def of_reactor(timers: Timers | None, starts: list[Callable[[LoopingCall], objec
     Thread: any.
     """
     table: dict[str, Sequence[Wrapper]] = {
-        "seconds": [partial(looping_calls.note_starts, tell=starts)],
+        "seconds": [partial(contexts.note_starts, tell=starts)],
         "addReader": [contexts.keep_connection],
         "addWriter": [contexts.keep_connection],
         "spawnProcess": [contexts.keep_process],

@@ -32,8 +32,7 @@ from twisted_ipython._base import frames
 from twisted_ipython._base.work_id import WorkId, context_of, work_in
 from twisted_ipython._private.scrapy import LOG
 from twisted_ipython._private.twisted import LOOP
-from twisted_ipython._reactor import looping_calls
-from twisted_ipython._reactor.contexts import of_timer, opened_in
+from twisted_ipython._reactor.contexts import of_timer, opened_in, stop_looping_calls
 
 __all__ = ["Kept", "close_reactors", "disconnect", "goes_on", "stop"]
 
@@ -56,7 +55,7 @@ def _selectables(reactor: Any, work_id: WorkId) -> Iterator[Any]:
 
 def stop(reactor: Any, work_id: WorkId) -> None:
     """Stop a script's LoopingCalls, cancel its tasks, and the timers of its own functions."""
-    looping_calls.stop(work_id)
+    stop_looping_calls(work_id)
     for call in _calls(reactor, work_id):
         function, _ = of_timer(call)
         if function in (reactor.stop, reactor.crash) or _is_users(function):

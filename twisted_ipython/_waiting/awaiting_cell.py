@@ -25,6 +25,7 @@ from twisted_ipython._reactor.interrupt import LEFT_STUCK, STOPPED
 from twisted_ipython._reactor.jobs import Job, first_line, jobs
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._waiting.cell_thread import CellThread
+from twisted_ipython._waiting.time_limit import TimeLimit
 from twisted_ipython._waiting.work import CHECK_INTERVAL, CellInfo, ReactorWork
 
 __all__ = ["AwaitingCell"]
@@ -73,10 +74,7 @@ class AwaitingCell(ReactorWork):
     ) -> None:
         super().__init__(reactor, cell_thread, cell or CellInfo())
         self._code = code
-        self._limit = timeout
-        self._timeout: float | None = None
-        self._deadline: float | None = None
-        self._follow_limit()
+        self._limit = TimeLimit(timeout)
         self._reason: BaseException | None = None
         # When a first Ctrl-C came, until it was said that nothing has ended.
         self._ends_since: float | None = None
@@ -239,13 +237,12 @@ class AwaitingCell(ReactorWork):
         self._say_that_it_goes_on()
         # A signal may reach another thread than the main one, which then sleeps on.
         self._watch()
-        self._follow_limit()
-        if self._deadline is None or self.given_up:
+        left = self._limit.left()
+        if left is None or self.given_up:
             return CHECK_INTERVAL
-        left = self._deadline - monotonic()
-        if left <= 0:
-            self._strike()
-            left = _GRACE
+        if left <= 0:  # a second later the cell is given up
+            left = self._limit.allow(_GRACE)
+            self._end(TimeoutError(TIMED_OUT.format(seconds=self._limit.seconds or 0)))
         return min(left, CHECK_INTERVAL)
 
     def _say_that_it_goes_on(self) -> None:
@@ -257,28 +254,14 @@ class AwaitingCell(ReactorWork):
             self._ends_since = None
             print(GOES_ON if stuck is None else IS_STUCK.format(stuck=stuck), file=sys.stderr)
 
-    def _follow_limit(self) -> None:
-        """Begin the time limit, also when the cell itself has changed it."""
-        timeout = self._limit()
-        if timeout != self._timeout:
-            self._timeout = timeout
-            self._deadline = None if timeout is None else monotonic() + timeout
-
     def extend_deadline(self, seconds: float) -> None:
         """The reactor could not answer for so long: extend the time limit.  Thread: cell."""
         super().extend_deadline(seconds)
-        if self._deadline is not None:
-            self._deadline += seconds
+        self._limit.extend(seconds)
 
     def interrupt(self) -> None:
         """Cancel what is awaited; the second time, stop waiting for it."""
         self._end(KeyboardInterrupt())
-
-    def _strike(self) -> None:
-        """Cancel what is awaited: the time is up; a second later, stop waiting for it."""
-        assert self._timeout is not None
-        self._deadline = monotonic() + _GRACE
-        self._end(TimeoutError(TIMED_OUT.format(seconds=self._timeout)))
 
     def _end(self, reason: BaseException) -> None:
         if self._reason is None:

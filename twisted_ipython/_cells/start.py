@@ -1,0 +1,37 @@
+"""
+The reactor thread for code that awaits: started by a first cell, if not by loading.
+
+Thread: any.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor.thread import ReactorThread
+from twisted_ipython._scripts import reactor_run
+
+__all__ = ["reactor_thread"]
+
+IN_REACTOR_THREAD: Final = (
+    "Code that awaits was run in the reactor thread (by run_cell() in a statement of an awaiting"
+    " cell), which would then wait for itself for ever. Say there:"
+    " await in_main_thread(get_ipython().run_cell, code)"
+)
+
+
+def reactor_thread() -> ReactorThread:
+    """
+    The reactor thread, started if need be, for a caller in another thread.
+
+    Raises:
+        RuntimeError: this is the reactor thread, or the reactor cannot be started.
+
+    Thread: any.
+    """
+    thread = start()
+    if thread.here():
+        raise RuntimeError(IN_REACTOR_THREAD)
+    thread.attach_also(reactor_run.attach)  # of a runner without the extension
+    return thread
