@@ -78,7 +78,7 @@ def load(shell: InteractiveShell) -> None:
 
 
 def attach(thread: ReactorThread) -> None:
-    """Set on the reactor what all shells share; a second time changes nothing.  Any thread."""
+    """Set on the reactor what all shells share; a second time changes nothing.  Thread: any."""
     thread.attach()
     thread.attach_also(reactor_run.attach)
     thread.attach_also(crawls.attach)

@@ -80,7 +80,7 @@ class _BorrowedSigint:
             self._before = signal.signal(signal.SIGINT, _take)
 
     def end(self) -> None:
-        """The cell has ended: give SIGINT back, unless somebody else has it.  Any thread."""
+        """The cell has ended: give SIGINT back, unless somebody else has it.  Thread: any."""
         if not self._stands or threading.current_thread() is not threading.main_thread():
             return
         with self._lock:
@@ -127,10 +127,12 @@ class _BorrowedSigint:
 
     def raise_pending(self) -> None:
         """
-        Raise what came during a call that has returned.  Any thread.
+        Raise what came during a call that has returned.
 
         Raises:
             KeyboardInterrupt: there was a Ctrl-C.
+
+        Thread: any.
         """
         if self.pending and threading.current_thread() is threading.main_thread():
             frame: FrameType | None = sys._getframe(1)
@@ -141,7 +143,7 @@ class _BorrowedSigint:
                     self._raise(KeyboardInterrupt())
 
     def needs_look(self) -> bool:
-        """Whether it is to be looked after what became of an interrupt.  Any thread."""
+        """Whether it is to be looked after what became of an interrupt.  Thread: any."""
         return self.pending or self._postponed or self._raised is not None
 
     def look(self) -> None:
@@ -178,17 +180,19 @@ class _BorrowedSigint:
         return reached is None or not _ends_in(reached)
 
     def delivered(self) -> None:
-        """An exception ends the cell, whatever became of what was raised.  Any thread."""
+        """An exception ends the cell, whatever became of what was raised.  Thread: any."""
         if threading.current_thread() is threading.main_thread():
             with self._lock:
                 self._raised = None
 
     def end_statement(self) -> None:
         """
-        A statement has ended without an exception.  Any thread.
+        A statement has ended without an exception.
 
         Raises:
             KeyboardInterrupt: Ctrl-C came meanwhile, and a library swallowed it.
+
+        Thread: any.
         """
         if self.needs_look() and threading.current_thread() is threading.main_thread():
             self.raise_pending()
@@ -204,10 +208,12 @@ sigint: Final = _BorrowedSigint()
 
 def give_back() -> None:
     """
-    End the loan of this thread, if it has the reactor: it is going to wait.  Any thread.
+    End the loan of this thread, if it has the reactor: it is going to wait.
 
     Raises:
         KeyboardInterrupt: Ctrl-C came meanwhile.
+
+    Thread: any.
     """
     if loans.current is not None:
         loans.give_back()

@@ -1,4 +1,4 @@
-"""Exceptions of ours that several layers know.  Any thread."""
+"""Exceptions of ours that several layers know.  Thread: any."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """
 Where a thread, a task or a coroutine stands: file, line and function, the user's frames first.
 
-Any thread.
+Thread: any.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def is_user_code(code: CodeType) -> bool:
 
 
 def is_our_frame(frame: FrameType) -> bool:
-    """Whether a frame is of our code, or of crochet's.  Any thread."""
+    """Whether a frame is of our code, or of crochet's.  Thread: any."""
     module = module_of(frame)
     return module.partition(".")[0] in {"twisted_ipython", "crochet"}
 

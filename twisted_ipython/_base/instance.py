@@ -1,4 +1,4 @@
-"""Methods set on one instance, and taken off again.  Any thread."""
+"""Methods set on one instance, and taken off again.  Thread: any."""
 
 from __future__ import annotations
 

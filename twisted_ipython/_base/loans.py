@@ -17,7 +17,7 @@ a handler of a signal that comes in the middle of it must not wait
 What can still go wrong.  A thread that never leaves a borrowed call keeps the
 reactor, as code in the reactor's thread would that never returns.
 
-Any thread, unless a docstring says otherwise.
+Thread: any, unless a docstring says otherwise.
 """
 
 from __future__ import annotations
@@ -92,12 +92,14 @@ class Loans:
 
     def lend(self, loan: Loan, wanted: Callable[[], bool], tell: Callable[[], object]) -> None:
         """
-        Stand aside until a loan ends.  In the reactor thread, between two callbacks.
+        Stand aside until a loan ends.
 
         Args:
             loan: the loan, which is entered for its thread.
             wanted: whether that thread still waits for it; asked once.
             tell: has that thread go on.
+
+        Thread: reactor, between two callbacks.
         """
         with self._lock:
             if not wanted():

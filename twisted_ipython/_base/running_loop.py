@@ -78,7 +78,7 @@ _here = _Here()
 
 
 def loop_of_thread() -> AbstractEventLoop | None:
-    """The loop that runs this thread, also while the reactor's is in its place.  Any thread."""
+    """The loop that runs this thread, also while the reactor's is in its place.  Thread: any."""
     return _here.loop if _here.switched else private.running_loop()
 
 
@@ -132,12 +132,12 @@ def put_back() -> None:
 
 
 def is_switched() -> bool:
-    """Whether this thread is inside of a statement of a plain cell's.  Any thread."""
+    """Whether this thread is inside of a statement of a plain cell's.  Thread: any."""
     return _here.switched
 
 
 def outside(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """A function that is called with the loop of this thread in its place.  Any thread."""
+    """A function that is called with the loop of this thread in its place.  Thread: any."""
 
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:

@@ -17,7 +17,7 @@ interval from before the first comes back after the last.
 What can still go wrong.  A thread that asked before the interval was set has
 its turn after the old one.  What somebody else sets meanwhile is undone.
 
-Any thread.
+Thread: any.
 """
 
 from __future__ import annotations

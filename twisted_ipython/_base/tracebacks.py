@@ -1,7 +1,7 @@
 """
 Tracebacks that hold the user's frames, and lines that explain what a thread caused.
 
-Any thread.
+Thread: any.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The exception of a failure, the same one at each await.  Any thread."""
+"""The exception of a failure, the same one at each await.  Thread: any."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """
 Futures and tasks of our loop, which coroutines of both worlds can await.
 
-In the reactor thread, unless a docstring says otherwise.
+Thread: reactor, unless a docstring says otherwise.
 """
 
 from __future__ import annotations

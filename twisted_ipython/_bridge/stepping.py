@@ -5,7 +5,7 @@ The coroutine is stepped straight from the callbacks of the Deferreds that it
 awaits, as its own Task, until it ends or awaits something of asyncio's, or until
 somebody cancels the Task.  See `_bridge.coroutine` for the why.
 
-In the reactor thread, unless a docstring says otherwise.
+Thread: reactor, unless a docstring says otherwise.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 Every task and future that a loop makes gets the bridge.
 
-In the reactor thread, unless a docstring says otherwise.
+Thread: reactor, unless a docstring says otherwise.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ def begin_task(
     A task for a cell or a job, whatever task factory the user has set.
 
     Its first step is taken at once, which saves a turn of the loop for each
-    cell; an exception is the task's.  In the reactor thread.
+    cell; an exception is the task's.
+
+    Thread: reactor.
     """
     bridge: Bridge[_T] = Bridge(coro, loop, context)
     if sys.version_info >= (3, 12):

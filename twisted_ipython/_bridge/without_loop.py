@@ -1,7 +1,7 @@
 """
 A coroutine on a reactor without a loop: it awaits Deferreds, and keeps them.
 
-In the reactor thread, unless a docstring says otherwise.
+Thread: reactor, unless a docstring says otherwise.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class AwaitedMagic(Protocol):
         """
 
     async def run(self, line: str, cell: str | None) -> Any:
-        """What the magic gives.  In the reactor thread, as part of the cell."""
+        """What the magic gives.  Thread: reactor, as part of the cell."""
 
 
 Awaited = Mapping[tuple[Kind, str], AwaitedMagic]

@@ -2,7 +2,9 @@
 Our statements, which stand for those of an awaiting cell where IPython runs a cell.
 
 One has the value of the awaiting cell of its context, or raises what that raised;
-the other waits for it first.  In the cell thread, unless a docstring says otherwise.
+the other waits for it first.
+
+Thread: cell, unless a docstring says otherwise.
 """
 
 from __future__ import annotations

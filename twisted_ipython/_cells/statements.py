@@ -4,7 +4,9 @@ A cell's statements, made ready for the reactor thread.
 Pure: no reactor, no shell.  ``%magic`` and ``!command``, which IPython has
 turned into calls of ``get_ipython().run_line_magic(...)`` and the like by now,
 are sent back to the thread that the cell was typed in, and so is what IPython
-displays before the cell's last expression.  Any thread.
+displays before the cell's last expression.
+
+Thread: any.
 """
 
 from __future__ import annotations

@@ -127,10 +127,12 @@ class ShownDeferreds:
 
     def show(self, deferred: _Held) -> None:
         """
-        Display one that is pending: a printer for ``ipython_display_formatter``.  Any thread.
+        Display one that is pending: a printer for ``ipython_display_formatter``.
 
         Raises:
             NotImplementedError: it has fired, and is for the other formatters; see `bundle`.
+
+        Thread: any.
         """
         state = self._look(deferred)
         if state.state != "pending":
@@ -141,10 +143,12 @@ class ShownDeferreds:
 
     def bundle(self, deferred: _Held) -> Bundle:
         """
-        What a Deferred shows now: a printer for ``mimebundle_formatter``.  Any thread.
+        What a Deferred shows now: a printer for ``mimebundle_formatter``.
 
         Raises:
             NotImplementedError: a future of another loop, which shows what it is.
+
+        Thread: any.
         """
         state = self._look(deferred)
         if state.state == "pending":
@@ -220,5 +224,5 @@ def _goes_on(deferred: _Held) -> bool:
 def coroutine_text(
     coroutine: CoroutineType[Any, Any, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """One line for a bare coroutine object: a printer for ``mimebundle_formatter``.  Any thread."""
+    """One line for a bare coroutine: a printer for ``mimebundle_formatter``.  Thread: any."""
     return {"text/plain": NOT_AWAITED.format(coroutine=own_text(coroutine))}, {}

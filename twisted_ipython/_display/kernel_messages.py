@@ -57,8 +57,6 @@ def attach(
     """
     Set what sends messages on the session of the shell's kernel, if it has one.
 
-    Cell thread.
-
     Args:
         shell: the shell.
         elsewhere: whether the caller runs in the reactor thread or the pool's.
@@ -66,6 +64,8 @@ def attach(
 
     Returns:
         What takes it off; what waits for a cell then goes to the process's stderr.
+
+    Thread: cell.
     """
     kernel: Any = getattr(shell, "kernel", None)
     session: Any = getattr(kernel, "session", None)
@@ -201,7 +201,7 @@ class _Messages:
         return self._send(stream, kind, content, parent, ident, buffers, metadata=about)
 
     def end(self) -> None:
-        """Give what waits for a cell to the process's own stderr.  Cell thread."""
+        """Give what waits for a cell to the process's own stderr.  Thread: cell."""
         for stream in (sys.stdout, sys.stderr):
             with suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
                 stream.flush()

@@ -57,10 +57,12 @@ class Cards:
 
     def show(self, result: EventualResult) -> None:
         """
-        Display a card that will change: a printer for ``ipython_display_formatter``.  Any thread.
+        Display a card that will change: a printer for ``ipython_display_formatter``.
 
         Raises:
             NotImplementedError: it has ended, and is for the other formatters; see `bundle`.
+
+        Thread: any.
         """
         if result.state != "pending":
             raise NotImplementedError
@@ -70,7 +72,7 @@ class Cards:
             self._follow(result, display)
 
     def bundle(self, result: EventualResult) -> Bundle:
-        """What a card shows now: a printer for ``mimebundle_formatter``.  Any thread."""
+        """What a card shows now: a printer for ``mimebundle_formatter``.  Thread: any."""
         state = result.state
         own = bundle_of(self._shell, result.peek()) if state == "done" else None
         return _bundle(result, state, own)

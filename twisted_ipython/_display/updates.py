@@ -84,7 +84,7 @@ class DisplayUpdate:
         self._publish(bundle, update=False)
 
     def replace(self, bundle: Bundle) -> None:
-        """Replace what is displayed.  Any thread."""
+        """Replace what is displayed.  Thread: any."""
         self.run(lambda: self._publish(bundle, update=True))
 
     def run(self, function: Callable[[], object]) -> None:

@@ -232,7 +232,7 @@ def attach(reports: Reports, replaced: type) -> Callable[[], None]:
     """
     Put a `TwistedLog` in the place of crochet's observer; where there is none, do nothing.
 
-    A program that set crochet up without logging has its own.  Any thread.
+    A program that set crochet up without logging has its own.
 
     Args:
         reports: what shows failures.
@@ -240,6 +240,8 @@ def attach(reports: Reports, replaced: type) -> Callable[[], None]:
 
     Returns:
         what puts crochet's observer back.
+
+    Thread: any.
     """
     before = [one for one in legacy.theLogPublisher.observers if isinstance(one, replaced)]
     observer = cast(ILogObserver, TwistedLog(reports, logging.getLogger(_TWISTED)))

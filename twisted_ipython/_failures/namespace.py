@@ -78,7 +78,7 @@ def _is_unhandled(held: Any) -> bool:
 
 
 def is_pending(held: Any) -> bool:
-    """Whether a Deferred or a future has not come to the end of its work.  Any thread."""
+    """Whether a Deferred or a future has not come to the end of its work.  Thread: any."""
     if isinstance(held, Future):
         return not held.done()
     return not held.called or held.paused or isinstance(held.result, Deferred)

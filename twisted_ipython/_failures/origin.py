@@ -4,7 +4,9 @@ The context in which a failed Deferred's code ran, as its traceback tells.
 The traceback of a coroutine's failure holds the coroutine's Deferred, and that
 holds the failure: nothing but the garbage collector finds them, in any thread
 and context.  But Twisted's driver, our timers and our tasks are among the
-frames, and know the context that they ran the code in.  Any thread.
+frames, and know the context that they ran the code in.
+
+Thread: any.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ class Reports:
 
     def report(self, error: BaseException, head: str, context: Context | None = None) -> None:
         """
-        Show an exception that nobody will see otherwise, soon.  Any thread.
+        Show an exception that nobody will see otherwise, soon.
 
         Nothing is shown of a cancellation, nor of an exception that was shown.
 
@@ -161,6 +161,8 @@ class Reports:
             error: the exception.
             head: the line above it; ``{of_cell}`` stands for the words " of cell 5".
             context: of the cell that it belongs to; the current one if left out.
+
+        Thread: any.
         """
         if isinstance(error, CANCELLATIONS) or not self.active:
             return

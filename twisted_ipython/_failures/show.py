@@ -1,7 +1,9 @@
 """
 An exception, shown on a shell as that of a cell, by a copy of IPython's formatter.
 
-Which cell is the matter of the current context.  Any thread.
+Which cell is the matter of the current context.
+
+Thread: any.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ def showing_on(shell: InteractiveShell) -> Callable[[BaseException, str], None]:
     What shows an exception on a shell, in the current context's cell.
 
     Neither ``sys.last_value`` and its like nor the reply of a cell that runs is
-    touched.  Any thread.
+    touched.
+
+    Thread: any.
     """
     # The context variable of a stream is the one that all ipykernels of 6.29 to
     # 7.4 have; that of the display hook came with 7.0.

@@ -54,16 +54,18 @@ _NAMED: Final = 5
 
 
 def must_wait(line: str) -> bool:
-    """Whether this is a `%reactor` that waits.  Any thread."""
+    """Whether this is a `%reactor` that waits.  Thread: any."""
     return line.split()[:1] == ["wait"]
 
 
 def command(shell: InteractiveShell, thread: ReactorThread, line: str) -> None:
     """
-    Do what a `%reactor` that does not wait says.  In the cell thread.
+    Do what a `%reactor` that does not wait says.
 
     Raises:
         UsageError: there is no such command, job or task.
+
+    Thread: cell.
     """
     match line.split():
         case []:
@@ -224,7 +226,7 @@ def _closed(chosen: list[Socket]) -> Iterator[str]:
 
 def wait_for_job(thread: ReactorThread, line: str) -> Coroutine[Any, Any, EventualResult | None]:
     """
-    What waits for the job that ``wait JOB [SECONDS]`` names.  Any thread.
+    What waits for the job that ``wait JOB [SECONDS]`` names.
 
     Returns:
         a coroutine for the reactor thread, which gives the job's result; None
@@ -233,6 +235,8 @@ def wait_for_job(thread: ReactorThread, line: str) -> Coroutine[Any, Any, Eventu
 
     Raises:
         UsageError: there is no such job, or the line is not of that form.
+
+    Thread: any.
     """
     match line.split():
         case ["wait", word]:

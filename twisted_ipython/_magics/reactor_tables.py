@@ -51,10 +51,12 @@ _BOUND: Final = 0.5
 
 def ask(thread: ReactorThread, question: Callable[[], _T]) -> _T:
     """
-    What ``question`` gives in the reactor thread.  Any thread.
+    What ``question`` gives in the reactor thread.
 
     Raises:
         crochet.TimeoutError: the reactor does not answer; it will not be asked later either.
+
+    Thread: any.
     """
     if thread.here():
         return question()
@@ -70,11 +72,13 @@ def ask(thread: ReactorThread, question: Callable[[], _T]) -> _T:
 
 def overview(thread: ReactorThread, label: frames.Label) -> Report:
     """
-    Everything about the reactor; or, if it does not answer, where it is stuck.  Any thread.
+    Everything about the reactor; or, if it does not answer, where it is stuck.
 
     Args:
         thread: the reactor thread.
         label: how to write a place in the code.
+
+    Thread: any.
     """
     asked = monotonic()
     try:
@@ -124,13 +128,13 @@ def _tables(thread: ReactorThread, label: frames.Label, found: list[Any]) -> lis
 
 
 def jobs_table(label: frames.Label) -> Table:
-    """All jobs.  Any thread."""
+    """All jobs.  Thread: any."""
     headings = ("job", "name", "cell", "code", "state", "age", "waits at")
     return Table("Jobs", headings, [_job_row(job, label) for job in jobs.all()])
 
 
 def threads_table(label: frames.Label) -> Table:
-    """What threads of the pool work on.  Any thread."""
+    """What threads of the pool work on.  Thread: any."""
     headings = ("cell", "age", "at")
     return Table(
         "Pool threads", headings, [_thread_row(work, label) for work in thread_pool.running()]
@@ -151,7 +155,7 @@ def _job_row(job: Job, label: frames.Label) -> tuple[object, ...]:
 
 
 def tasks(thread: ReactorThread) -> list[asyncio.Task[Any]]:
-    """The asyncio tasks on the reactor's loop, about in their order.  In the reactor thread."""
+    """The asyncio tasks on the reactor's loop, about in their order.  Thread: reactor."""
     if thread.loop is None:
         return []
     running = [task for task in asyncio.all_tasks(thread.loop) if not _is_ours(task)]

@@ -87,10 +87,12 @@ class Background:
         Compile the cell.
 
         Returns:
-            what starts it as a job and binds its name.  Any thread.
+            what starts it as a job and binds its name.
 
         Raises:
             SyntaxError: it does not compile; to be shown without a traceback.
+
+        Thread: any.
         """
         try:
             function = self._compile(run, cell)
@@ -111,7 +113,7 @@ class Background:
         return begin
 
     async def finish(self, run: RunOptions, cell: str, begin: Callable[[], EventualResult]) -> Any:
-        """Stop what is replaced, begin, and wait if that is asked.  In the reactor thread."""
+        """Stop what is replaced, begin, and wait if that is asked.  Thread: reactor."""
         names = self._shell.user_ns
         if run.replace and run.name is not None and run.name in names:
             from twisted_ipython._magics.replace import stop
@@ -143,7 +145,7 @@ class Background:
 
 
 def shown(cell: str, result: EventualResult) -> EventualResult | None:
-    """What a cell shows that does not wait: its result, unless it ends in ``;``.  Any thread."""
+    """What a cell shows that does not wait: its result, unless it ends in ``;``.  Thread: any."""
     return None if ends_quietly(cell) else result
 
 

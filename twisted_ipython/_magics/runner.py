@@ -2,7 +2,9 @@
 The runner: IPython's way to run a coroutine, with its awaits in the reactor thread.
 
 A shell without the extension gets the cut through its cell for as long as the
-runner runs one of its cells.  Any thread but the reactor's.
+runner runs one of its cells.
+
+Thread: any but the reactor's.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ class Runner:
 
     def __call__(self, coro: Coroutine[Any, Any, _T]) -> _T:
         """
-        Run ``coro`` to its end, blocking.  Any thread but the reactor's.
+        Run ``coro`` to its end, blocking.
 
         A coroutine of ``run_cell`` stays in this thread, but for the cell's
         statements; any other one runs in the reactor thread.
@@ -55,6 +57,8 @@ class Runner:
             RuntimeError: in the reactor thread, or the reactor was stopped.
             KeyboardInterrupt: Ctrl-C, which cancels what is awaited.
             BaseException: what the coroutine raises.
+
+        Thread: any but the reactor's.
         """
         shell = shell_of(coro)
         if shell is None:

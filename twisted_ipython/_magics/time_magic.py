@@ -216,5 +216,5 @@ class TimedCode:
 
 
 def is_long(seconds: float) -> bool:
-    """Whether reading or compiling code took so long that IPython mentions it.  Any thread."""
+    """Whether reading or compiling code took so long that IPython mentions it.  Thread: any."""
     return seconds > _LONG

@@ -98,7 +98,7 @@ class Borrow:
                 sigint.raise_pending()
 
     def hold(self) -> None:
-        """Borrow the reactor for what the caller does next.  Any thread but the reactor's."""
+        """Borrow the reactor for what the caller does next.  Thread: any but the reactor's."""
         if loans.are_needed():
             self.call(int, (), {}, keep=True)
 
@@ -127,7 +127,7 @@ class Borrow:
 
 
 def _is_stopping(thread: ReactorThread) -> bool:
-    """Whether the reactor was told to stop.  Any thread."""
+    """Whether the reactor was told to stop.  Thread: any."""
     return is_stopping(thread.reactor)
 
 

@@ -88,7 +88,7 @@ class LoopMethods:
         self._signals: dict[int, tuple[Any, int]] = {}
 
     def attach(self) -> Callable[[], None]:
-        """Set what holds in every cell; returns what takes it off.  Any thread."""
+        """Set what holds in every cell; returns what takes it off.  Thread: any."""
         loop = self._loop
         self._methods = self._for_plain_cells()
         self._run_forever, self._stop = loop.run_forever, loop.stop
@@ -202,7 +202,7 @@ class LoopMethods:
         return run_blocking(cell.run())
 
     async def _ended(self, work: int, future: Future[Any] | None) -> Any:
-        """Wait for a future, or for the stop that is meant for a cell.  In the reactor thread."""
+        """Wait for a future, or for the stop that is meant for a cell.  Thread: reactor."""
         stopped: Future[None] = self._loop.create_future()
 
         def end() -> None:
@@ -232,7 +232,7 @@ class LoopMethods:
     # ---- ending
 
     def stop(self) -> None:
-        """``loop.stop``: ends the wait that it is meant for.  Any thread."""
+        """``loop.stop``: ends the wait that it is meant for.  Thread: any."""
         if sys._getframe(1).f_globals.get("__name__") == _REACTORS:
             self._stop()
             return
@@ -264,10 +264,12 @@ class LoopMethods:
 
     def _add_signal_handler(self, sig: int, callback: Callable[..., Any], *args: Any) -> None:
         """
-        ``loop.add_signal_handler``, until the cell ends.  In the main thread.
+        ``loop.add_signal_handler``, until the cell ends.
 
         Raises:
             RuntimeError: in another thread.
+
+        Thread: main.
         """
         soon = partial(self._loop.call_soon_threadsafe, copy_context().run, callback, *args)
         self._borrow.hold()

@@ -86,7 +86,7 @@ class _Carried:
         self._resolvers = ExitStack()
 
     def attach(self) -> ExitStack:
-        """Set the methods on the reactor; gives what takes them off.  Any thread."""
+        """Set the methods on the reactor; gives what takes them off.  Thread: any."""
         reactor = self._thread.reactor
         names = declared(providedBy(reactor).flattened()) - _SAFE - _OF_SCRIPTS - {*trial.METHODS}
         table: dict[str, list[Wrapper]] = {
@@ -188,7 +188,7 @@ class _Carried:
         return method
 
     def start_loop(self, loop: LoopingCall) -> None:
-        """Have a LoopingCall that is being started run with the reactor borrowed.  Any thread."""
+        """Have a LoopingCall that is being started run with the reactor borrowed.  Thread: any."""
         self._given.give(loop)
         if get_ident() != self._thread.ident:
             self._borrow.hold()
@@ -196,7 +196,7 @@ class _Carried:
     # ---- names
 
     def _carry_resolver(self) -> None:
-        """Have any thread ask the resolver that is installed.  Any thread."""
+        """Have any thread ask the resolver that is installed.  Thread: any."""
         resolver: Any = self._thread.reactor.nameResolver
         if _RESOLVE not in getattr(resolver, "__dict__", {}):
             ask = self._holding(getattr(resolver, _RESOLVE))
@@ -221,7 +221,7 @@ def _looks(own: _Method) -> bool:
 
 def attach(thread: ReactorThread, borrow: Borrow) -> Callable[[], None]:
     """
-    Have any thread call the reactor's methods, by borrowing the reactor.  Any thread.
+    Have any thread call the reactor's methods, by borrowing the reactor.
 
     Args:
         thread: the reactor thread.
@@ -229,5 +229,7 @@ def attach(thread: ReactorThread, borrow: Borrow) -> Callable[[], None]:
 
     Returns:
         What takes it off the reactor, and off all that was given back.
+
+    Thread: any.
     """
     return _Carried(thread, borrow).attach().close

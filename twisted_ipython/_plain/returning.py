@@ -67,7 +67,7 @@ _known: Final[dict[str, bool]] = {"__main__": False}
 
 
 def is_library(frame: FrameType) -> bool:
-    """Whether the code of a frame is that of a library built on Twisted or asyncio.  Any thread."""
+    """Whether the code of a frame is of a library built on Twisted or asyncio.  Thread: any."""
     names = frame.f_globals
     name = str(names.get("__name__", ""))
     known = _known.get(name)
@@ -128,11 +128,11 @@ class _Watch:
         self._calls: tuple[Loan, int] | None = None
 
     def __call__(self) -> None:
-        """Begin to look: a loan is kept, or an interrupt was raised.  Any thread."""
+        """Begin to look: a loan is kept, or an interrupt was raised.  Thread: any."""
         self._wakes.put(None)
 
     def begin(self) -> None:
-        """Start the thread, once.  Any thread."""
+        """Start the thread, once.  Thread: any."""
         if loans.watcher is None:
             thread = threading.Thread(target=self._run, name="twisted_ipython loans", daemon=True)
             thread.start()

@@ -65,11 +65,13 @@ _attached: list[_Plain] = []
 
 def attach(thread: ReactorThread, *, on: bool = True) -> None:
     """
-    Have plain cells share the reactor; a second time this is `switch`.  Any thread.
+    Have plain cells share the reactor; a second time this is `switch`.
 
     Args:
         thread: the reactor thread.
         on: whether from now on, or from the first `switch` that says so.
+
+    Thread: any.
     """
     if not _attached:
         _attached.append(_Plain(thread))
@@ -77,14 +79,14 @@ def attach(thread: ReactorThread, *, on: bool = True) -> None:
 
 
 def detach() -> None:
-    """Take all of it off.  Any thread."""
+    """Take all of it off.  Thread: any."""
     loans.on = False
     while _attached:
         _attached.pop().close()
 
 
 def switch(*, on: bool) -> None:
-    """Share the reactor from now on, or do not.  Any thread."""
+    """Share the reactor from now on, or do not.  Thread: any."""
     loans.on = on
 
 

@@ -74,7 +74,7 @@ class Wrappers:
         self._wrappers: WeakSet[ProtocolWrapper] = WeakSet()
 
     def find(self, connection: Any) -> None:
-        """Give the wrappers on a connection their methods.  In the reactor thread."""
+        """Give the wrappers on a connection their methods.  Thread: reactor."""
         for wrapper in _wrappers_on(connection):
             if wrapper not in self._wrappers:
                 self._wrappers.add(wrapper)
@@ -89,7 +89,7 @@ class Wrappers:
                 names[name] = _Method(own, self._ident, self._elsewhere, set_before=set_before)
 
     def take_back(self) -> None:
-        """Take the methods off all wrappers.  Any thread."""
+        """Take the methods off all wrappers.  Thread: any."""
         for wrapper in list(self._wrappers):
             names = wrapper.__dict__
             # One that the wrapper has set since then stays.

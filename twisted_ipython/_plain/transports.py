@@ -81,7 +81,7 @@ class Given:
         self._methods: dict[type, Mapping[str, Callable[..., Any]]] = {}
 
     def give(self, one: Any) -> Any:
-        """Return an object, with its methods for any thread.  Any thread."""
+        """Return an object, with its methods for any thread.  Thread: any."""
         methods = self._methods.get(type(one))
         if methods is None:
             methods = self._methods[type(one)] = self._methods_of(type(one))
@@ -99,7 +99,7 @@ class Given:
         return one
 
     def take_back(self) -> None:
-        """Take the methods off all objects.  Any thread."""
+        """Take the methods off all objects.  Thread: any."""
         for one in list(self._objects):
             for name in self._methods[type(one)]:
                 one.__dict__.pop(name, None)

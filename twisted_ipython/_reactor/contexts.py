@@ -72,7 +72,7 @@ def keep_connection(original: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def _context_of(selectable: Any) -> Context:
-    """The context that a connection was first seen in.  In the reactor thread."""
+    """The context that a connection was first seen in.  Thread: reactor."""
     context: Context | None = getattr(selectable, _CONTEXT, None)
     if context is None:
         context = copy_context()
@@ -82,7 +82,7 @@ def _context_of(selectable: Any) -> Context:
 
 
 def opened_in(selectable: Any) -> Context | None:
-    """The context in which a port or a connection was opened, if that is known.  Any thread."""
+    """The context in which a port or a connection was opened, if that is known.  Thread: any."""
     return getattr(selectable, _CONTEXT, None)
 
 
@@ -110,7 +110,7 @@ class _Keeping(partial[Any]):
 
 
 def of_timer(call: Any) -> tuple[Callable[..., Any], Context | None]:
-    """The function that a timer calls, and the context in which it was asked for.  Any thread."""
+    """The function that a timer calls, and the context in which it was asked for.  Thread: any."""
     if isinstance(call.func, _Keeping):
         return call.func.func, call.func.context
     return call.func, getattr(call, "context", None)

@@ -29,9 +29,11 @@ __all__ = [
 
 def set_up() -> None:
     """
-    Have crochet start the reactor, if nothing has.  Any thread.
+    Have crochet start the reactor, if nothing has.
 
     Its threads are daemons: those of a thread that is one are.
+
+    Thread: any.
     """
     _in_daemon_thread(crochet.setup)
 
@@ -63,10 +65,12 @@ def reactor_thread() -> threading.Thread | None:
 
 def call_in_reactor(function: Callable[[], Any]) -> EventualResult:
     """
-    What will come of ``function``, called in the reactor thread.  Any thread.
+    What will come of ``function``, called in the reactor thread.
 
     Raises:
         RuntimeError: the reactor was stopped.
+
+    Thread: any.
     """
     try:
         return adopt(_call(function))

@@ -167,7 +167,7 @@ class EventualResult(_Result):
 
     @contextmanager
     def _waited_for(self) -> Iterator[None]:
-        """Within, somebody waits for it.  Any thread."""
+        """Within, somebody waits for it.  Thread: any."""
         waits: list[None] = self.__dict__.setdefault("_waits", [])
         waits.append(None)
         try:
@@ -192,7 +192,7 @@ class EventualResult(_Result):
 
     @property
     def state(self) -> str:
-        """``pending``, ``done``, ``failed`` or ``cancelled``.  Any thread."""
+        """``pending``, ``done``, ``failed`` or ``cancelled``.  Thread: any."""
         if not self._result_set.is_set():
             return "pending"
         if not isinstance(self._value, Failure):
@@ -261,7 +261,7 @@ class EventualResult(_Result):
         self._context = None
 
     def mark_seen(self) -> None:
-        """Note that somebody who waited for it shows what came of it.  Any thread."""
+        """Note that somebody who waited for it shows what came of it.  Thread: any."""
         self._result_retrieved = True
 
     def _tell(self) -> None:

@@ -27,7 +27,7 @@ line, `resuming` gives our own loop a ``run_forever`` that goes on.
 Code in C that never returns cannot be broken: `Breaker.stuck_at` says where it
 is.
 
-Any thread but the reactor's, unless a docstring says otherwise.
+Thread: any but the reactor's, unless a docstring says otherwise.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ class Heartbeat:
             raise RuntimeError(STOPPED)
 
     def look(self) -> None:
-        """Ask; say once that there has been no answer for `_SILENCE` seconds.  The cell thread."""
+        """Ask; say once that there has been no answer for `_SILENCE` seconds.  Thread: cell."""
         self._looks += 1
         if self._looks == 1:
             return  # most waits end before the second look
@@ -242,11 +242,11 @@ class Heartbeat:
             print(SILENT.format(seconds=_SILENCE, place=self._place()), file=sys.stderr)
 
     def extend_deadline(self) -> None:
-        """Forget that there was no answer.  The cell thread."""
+        """Forget that there was no answer.  Thread: cell."""
         self._asked = None
 
     def free(self) -> None:
-        """Break what holds the reactor, if anything does.  Any thread but the reactor's."""
+        """Break what holds the reactor, if anything does.  Thread: any but the reactor's."""
         self._asked = None
         self._ask()
         threading.Thread(target=self._free, name="twisted_ipython break", daemon=True).start()

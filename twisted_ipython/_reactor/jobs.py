@@ -2,7 +2,9 @@
 Background jobs: what `%%run_in_reactor` started, and cells that were given up.
 
 The table keeps a job's result while the job is pending, and a bounded number
-of ended jobs without their results.  Any thread, unless a docstring says
+of ended jobs without their results.
+
+Thread: any, unless a docstring says
 otherwise.
 """
 
@@ -102,7 +104,7 @@ class Job:
         result.job = self
 
     def end(self, state: str) -> None:
-        """Note the end.  In the reactor thread."""
+        """Note the end.  Thread: reactor."""
         self.ended = time()
         self.state = state
 

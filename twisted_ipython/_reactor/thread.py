@@ -123,15 +123,15 @@ class ReactorThread:
         return threading.get_ident() in (self.ident, loans.inside)
 
     def here(self) -> bool:
-        """Whether the caller is in the reactor thread.  Any thread."""
+        """Whether the caller is in the reactor thread.  Thread: any."""
         return threading.get_ident() == self.ident
 
     def works_here(self) -> bool:
-        """Whether the caller is in the reactor thread or one of the pool's.  Any thread."""
+        """Whether the caller is in the reactor thread or one of the pool's.  Thread: any."""
         return self.here() or threading.current_thread() in self.pool.threads
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
-        """Call ``function`` in the reactor thread soon.  Any thread."""
+        """Call ``function`` in the reactor thread soon.  Thread: any."""
         self.reactor.callFromThread(function, *args)
 
     def later(self, seconds: float, function: Callable[..., object], *args: Any) -> None:
@@ -143,22 +143,24 @@ class ReactorThread:
         """
         Run ``function`` in the reactor thread, as ``crochet.run_in_reactor`` does.
 
-        Any thread.
-
         Returns:
             what will come of it; a Deferred that ``function`` returns is waited for.
 
         Raises:
             RuntimeError: the reactor was stopped.
+
+        Thread: any.
         """
         return crochet_adapter.call_in_reactor(function)
 
     def drive(self, coro: Coroutine[Any, Any, None], context: Context) -> Callable[[], object]:
         """
-        Step a coroutine, which must not raise, until it ends.  In the reactor thread.
+        Step a coroutine, which must not raise, until it ends.
 
         Returns:
             what cancels the coroutine.
+
+        Thread: reactor.
         """
         if self.loop is None:
             guarded = deferreds_only(coro, self.refusal, self.ident, self.call)
@@ -178,7 +180,7 @@ class ReactorThread:
         return of_coroutine(coro, partial(self.drive, context=context), self)
 
     def attach(self) -> None:
-        """Set what we change on the instances of the reactor, its loop and crochet.  Any thread."""
+        """Set what we change on the reactor, its loop and crochet.  Thread: any."""
         if self._undo:
             return
         self._undo.append(crochet_adapter.adopt_results())
@@ -196,10 +198,12 @@ class ReactorThread:
 
     def attach_also(self, attach: Callable[[ReactorThread], Callable[[], None]]) -> None:
         """
-        Set what a folder above sets, once, and while what `attach` sets is set.  Any thread.
+        Set what a folder above sets, once, and while what `attach` sets is set.
 
         Args:
             attach: sets it; gives what undoes it.
+
+        Thread: any.
         """
         with self._attaching:
             if self._undo and attach not in self._also:
@@ -213,10 +217,12 @@ class ReactorThread:
 
     def end_tasks(self) -> Deferred[Any]:
         """
-        Cancel all tasks of the loop, for a reactor that stops.  In the reactor thread.
+        Cancel all tasks of the loop, for a reactor that stops.
 
         Returns:
             a Deferred that fires when they have ended, or have had `_CLEANUP` seconds.
+
+        Thread: reactor.
         """
         assert self.loop is not None
         self.ends = True
@@ -237,7 +243,7 @@ class ReactorThread:
         return Deferred.fromFuture(self.loop.create_task(ended()))
 
     def detach(self) -> None:
-        """Take off what `attach` set; what is pending goes on.  Any thread."""
+        """Take off what `attach` set; what is pending goes on.  Thread: any."""
         self._also.clear()
         self.unheld.on = False
         while self._undo:

@@ -15,7 +15,9 @@ What can still go wrong.  Work that is running when the process ends is cut
 off: `abandoned` says what.
 
 Nothing can stop a thread: one whose Deferred was cancelled goes on, unseen.  So
-each piece of work is noted while it runs, and for which cell.  Any thread.
+each piece of work is noted while it runs, and for which cell.
+
+Thread: any.
 """
 
 from __future__ import annotations
@@ -68,9 +70,11 @@ class _Daemon(threading.Thread):
 
 def make_daemons(pool: ThreadPool) -> None:
     """
-    Have the pool start daemon threads, whoever asks for them.  Any thread.
+    Have the pool start daemon threads, whoever asks for them.
 
     Threads that it has already stay as they are.
+
+    Thread: any.
     """
     pool.threadFactory = _Daemon
 
@@ -91,14 +95,14 @@ class PoolExecutor(ThreadPoolExecutor):
         self._pool = pool
 
     def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
-        """Run ``fn`` in the pool; see `concurrent.futures.Executor.submit`.  Any thread."""
+        """Run ``fn`` in the pool; see `concurrent.futures.Executor.submit`.  Thread: any."""
         future: Future[_T] = Future()
         self._pool().callInThread(copy_context().run, _run, future, partial(fn, *args, **kwargs))
         return future
 
 
 def _run(future: Future[_T], function: Callable[[], _T]) -> None:
-    """Run the function and give the future what came of it.  In a thread of the pool."""
+    """Run the function and give the future what came of it.  Thread: the pool's."""
     if not future.set_running_or_notify_cancel():
         return
     try:

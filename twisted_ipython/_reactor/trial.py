@@ -14,7 +14,7 @@ exception there would leave the process in trial's folder.)  Refusing only those
 would be simpler, but trial would have run its tests by then, and taken
 `reactor.stop` of ours off the instance: the next stop would be the real one.
 
-Any thread.
+Thread: any.
 """
 
 from __future__ import annotations

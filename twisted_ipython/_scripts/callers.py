@@ -5,7 +5,7 @@ Code that runs the reactor: known by its names, and library functions that do by
 ``reactor.run()``.  Where that is going to be refused they are stopped at their
 first call of the reactor, and what they have begun is cancelled.
 
-Any thread.
+Thread: any.
 """
 
 from __future__ import annotations

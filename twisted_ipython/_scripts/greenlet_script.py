@@ -90,7 +90,7 @@ class GreenletScript(Script):
 
     @property
     def gr_frame(self) -> Any:
-        """The innermost frame of its code while it waits, else None.  Any thread."""
+        """The innermost frame of its code while it waits, else None.  Thread: any."""
         return self._waiting.gr_frame
 
     def may_run(self) -> bool:

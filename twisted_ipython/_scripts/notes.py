@@ -1,7 +1,7 @@
 """
 Lines for what a cell meets because it is not quite a script of a process of its own.
 
-Any thread.
+Thread: any.
 """
 
 from __future__ import annotations

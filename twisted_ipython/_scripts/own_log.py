@@ -1,7 +1,7 @@
 """
 What one script has added to the logs of the process; `_scripts.script_log` says why.
 
-Any thread.
+Thread: any.
 
 Scrapy's ``configure_logging`` sets the levels of Twisted's logger, of its own and
 of a few libraries', and takes off their handlers: how they were is noted before,

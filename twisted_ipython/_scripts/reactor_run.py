@@ -22,7 +22,7 @@ What can still go wrong.  A reactor that serves its connections by other means
 than an asyncio loop, epoll, poll or select loses their contexts: what they stop
 is the only script that waits.
 
-Any thread, unless a docstring says otherwise.
+Thread: any, unless a docstring says otherwise.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Connections of a pool keep the context of the cell that opened them, so a
 ``stop`` from a context without a script that waits stops the only script that
 waits.
 
-Any thread, unless a docstring says otherwise.
+Thread: any, unless a docstring says otherwise.
 """
 
 from __future__ import annotations
@@ -90,17 +90,17 @@ def begin_cell(reactor: Any, work_id: WorkId, make: Callable[[], Script]) -> Non
 
 
 def enter(script: Script) -> None:
-    """A script is there.  Any thread."""
+    """A script is there.  Thread: any."""
     _alive[script.work_id.work] = script
 
 
 def is_cell(work: int) -> bool:
-    """Whether a number is that of a plain cell or a file that runs now.  Any thread."""
+    """Whether a number is that of a plain cell or a file that runs now.  Thread: any."""
     return work in _cells
 
 
 def is_free(work_id: WorkId) -> bool:
-    """Whether a context that carries these belongs to no script that lives.  Any thread."""
+    """Whether a context that carries these belongs to no script that lives.  Thread: any."""
     work = work_id.work
     return work_id != NO_WORK and work not in _alive and work not in _cells
 
@@ -127,7 +127,7 @@ def explain_logged(event: LogEvent) -> None:
 
 
 def leave(script: Script, *, ran: bool) -> None:
-    """A script is no more; whether it ran the reactor.  In the reactor thread."""
+    """A script is no more; whether it ran the reactor.  Thread: reactor."""
     del _alive[script.work_id.work]
     if ran:
         _ran.add(script.work_id.work)
@@ -135,7 +135,7 @@ def leave(script: Script, *, ran: bool) -> None:
 
 
 def put_back() -> None:
-    """Put back what the session had before its scripts.  In the reactor thread."""
+    """Put back what the session had before its scripts.  Thread: reactor."""
     for kept in _kept:
         kept.put_back()
 
@@ -149,10 +149,10 @@ def end_all() -> Deferred[Any]:
     """
     Stop the scripts that wait; the second time, without their shutdown triggers.
 
-    In the reactor thread.
-
     Returns:
         a Deferred that fires when they wait no more.
+
+    Thread: reactor.
     """
     scripts = [one for one in list(_alive.values()) if one.stage in (Stage.WAITS, Stage.STOPS)]
     over = DeferredList([script.when_over() for script in scripts])

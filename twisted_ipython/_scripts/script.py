@@ -49,7 +49,7 @@ class Surroundings(Protocol):
     """What a script needs of the session that it runs in."""
 
     def soon(self, function: Callable[..., object], *args: Any) -> None:
-        """Call ``function`` in a later turn of the reactor.  Any thread."""
+        """Call ``function`` in a later turn of the reactor.  Thread: any."""
 
     def crawls_closed(self, script: Script) -> Deferred[Any]:
         """Wait for crawls of the script that are being closed."""
@@ -110,19 +110,19 @@ class Script(ABC):
 
     @abstractmethod
     def may_run(self) -> bool:
-        """Whether the caller is the script's own code, which may call ``run()``.  Any thread."""
+        """Whether the caller is the script's own code, which may call ``run()``.  Thread: any."""
 
     @abstractmethod
     def starts_later(self) -> bool:
-        """Whether what the caller does is done before ``reactor.run()``.  Any thread."""
+        """Whether what the caller does is done before ``reactor.run()``.  Thread: any."""
 
     @abstractmethod
     def keeps_stop(self) -> bool:
-        """Whether a stop that the caller asks for before ``reactor.run()`` is kept.  Any thread."""
+        """Whether a stop that is asked for before ``reactor.run()`` is kept.  Thread: any."""
 
     @abstractmethod
     def would_run(self) -> bool:
-        """Whether its code names what runs the reactor; see `_scripts.callers`.  Any thread."""
+        """Whether its code names what runs the reactor; see `_scripts.callers`.  Thread: any."""
 
     def run_in_context(self, function: Callable[[], object]) -> None:
         """Call ``function`` where what it prints belongs to the script's cell."""
@@ -156,7 +156,7 @@ class Script(ABC):
             stops()
 
     def stop(self) -> None:
-        """Have its shutdown calls run, and `wait` return.  Any thread, while it waits."""
+        """Have its shutdown calls run, and `wait` return.  Thread: any, while it waits."""
         self.stage = Stage.STOPS
         self._session.soon(self._shut_down, self._runs)
 
@@ -167,12 +167,12 @@ class Script(ABC):
             mark_shown(failure.value)
 
     def crash(self) -> None:
-        """Have `wait` return.  Any thread, while it waits."""
+        """Have `wait` return.  Thread: any, while it waits."""
         self.stage = Stage.STOPS
         self._session.soon(self._go_on, self._runs)
 
     def cancel(self) -> None:
-        """Stop it; the second time, do not wait for its shutdown calls either.  Any thread."""
+        """Stop it; the second time, do not wait for its shutdown calls either.  Thread: any."""
         if self.stage is Stage.WAITS:
             self.stop()
         elif self.stage is Stage.STOPS:

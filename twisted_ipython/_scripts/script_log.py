@@ -22,7 +22,7 @@ all this.
 
 What can still go wrong.  What a script itself sets on other loggers stays.
 
-Any thread.
+Thread: any.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 What the session does for its scripts, and what is left of one that has ended.
 
-In the reactor thread, unless a docstring says otherwise.
+Thread: reactor, unless a docstring says otherwise.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def new(
     codes: tuple[CodeType, ...],
 ) -> GreenletScript:
     """
-    A script of the background, to be begun.  In the reactor thread.
+    A script of the background, to be begun.
 
     Args:
         reactor: the reactor.
@@ -59,6 +59,8 @@ def new(
         context: to run it in.
         function: runs the cell's code.
         codes: the code.
+
+    Thread: reactor.
     """
     script = GreenletScript(name, work_id, context, Session(reactor), function, codes)
     registry.note(reactor)
@@ -71,10 +73,10 @@ def refuse(cancel: Callable[[], object] | None) -> None:
     """
     Put back what the work of this context has changed, which may not run the reactor.
 
-    In the reactor thread.
-
     Args:
         cancel: cancels what it has begun.
+
+    Thread: reactor.
     """
     registry.note_refused()
     script_log.undo_of_cell()
@@ -139,12 +141,14 @@ class Session:
 
     def over(self, script: Script, *, closes: bool, gone: bool) -> None:
         """
-        End a script.  In the reactor thread, in its context.
+        End a script.
 
         Args:
             script: whose code has ended.
             closes: whether what it has begun ends with it.
             gone: whether its log ends with it if nothing else of it goes on.
+
+        Thread: reactor, in its context.
         """
         work = script.work_id.work
         stays = not closes
@@ -183,7 +187,7 @@ def _settled(script: Script, outcome: Failure, error: BaseException) -> Any:
 
 
 def exit_of(script: Script, exits: SystemExit) -> BaseException | None:
-    """What a SystemExit means that ends a script: a failure, or None for success.  Any thread."""
+    """What a SystemExit means that ends a script: a failure, or None for success.  Thread: any."""
     if not exits.code:
         return None
     failure = script.failure

@@ -160,7 +160,7 @@ class _Wait(ReactorWork):
         self._interrupted: float | None = None
 
     def end(self) -> None:
-        """The wait is over.  In the reactor thread."""
+        """The wait is over.  Thread: reactor."""
         self._end_wait()
 
     def result(self) -> None:

@@ -98,7 +98,7 @@ class AwaitingCell(ReactorWork):
 
     def result(self) -> Any:
         """
-        What the code returned.  In the cell thread, after `wait`.
+        What the code returned.
 
         Raises:
             KeyboardInterrupt: one Ctrl-C cancels what is awaited, a second one
@@ -106,6 +106,8 @@ class AwaitingCell(ReactorWork):
             TimeoutError: the time limit was reached.
             RuntimeError: the reactor was stopped meanwhile.
             BaseException: what the code raised.
+
+        Thread: cell, after `wait`.
         """
         if not self._begun:
             assert self._failed is not None

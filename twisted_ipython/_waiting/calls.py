@@ -70,10 +70,12 @@ def _current() -> WaitingCell | None:
 
 def waiting_cell(*, any_cell: bool) -> WaitingCell | None:
     """
-    The cell that is waited for where the caller's work is to be asked about.  Any thread.
+    The cell that is waited for where the caller's work is to be asked about.
 
     Args:
         any_cell: whether the latest of all cells does, if none waits for the caller.
+
+    Thread: any.
     """
     own, known = _current(), list(cells.values())
     if own is None:
@@ -113,14 +115,16 @@ def run_in_cell_thread(source: str) -> Deferred[Any]:
     Evaluate IPython's own language (``%magic``, ``!command``) where the cell was typed.
 
     It is evaluated in the namespaces of the caller, as IPython does it: magics
-    look at the frame that called them.  In the reactor thread, which turns
-    meanwhile.
+    look at the frame that called them.
 
     Args:
         source: a Python expression.
 
     Raises:
         RuntimeError: nobody waits for the cell any more.
+
+    Thread: reactor, which turns
+    meanwhile.
     """
     caller = sys._getframe(1)
     code = compile(source, STUB, "eval", dont_inherit=True)
@@ -136,7 +140,7 @@ def in_cell_thread(function: Callable[[], _T]) -> Deferred[_T]:
     """
     Run ``function`` where the cell was typed, or in the main thread if nobody waits for the cell.
 
-    In the reactor thread, which turns meanwhile.
+    Thread: reactor, which turns meanwhile.
     """
     cell = _current()
     return _send(main_thread.call if cell is None else cell.cell_thread.call, function)

@@ -253,10 +253,10 @@ def run_blocking(coro: Coroutine[Any, Any, _T]) -> _T:
     """
     Drive a coroutine of IPython's to its end, blocking while it waits for the reactor thread.
 
-    Any thread but the reactor's.
-
     Raises:
         RuntimeError: in the coroutine, if it awaits anything else.
+
+    Thread: any but the reactor's.
     """
     step: Callable[[Any], Any] = coro.send
     value: Any = None

@@ -141,10 +141,12 @@ class Interrupts:
 
     def interrupt(self) -> None:
         """
-        Have the cell thread take a Ctrl-C.  Any thread.
+        Have the cell thread take a Ctrl-C.
 
         A handler runs between any two lines of the main thread's: the interrupt
         is taken where the cell thread waits, which this also wakes.
+
+        Thread: any.
         """
         if isinstance(self._runs, Breakable):
             self._runs.break_off()
@@ -209,7 +211,7 @@ class _Sigint:
         """
         Take the SIGINT that a kernel ignores while it idles, as long as any cell waits.
 
-        In the main thread.
+        Thread: main.
         """
         # A kernel calls this after each message.
         current = getsignal(signal.SIGINT)
@@ -235,7 +237,7 @@ class _Sigint:
             one.interrupt()
 
     def interrupted(self, frame: FrameType | None) -> None:
-        """SIGINT came while the main thread waits.  In the main thread."""
+        """SIGINT came while the main thread waits.  Thread: main."""
         broken = self._running[-1] if self._running else None
         for one in self.waiting.copy():
             if one is not broken:

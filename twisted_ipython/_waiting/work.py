@@ -86,13 +86,15 @@ class ReactorWork(ABC):
 
     async def wait(self) -> None:
         """
-        Run the code in the reactor thread and wait for its end.  In the cell thread.
+        Run the code in the reactor thread and wait for its end.
 
         Whatever else ends the wait also cancels the code.
 
         Raises:
             RuntimeError: the reactor was stopped before, waits for the caller, or is none of
                 this process's.
+
+        Thread: cell.
         """
         self._heartbeat.begin(WAITS_FOR_ITSELF)
         cells[self.work_id] = self
@@ -132,7 +134,7 @@ class ReactorWork(ABC):
 
     @abstractmethod
     def result(self) -> Any:
-        """What came of it, or raise that.  In the cell thread, after `wait`."""
+        """What came of it, or raise that.  Thread: cell, after `wait`."""
 
     @abstractmethod
     def stop(self) -> None:
