@@ -197,6 +197,22 @@ def test_while_its_own_cell_goes_on(notebook: Notebook) -> None:
     notebook.settle({later: 1, notebook.ok("del d, e"): 0})
 
 
+@pytest.mark.parametrize("here", [HERE, ""])
+def test_coroutine_that_is_never_awaited(notebook: Notebook, here: str) -> None:
+    """The warning stands in the cell that made it, with the line, whoever drops it; once."""
+    notebook.ok("async def never(): pass")
+    cell = notebook.ok(f"{here}1\nlost = never()\nused = never()")
+    dropping = notebook.ok(f"{here}await used\nlost = None")
+    notebook.pump(lambda: "lost = never()" in cell.printed("stderr"))
+    warning = rf":{here.count(chr(10)) + 2}: RuntimeWarning: coroutine 'never' was never awaited"
+    assert re.search(warning, cell.printed("stderr"))
+    assert cell.printed("stderr").count("never awaited") == 1
+    by_function = notebook.ok(f"{here}lost = never()")
+    notebook.ok("def drop():\n    global lost\n    lost = 0\ndrop()")
+    notebook.pump(lambda: "lost = never()" in by_function.printed("stderr"))
+    notebook.settle({dropping: 0})
+
+
 def test_name_that_a_function_binds(notebook: Notebook) -> None:
     """What a function binds, and binds anew, is found though no cell's code has the name."""
     notebook.ok("def start(after):\n    global d\n    d = task.deferLater(reactor, after, bad)")

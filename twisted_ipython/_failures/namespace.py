@@ -47,6 +47,7 @@ from twisted_ipython._failures.alike import user_lines
 from twisted_ipython._failures.handlers import is_shown_by_logging, takers
 from twisted_ipython._failures.reports import Reports
 from twisted_ipython._failures.running_cell import RunningCell
+from twisted_ipython._failures.unawaited import Unawaited
 from twisted_ipython._private.asyncio import LOG_TRACEBACK
 from twisted_ipython._private.twisted import mark_handled, unhandled_failure
 
@@ -143,6 +144,7 @@ class Watch:
         # By the id of what is held.
         self._watched: dict[int, _Named] = {}
         self._looks = False
+        self._unawaited = Unawaited()
         # How many failures Twisted had made when a cell ended last.
         self._failures = failure.count
 
@@ -150,12 +152,15 @@ class Watch:
         """After a statement: look at the names that its code uses.  Thread: any."""
         cell.done += 1
         get = self._shell.user_ns.get
-        found = self._new([(name, get(name)) for name in code.co_names], cell)
+        bound = [(name, get(name)) for name in code.co_names]
+        self._unawaited.look_at(bound, code, cell)
+        found = self._new(bound, cell)
         if found:
             self._call(self._add, found)
 
     def look_through(self, result: ExecutionResult) -> None:
         """After a cell: look at its value, and at what was bound elsewhere.  Thread: cell."""
+        self._unawaited.look()
         number = result.execution_count or 0
         # In one go each, or it would fail when another thread binds a name.
         names = self._shell.user_ns

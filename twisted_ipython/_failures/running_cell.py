@@ -39,3 +39,11 @@ class RunningCell:
             for statement in left
             for part in ast.walk(statement)
         )
+
+    def line_of(self, name: str) -> int:
+        """The line on which the statement that ran last names it, or begins.  Thread: any."""
+        for statement in self._statements[self.done - 1 : self.done]:
+            parts = ast.walk(statement)
+            lines = [one.lineno for one in parts if isinstance(one, ast.Name) and one.id == name]
+            return [statement.lineno, *lines][-1]
+        return 1
