@@ -30,7 +30,7 @@ from twisted_ipython._failures import namespace
 from twisted_ipython._failures.handlers import ScrapyLog
 from twisted_ipython._failures.reports import GRACE, reports
 from twisted_ipython._failures.show import showing_on
-from twisted_ipython._kernel import ignore_ended
+from twisted_ipython._kernel import ignore_ended, say_status
 from twisted_ipython._magics import sockets
 from twisted_ipython._magics.awaitable import awaitable
 from twisted_ipython._magics.completion import complete
@@ -259,6 +259,7 @@ class _Extension:
         undo.callback(figures.attach(shell))
         undo.callback(kernel_messages.attach(shell, thread.works_here, thread.loop))
         undo.callback(ignore_ended(kernel))
+        undo.callback(say_status(kernel))
         undo.callback(stdin.attach(kernel))
         undo.callback(sharing.attach_to_kernel(kernel))
 

@@ -1,24 +1,31 @@
 """
-Child processes that have ended do not keep a kernel that shuts down.
+What a kernel does not do by itself: it ends in time, and answers comms while a cell awaits.
 
-ipykernel (7.4) asks its children to end and waits, up to 28 s, until there are
-none.  One that `subprocess` started stays in the table of processes, as a
-zombie, until somebody asks for its status: a kernel of which a cell has started
-a child is then killed by its front end, and nothing ends in order.
+Child processes that have ended do not keep a kernel that shuts down.  ipykernel (7.4) asks
+its children to end and waits, up to 28 s, until there are none.  One that `subprocess` started
+stays in the table of processes, as a zombie, until somebody asks for its status: a kernel of
+which a cell has started a child is then killed by its front end, and nothing ends in order.
 
-Cell thread.
+ipykernel (7.4) handles a comm's message while a cell awaits, but says neither busy nor idle
+for it: ipywidgets waits for that idle, and holds back every later change of the same slider.
+
+Thread: cell.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from inspect import signature
+from typing import Any, Final
 
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.switch_interval import BRIEF, turns_of
 from twisted_ipython._private.ipykernel import PROCESS_CHILDREN
 
-__all__ = ["ignore_ended"]
+__all__ = ["ignore_ended", "say_status"]
+
+# What ipykernel says of a message that it handles beside a cell (7.4).
+_CONCURRENT: Final = "concurrent"
 
 
 def ignore_ended(kernel: Any) -> Callable[[], None]:
@@ -42,3 +49,31 @@ def _status(child: Any) -> str:
         return str(child.status())
     except Exception:  # psutil.NoSuchProcess
         return "zombie"
+
+
+def say_status(kernel: Any) -> Callable[[], None]:
+    """Have the kernel say busy and idle for what it handles beside a cell; returns the undo."""
+    own = getattr(kernel, "dispatch_shell", None)
+    if own is None or _CONCURRENT not in signature(own).parameters:
+        return lambda: None
+
+    async def dispatch_shell(message: Any, /, **options: Any) -> None:
+        if not options.get(_CONCURRENT):
+            await own(message, **options)
+            return
+        _, frames = kernel.session.feed_identities(message, copy=False)
+        parent = kernel.session.deserialize(frames, content=False, copy=False)
+        _publish(kernel, "busy", parent)
+        try:
+            await own(message, **options)
+        finally:
+            _publish(kernel, "idle", parent)
+
+    return override(kernel, {"dispatch_shell": dispatch_shell})
+
+
+def _publish(kernel: Any, state: str, parent: dict[str, Any]) -> None:
+    """Publish a status as ipykernel does."""
+    topic = f"kernel.{kernel.ident}.status".encode()
+    content = {"execution_state": state}
+    kernel.session.send(kernel.iopub_socket, "status", content, parent=parent, ident=topic)

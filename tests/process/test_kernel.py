@@ -180,6 +180,29 @@ def test_comms(kernel: Kernel) -> None:
     assert awaiting.wait(5).value == ("('fired', 0)" if COMMS_WHILE_AWAITING else "('queued', 1)")
 
 
+@pytest.mark.skipif(not COMMS_WHILE_AWAITING, reason="this ipykernel handles comms after the cell")
+def test_status_of_comms(kernel: Kernel) -> None:
+    """Each comm message gets its busy and idle, with itself as parent, also while a cell awaits."""
+    kernel.ok(
+        "gate = defer.Deferred()\n"
+        "def told(comm, message): comm.on_msg(lambda message: gate.callback(None))\n"
+        "targets = get_ipython().kernel.comm_manager\n"
+        "targets.register_target('silent', lambda comm, message: None)\n"
+        "targets.register_target('opening', told)"
+    )
+    kernel.comm("comm_open", comm_id="s", target_name="silent")
+    kernel.comm("comm_open", comm_id="opens", target_name="opening")
+    awaiting = kernel.submit("print('awaiting')\nawait gate").wait_for("awaiting")
+    told = [kernel.comm("comm_msg", comm_id="s") for _ in range(5)]
+    kernel.pump(lambda: all(one.idle for one in told), 5)
+    assert awaiting.states == ["busy"]
+    kernel.comm("comm_msg", comm_id="opens")
+    assert awaiting.wait(5).states == ["busy", "idle"]
+    told += [kernel.comm("comm_msg", comm_id="s") for _ in range(5)]
+    kernel.pump(lambda: all(one.idle for one in told), 5)
+    assert [one.states for one in told] == [["busy", "idle"]] * 10
+
+
 # ---- interrupts
 
 

@@ -40,6 +40,7 @@ class Execution:
         outputs: the messages on IOPub that it is the parent of, without statuses.
         late: those of them that came after its idle status.
         idle: when its idle status came, in seconds of `monotonic`; None before.
+        states: its statuses so far.
         reply: the content of its reply; None before it came.
     """
 
@@ -49,12 +50,14 @@ class Execution:
         self.outputs: list[Message] = []
         self.late: list[Message] = []
         self.idle: float | None = None
+        self.states: list[str] = []
         self.reply: Message | None = None
 
     def take(self, message: Message) -> None:
         """Note a message on IOPub."""
         content = message["content"]
         if message["msg_type"] == "status":
+            self.states.append(content["execution_state"])
             if content["execution_state"] == "idle":
                 self.idle = monotonic()
             return
@@ -255,9 +258,13 @@ class Kernel:
             return False
         return True
 
-    def comm(self, kind: str, **content: Any) -> None:
-        """Send a message of a comm: ``comm_open``, ``comm_msg`` or ``comm_close``."""
-        self.client.shell_channel.send(self.client.session.msg(kind, {"data": {}, **content}))
+    def comm(self, kind: str, **content: Any) -> Execution:
+        """Send a message of a comm: ``comm_open``, ``comm_msg`` or ``comm_close``; no reply."""
+        message = self.client.session.msg(kind, {"data": {}, **content})
+        number = message["header"]["msg_id"]
+        execution = self._executions[number] = Execution(self, number)
+        self.client.shell_channel.send(message)
+        return execution
 
     # ---- answers
 
