@@ -111,6 +111,24 @@ def test_a_shown_deferred_fires(terminal: Terminal, go: Go) -> None:
     terminal.run("d.addErrback(lambda _: None);")
 
 
+def test_below_a_line_that_has_not_ended(terminal: Terminal, go: Go) -> None:
+    """What comes while a cell has printed half a line begins a new one; else no line is empty."""
+    terminal.run("d = Deferred(); d")
+    terminal.type("print('ab' + 'c', end=''); d.callback(5); print('def'); await wait()")
+    terminal.expect(r"abc\r?\nThe Deferred of cell \d+ fired after .*: 5\r?\ndef")
+    go()
+    terminal.shown()
+    terminal.type("print('ab' + 'c', end=''); later(0, lambda: 1 / 0); await wait()")
+    terminal.expect(r"abc\r?\n(\x1b\S*)?Failure of cell")
+    terminal.expect("ZeroDivisionError: division by zero")
+    go()
+    terminal.shown()
+    terminal.run("from twisted_ipython._base.formatting import say")
+    terminal.type("print('ab' + 'c', end=''); say('one'); print('x' + 'y'); say('two')")
+    terminal.expect(r"abc\r?\none\r?\nxy\r?\ntwo")
+    terminal.shown()
+
+
 def test_a_shown_deferred_fails(terminal: Terminal, go: Go) -> None:
     """Its traceback says so, and no line besides."""
     terminal.run("d = wait().addCallback(lambda _: int('x')); d")

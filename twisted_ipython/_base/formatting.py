@@ -8,11 +8,13 @@ is escaped, except a value's own HTML.
 from __future__ import annotations
 
 import html
+import sys
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from time import localtime, strftime
 from typing import Any, Final, Protocol
 
+from IPython.core.getipython import get_ipython
 from IPython.lib.pretty import pretty
 from IPython.utils.dir2 import get_real_method
 
@@ -26,8 +28,10 @@ __all__ = [
     "cut",
     "duration",
     "failure_line",
+    "line_break",
     "one_line",
     "own_text",
+    "say",
     "with_html",
     "with_text",
 ]
@@ -103,6 +107,30 @@ def one_line(text: str, longest: int) -> str:
     """The beginning of a text, with a space for each run of white space."""
     line = " ".join(text[: 10 * longest].split())
     return line if len(line) <= longest else line[: longest - 3] + "..."
+
+
+def line_break() -> str:
+    """
+    What ends the line that a terminal's cell has printed the beginning of, if it has.
+
+    IPython 9 notes what a cell prints; with an earlier one lines are not told apart.
+
+    Thread: any.
+    """
+    shell: Any = get_ipython()
+    # While IPython prompts, what is printed is drawn above the prompt.
+    if not hasattr(shell, "simple_prompt") or sys.stdout is not sys.__stdout__:
+        return ""
+    outputs = getattr(shell.history_manager, "outputs", {}).get(shell.displayhook.prompt_count)
+    texts = outputs[-1].bundle.get("stream") if outputs else None
+    return "\n" if texts and texts[-1][-1:] not in "\r\n" else ""
+
+
+def say(line: str) -> None:
+    """Print a line of our own to stderr, in the current context's cell.  Thread: any."""
+    if before := line_break():
+        print(before, end="", flush=True)
+    print(line, file=sys.stderr)
 
 
 def own_text(value: object) -> str:

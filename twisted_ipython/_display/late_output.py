@@ -24,9 +24,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Any, Final
 
+from twisted_ipython._base.formatting import say
 from twisted_ipython._display.labels import DISPLAYED, UNLABELLED, Labels, Message
 from twisted_ipython._display.updates import Bundle, DisplayUpdate, can_update
-from twisted_ipython._failures.alike import Tell, say
+from twisted_ipython._failures.alike import Tell
 from twisted_ipython._failures.show import BACKGROUND
 
 __all__ = ["KINDS", "MOST", "Late", "is_for_program", "telling_on"]

@@ -19,7 +19,7 @@ from typing import Final
 from IPython.core.interactiveshell import InteractiveShell
 from twisted.logger import Logger
 
-from twisted_ipython._base.formatting import duration, one_line, own_text
+from twisted_ipython._base.formatting import duration, line_break, one_line, own_text
 from twisted_ipython._display.deferred import DeferredState
 from twisted_ipython._display.updates import is_plain, is_terminal
 from twisted_ipython._reactor.eventual_result import EventualResult
@@ -91,4 +91,4 @@ class Notices:
     def _print(self, line: str) -> None:
         line = one_line(line, shutil.get_terminal_size().columns)
         # A plain prompt is not drawn again: the line stands below it.
-        print(line if self._prompts else f"\n{line}", flush=True)
+        print((line_break() if self._prompts else "\n") + line, flush=True)

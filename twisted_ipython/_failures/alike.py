@@ -7,7 +7,6 @@ Thread: reactor.
 from __future__ import annotations
 
 import re
-import sys
 import traceback
 from collections.abc import Callable
 from typing import Final
@@ -16,7 +15,7 @@ from twisted_ipython._base.formatting import failure_line
 from twisted_ipython._base.frames import is_user_frame
 from twisted_ipython._base.work_id import current_work
 
-__all__ = ["Alike", "Stretch", "Tell", "of_cell", "say", "sort_of", "user_lines"]
+__all__ = ["Alike", "Stretch", "Tell", "of_cell", "sort_of", "user_lines"]
 
 # Seconds until a line says how many more were like one that was shown; where that line cannot
 # be replaced, each time twice as many, up to the second number.
@@ -35,11 +34,6 @@ def of_cell() -> str:
     """The words for the cell that the current context belongs to, if it is known."""
     number = current_work().cell
     return f" of cell {number}" if number else ""
-
-
-def say(line: str) -> None:
-    """Print a line into the current context's cell.  Thread: any."""
-    print(line, file=sys.stderr)
 
 
 def user_lines(error: BaseException) -> list[object]:

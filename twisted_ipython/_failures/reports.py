@@ -39,10 +39,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from twisted_ipython._base.exceptions import ReactorInterrupt
-from twisted_ipython._base.formatting import failure_line, one_line
+from twisted_ipython._base.formatting import failure_line, one_line, say
 from twisted_ipython._base.work_id import NO_WORK, WorkId, current_work, new_work, set_work
 from twisted_ipython._bridge.deferred_failure import exception_of
-from twisted_ipython._failures.alike import Alike, Stretch, Tell, of_cell, say, sort_of
+from twisted_ipython._failures.alike import Alike, Stretch, Tell, of_cell, sort_of
 
 __all__ = [
     "CANCELLATIONS",

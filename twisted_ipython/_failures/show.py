@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from IPython.core.interactiveshell import InteractiveShell
 
+from twisted_ipython._base.formatting import line_break
 from twisted_ipython._base.tracebacks import explain, tidied
 from twisted_ipython._private.ipython import show_traceback
 
@@ -43,7 +44,8 @@ def showing_on(shell: InteractiveShell) -> Callable[[BaseException, str], None]:
         hook: Any = shell.displayhook
         if getattr(hook, "session", None) is None or not hasattr(hook, "pub_socket"):
             # A plain prompt is not drawn again: the lines stand below it.
-            lines[:0] = [""] * (getattr(shell, "pt_app", None) is None)
+            below = getattr(shell, "pt_app", None) is None or bool(line_break())
+            lines[:0] = [""] * below
             show_traceback(shell, error, lines)
             return
         sys.stdout.flush()

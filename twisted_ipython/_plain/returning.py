@@ -32,6 +32,7 @@ from types import FrameType, FunctionType, ModuleType
 from typing import Any, Final
 
 from twisted_ipython._base.borrowed_sigint import sigint
+from twisted_ipython._base.formatting import say
 from twisted_ipython._base.frames import of_frame
 from twisted_ipython._base.loans import Loan, loans
 
@@ -146,7 +147,7 @@ class _Watch:
                 sigint.look()
                 loans.end_unless(self._stays)
                 while self._lines:
-                    print(self._lines.pop(), file=sys.stderr)
+                    say(self._lines.pop())
 
     def _stays(self, loan: Loan) -> bool:
         """Whether a loan goes on; nobody can enter it meanwhile."""

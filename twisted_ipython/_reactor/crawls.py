@@ -29,7 +29,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 
-from twisted_ipython._base.formatting import Table, duration
+from twisted_ipython._base.formatting import Table, duration, say
 from twisted_ipython._base.frames import frames_of_coroutine, is_our_frame
 from twisted_ipython._base.work_id import WorkId, context_of, current_work, work_in
 from twisted_ipython._private import scrapy
@@ -87,7 +87,7 @@ class _Crawl:
             self.state = "closing"
             if not quietly:
                 requests = scrapy.requests_in_flight(self._crawler)
-                print(CLOSING.format(spider=self.spider, requests=requests), file=sys.stderr)
+                say(CLOSING.format(spider=self.spider, requests=requests))
             self._closing = self._begin(scrapy.close(self._crawler))
         elif self.state == "closing":
             self.state = "ending"

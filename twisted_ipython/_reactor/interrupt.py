@@ -46,6 +46,7 @@ from twisted.python.threadable import isInIOThread
 from twisted_ipython._base import frames
 from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.exceptions import ReactorInterrupt
+from twisted_ipython._base.formatting import say
 from twisted_ipython._base.loans import loans
 from twisted_ipython._base.switch_interval import turns_of
 
@@ -239,7 +240,7 @@ class Heartbeat:
             self._ask()
         elif monotonic() - asked > _SILENCE and not self._said:
             self._said = True
-            print(SILENT.format(seconds=_SILENCE, place=self._place()), file=sys.stderr)
+            say(SILENT.format(seconds=_SILENCE, place=self._place()))
 
     def extend_deadline(self) -> None:
         """Forget that there was no answer.  Thread: cell."""

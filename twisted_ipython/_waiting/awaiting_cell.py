@@ -7,7 +7,6 @@ shell: what a cell leaves behind (a port, a timer) keeps its context alive.
 
 from __future__ import annotations
 
-import sys
 from asyncio import CancelledError
 from collections.abc import Callable, Coroutine
 from time import monotonic
@@ -16,6 +15,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from twisted_ipython._base.formatting import say
 from twisted_ipython._base.work_id import set_work
 from twisted_ipython._bridge.ending import Ending, is_cancellation
 from twisted_ipython._bridge.interruptible import Interruptible
@@ -178,7 +178,7 @@ class AwaitingCell(ReactorWork):
         if line is not None and self._outcome[1] is reason:
             reason.add_note(line)
         elif line is not None:
-            print(line, file=sys.stderr)
+            say(line)
 
     def fail(self, error: BaseException) -> None:
         """Have `result` raise what would change if it left a coroutine.  Thread: reactor."""
@@ -254,7 +254,7 @@ class AwaitingCell(ReactorWork):
         seconds, stuck = monotonic() - self._ends_since, self._heartbeat.stuck_at()
         if seconds >= (_GRACE if stuck is None else _GRACE / 2):
             self._ends_since = None
-            print(GOES_ON if stuck is None else IS_STUCK.format(stuck=stuck), file=sys.stderr)
+            say(GOES_ON if stuck is None else IS_STUCK.format(stuck=stuck))
 
     def extend_deadline(self, seconds: float) -> None:
         """The reactor could not answer for so long: extend the time limit.  Thread: cell."""
