@@ -331,6 +331,16 @@ def test_titles(notebook: Notebook) -> None:
             cell = notebook.ok(here + code)
             notebook.pump(lambda cell=cell: errors(cell), SOON + SLACK)
             assert cell.traceback.splitlines()[0] == title.format(number)
+    cells = [notebook.ok("reactor.callLater(0.5, bad); None") for _ in range(3)]
+    for cell in cells:
+        notebook.pump(lambda cell=cell: errors(cell), 0.5 + SOON + SLACK)
+        assert cell.reply is not None
+        number = cell.reply["execution_count"]
+        assert cell.traceback.splitlines()[0] == f"Failure of cell {number}: a timer's bad()"
+    cell = notebook.ok("given = Deferred()")
+    notebook.ok("given.errback(ValueError())")
+    notebook.pump(lambda: errors(cell), SOON + SLACK)
+    assert f"of cell {cell.reply['execution_count']}, failed" in cell.traceback.splitlines()[0]
     cell = notebook.ok("old = [task.deferLater(reactor, 0, bad)]")
     notebook.ok("await asyncio.sleep(2.5); old.clear(); gc.collect()")
     notebook.pump(lambda: bool(errors(cell)), SOON + SLACK)
