@@ -20,6 +20,8 @@ from twisted_ipython._failures.reports import Reports
 
 __all__ = [
     "LOGGED",
+    "PRELUDE",
+    "TWISTED",
     "WORK",
     "ScrapyLog",
     "is_for_all",
@@ -32,8 +34,11 @@ __all__ = [
 LOGGED: Final = "Failure{of_cell}: {text}"
 # What an observer or a handler is marked with that only takes what this work logs.
 WORK: Final = "_twisted_ipython_work"
-# The logger whose exceptions are shown.
+# The loggers whose exceptions are shown.
 _SCRAPY: Final = "scrapy"
+TWISTED: Final = "twisted"
+# What Twisted says before the failure of a Deferred that nobody handled (24.10 to 26.10).
+PRELUDE: Final = "Unhandled error in Deferred:"
 
 # Classes of handlers that have given Python's log to Twisted's: they show nothing.
 _feeders: Final[set[type[logging.Handler]]] = set()
@@ -94,11 +99,19 @@ def _logged(record: logging.LogRecord) -> BaseException | None:
     return error
 
 
+def _is_failure(record: logging.LogRecord) -> bool:
+    """Whether it is one of an observer of Twisted's log, and of a failure or what precedes one."""
+    event = getattr(record.msg, "event", {})
+    failed = record.levelno >= logging.ERROR and bool({"failure", "log_failure"} & {*event})
+    return failed or event.get("log_format") == PRELUDE
+
+
 class ScrapyLog(logging.Handler):
     """
     Shows what Scrapy logs of exceptions in spiders, pipelines and signal handlers.
 
-    Scrapy goes on after those, and logs them.
+    Scrapy goes on after those, and logs them.  The same of what an observer of the user's gives
+    of Twisted's log to Python's logging, which would show it by its last resort.
 
     Args:
         reports: what shows failures.
@@ -107,25 +120,32 @@ class ScrapyLog(logging.Handler):
     def __init__(self, reports: Reports) -> None:
         super().__init__(logging.WARNING)
         self._reports = reports
-        self._logger = logging.getLogger(_SCRAPY)
+        self._loggers = [logging.getLogger(name) for name in (_SCRAPY, TWISTED)]
 
     def stay(self) -> None:
-        """Be on Scrapy's logger, whose handlers its own ``configure_logging`` takes off."""
-        if self not in self._logger.handlers:
-            self._logger.addHandler(self)
+        """Be on the loggers, whose handlers Scrapy's ``configure_logging`` takes off."""
+        for logger in self._loggers:
+            if self not in logger.handlers:
+                logger.addHandler(self)
 
     def leave(self) -> None:
-        """Leave Scrapy's logger."""
-        self._logger.removeHandler(self)
+        """Leave the loggers."""
+        for logger in self._loggers:
+            logger.removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record that nobody else shows; in the thread and context that logged it."""
         if is_shown_by_logging(logging.getLogger(record.name), record.levelno):
             return
+        if record.name == TWISTED and _is_failure(record):
+            return  # the observer on Twisted's log shows it
         error = _logged(record)
         if error is not None and record.levelno >= logging.ERROR:
             self._reports.report(error, LOGGED.replace("{text}", record.getMessage()))
-        elif last_resort not in logging.root.handlers:
+        elif not any(
+            isinstance(one, (LastResort, *_feeders))
+            for one in _chain_of(logging.getLogger(record.name))
+        ):
             last_resort.handle(record)
 
 

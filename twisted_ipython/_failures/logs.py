@@ -37,6 +37,8 @@ from twisted_ipython._base.work_id import NO_WORK, current_work
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._failures.handlers import (
     LOGGED,
+    PRELUDE,
+    TWISTED,
     is_for_all,
     is_shown_by_logging,
     note_feeder,
@@ -48,8 +50,8 @@ from twisted_ipython._private.twisted import log_observers
 
 __all__ = ["attach"]
 
-# What Twisted says before the failure of a Deferred that nobody handled (24.10 to 26.10).
-_PRELUDE: Final = ("twisted.internet.defer", "Unhandled error in Deferred:")
+# Where Twisted says what comes before such a failure, and that.
+_PRELUDE: Final = ("twisted.internet.defer", PRELUDE)
 UNHANDLED: Final = "Unhandled error in a Deferred{of_cell}{ago}: {text}"
 UNNAMED: Final = "Failure{of_cell} in Twisted's log:"
 # What Twisted, and we in its place, say before a failure without saying whose it is.
@@ -61,8 +63,6 @@ _CALLERS: Final = {
     ("twisted.internet.task", "__call__"): "a LoopingCall's {function}()",
     ("twisted_ipython._reactor.thread_pool", "_noted"): "the thread pool's {function}()",
 }
-# The logger that Twisted's log is given to.
-_TWISTED: Final = "twisted"
 
 _LEVELS: Final = {
     LogLevel.debug: logging.DEBUG,
@@ -99,11 +99,10 @@ class TwistedLog:
         if note_feeder(sys._getframe(1)):
             return  # Python's logging has it
         is_shown = self._is_shown_otherwise(level)
-        if (is_failure or is_prelude) and not is_shown:
-            if is_failure:
-                self._report(event, failure)
-            if not takers(self._logger):
-                return  # Python's last resort would show it again
+        if is_failure and not is_shown:
+            self._report(event, failure)
+        if (is_failure or is_prelude) and not takers(self._logger):
+            return  # Python's last resort would show it again
         if "log_format" in event and not _others_give_to_logging():
             self._log(event, level, failure)
         if is_failure and is_shown and not self._is_shown_otherwise(level):
@@ -113,8 +112,6 @@ class TwistedLog:
         """Whether a log that the user set up shows what is logged at this level."""
         if not self._reports.active or is_shown_by_logging(self._logger, level):
             return True
-        if _others_give_to_logging() and not takers(self._logger):
-            return True  # by Python's last resort
         return any(map(_writes_to_user, legacy.theLogPublisher.observers))
 
     def _report(self, event: LogEvent, failure: Any) -> None:
@@ -244,7 +241,7 @@ def attach(reports: Reports, replaced: type) -> Callable[[], None]:
     Thread: any.
     """
     before = [one for one in legacy.theLogPublisher.observers if isinstance(one, replaced)]
-    observer = cast(ILogObserver, TwistedLog(reports, logging.getLogger(_TWISTED)))
+    observer = cast(ILogObserver, TwistedLog(reports, logging.getLogger(TWISTED)))
     if before:
         globalLogPublisher.addObserver(observer)
     for one in before:
