@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 
 from twisted_ipython._bridge.drivers import refuse_without_task
+from twisted_ipython._bridge.interruptible import is_interrupting
 
 __all__ = [
     "BridgedFuture",
@@ -136,6 +137,14 @@ class BridgedTask(asyncio.Task[_T]):
         """`asyncio.Task.get_coro`: the user's coroutine."""
         coro: Any = super().get_coro()
         return getattr(coro, "coro", coro)
+
+    def cancel(self, msg: Any = None) -> bool:
+        """`asyncio.Task.cancel`; what an interrupted cell waits for is interrupted."""
+        if is_interrupting() and not self.done():
+            interrupt = getattr(super().get_coro(), "interrupt", None)
+            if interrupt is not None:
+                interrupt()
+        return super().cancel(msg)
 
     def cancelling(self) -> int:
         """`asyncio.Task.cancelling`, which `asyncio.timeout` asks when it begins."""
