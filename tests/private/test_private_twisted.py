@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
 from contextvars import ContextVar, copy_context
 from types import FrameType, SimpleNamespace
 from typing import Any, cast
@@ -10,7 +11,7 @@ from typing import Any, cast
 import pytest
 from twisted._threads import _threadworker
 from twisted.internet import endpoints, task
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, succeed
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.protocol import Protocol
 from twisted.logger import LogPublisher
@@ -73,6 +74,29 @@ def test_callbacks() -> None:
     assert private.goes_on(deferred), SEEN
     assert private.goes_on(cast(Any, SimpleNamespace(callbacks=[1])))
     assert not private.goes_on(cast(Any, SimpleNamespace()))
+    deferred = Deferred().addBoth(lambda result: [*result, "second"])
+    private.call_first(deferred, lambda result: [result, "first"])
+    deferred.callback("value")
+    assert deferred.result == ["value", "first", "second"], SEEN
+
+
+def test_waits() -> None:
+    """What a Deferred waits for is found through Twisted's coroutines, lists and chains."""
+    leaf: Deferred[None] = Deferred()
+
+    @inlineCallbacks
+    def inner() -> Generator[Any, Any, None]:
+        yield leaf
+
+    async def outer() -> None:
+        await gatherResults([inner()])
+
+    chained = succeed(None).addCallback(lambda _: Deferred.fromCoroutine(outer()))
+    waits = list(private.waits_of(chained))
+    assert [coro.__name__ for coro, _, _ in waits] == ["outer", "inner"], SEEN
+    assert waits[1][1] is leaf, SEEN
+    leaf.callback(None)
+    assert not list(private.waits_of(chained))
 
 
 def test_stopping(reactor: Any) -> None:

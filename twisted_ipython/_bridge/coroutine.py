@@ -125,7 +125,7 @@ class Bridge(Steps, Coroutine[Any, Any, _T]):
     @drives
     def _throw(self, error: BaseException) -> Any:
         try:
-            awaited = self.coro.throw(error)
+            awaited = (self._door or self.coro).throw(error)
         except (KeyboardInterrupt, SystemExit) as raised:
             kept = held(raised)
         else:

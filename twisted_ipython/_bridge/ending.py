@@ -14,16 +14,18 @@ import asyncio
 from bdb import BdbQuit
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
+from functools import partial
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, FirstError, inlineCallbacks
 from twisted.python.failure import Failure
 
 from twisted_ipython._base.exceptions import ReactorInterrupt
-from twisted_ipython._bridge.interruptible import Interruptible
+from twisted_ipython._bridge.driven import cancel
+from twisted_ipython._bridge.interruptible import Interruptible, interrupting
 from twisted_ipython._private.twisted import RETURNS
 
-__all__ = ["Ending", "is_cancellation", "of_coroutine", "of_generator"]
+__all__ = ["Ending", "end", "is_cancellation", "of_coroutine", "of_generator"]
 
 # What ends work that was to end.
 _ENDS: Final = (
@@ -85,7 +87,7 @@ def of_coroutine(
         where: it runs; once that ends, nobody takes a result.
     """
     door = Interruptible(coro)
-    result = Ending(lambda: _end(door, cancel))
+    result = Ending(lambda: end(door, stop))
 
     async def body() -> None:
         try:
@@ -97,7 +99,7 @@ def of_coroutine(
         if not where.ends:
             result.callback(value)
 
-    cancel = drive(body())
+    stop = drive(body())
     return result
 
 
@@ -124,21 +126,36 @@ def of_generator(generator: Generator[Any, Any, Any], context: Context) -> Endin
         return value
 
     running = context.run(body)
-    result = Ending(lambda: _end(door, running.cancel))
+    result = Ending(lambda: end(door, partial(cancel, running)))
     running.addBoth(result.callback)
     return result
 
 
-def _end(door: Interruptible[Any], cancel: Callable[[], object]) -> None:
-    """Cancel work: what goes in when that was swallowed, no ``except Exception`` catches."""
-    door.interrupt(KeyboardInterrupt())
-    cancel()
+def end(
+    door: Interruptible[Any],
+    stop: Callable[[], object],
+    reason: BaseException | None = None,
+    *,
+    instead: bool = False,
+) -> None:
+    """
+    Cancel work, and what it waits for.
+
+    Args:
+        door: steps it.
+        stop: cancels it.
+        reason: what goes in when that was swallowed; one that no ``except Exception`` catches.
+        instead: whether it goes in in place of the next CancelledError.
+    """
+    door.interrupt(reason or KeyboardInterrupt(), instead=instead)
+    with interrupting():
+        stop()
 
 
 def _failure(door: Interruptible[Any], cancelled: type[BaseException]) -> Failure:
-    """The failure that is being handled; a cancellation, if it is what `_end` has thrown in."""
+    """The failure that is being handled; a cancellation, if it is what `end` has led to."""
     failure = Failure()
-    if door.told and isinstance(failure.value, KeyboardInterrupt):
+    if door.told and failure.value is not None and is_cancellation(failure.value):
         return Failure(cancelled(), exc_tb=failure.getTracebackObject())
     return failure
 
@@ -146,7 +163,8 @@ def _failure(door: Interruptible[Any], cancelled: type[BaseException]) -> Failur
 def is_cancellation(error: BaseException) -> bool:
     """Whether work ended because it was to, seen through what `gatherResults` makes of that."""
     if isinstance(error, FirstError):
-        return error.subFailure.check(CancelledError) is not None
+        cause = error.subFailure.value
+        return cause is not None and is_cancellation(cause)
     if isinstance(error, BaseExceptionGroup):  # as anyio's task groups do with any exception
         return all(map(is_cancellation, error.exceptions))
     return isinstance(error, _ENDS)

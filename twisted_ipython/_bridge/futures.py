@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 
 from twisted_ipython._bridge.drivers import refuse_without_task
+from twisted_ipython._bridge.interruptible import is_interrupting
 
 __all__ = [
     "BridgedFuture",
@@ -122,14 +123,28 @@ class BridgedTask(asyncio.Task[_T]):
             context: Context = bridge.context
             return context
 
+    # What asyncio reads for a task's repr() and stack.  A Task that is written in Python, as
+    # nest_asyncio's, sets it, and runs what it finds there.
     @property
-    def _coro(self) -> Any:  # what asyncio reads for a task's repr() and stack
-        return self.get_coro()
+    def _coro(self) -> Any:
+        return getattr(self, "__dict__", {}).get("_coro") or self.get_coro()
+
+    @_coro.setter
+    def _coro(self, coro: Any) -> None:
+        vars(self)["_coro"] = coro
 
     def get_coro(self) -> Any:
         """`asyncio.Task.get_coro`: the user's coroutine."""
         coro: Any = super().get_coro()
         return getattr(coro, "coro", coro)
+
+    def cancel(self, msg: Any = None) -> bool:
+        """`asyncio.Task.cancel`; what an interrupted cell waits for is interrupted."""
+        if is_interrupting() and not self.done():
+            interrupt = getattr(super().get_coro(), "interrupt", None)
+            if interrupt is not None:
+                interrupt()
+        return super().cancel(msg)
 
     def cancelling(self) -> int:
         """`asyncio.Task.cancelling`, which `asyncio.timeout` asks when it begins."""

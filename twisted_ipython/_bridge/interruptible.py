@@ -12,10 +12,17 @@ What is awaited may clean up, and may swallow the exception: then it returns as
 if nothing had happened.  That is seen when a frame of the user's, of those that
 waited when the coroutine was interrupted, has gone on though no exception has
 reached it.  Then the exception is thrown in again, where the coroutine waits
-now.  A ``try`` of such a frame's own that catches it is respected.
+now.  A ``try`` of such a frame's own that catches it is respected; but where it
+then waits at the same instruction again, it is a loop, and only that of the own
+frame is respected.
 
-What can still go wrong.  What runs as a task of its own, or under Twisted's
-driver, is told by a cancellation only; the coroutine goes on waiting for it.
+A task that an interrupted coroutine's step cancels, directly or through
+`asyncio.gather`, a TaskGroup or `progress`, is interrupted in the same way, and
+so are those that it cancels in turn: see `interrupting`.  What is shielded, or
+not waited for, is not cancelled, and goes on.
+
+What can still go wrong.  A task that a task factory of the user's made is told
+by a cancellation only.
 
 Thread: reactor.
 """
@@ -23,17 +30,18 @@ Thread: reactor.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from traceback import walk_tb
 from types import FrameType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from twisted.internet.defer import CancelledError
 
-from twisted_ipython._base.frames import frames_of_coroutine, is_user_frame, module_of
+from twisted_ipython._base.frames import Place, frames_of_coroutine, is_user_frame, module_of
 from twisted_ipython._base.tracebacks import at_line
 
-__all__ = ["Interruptible"]
+__all__ = ["Interruptible", "frame_of", "interrupting", "is_interrupting"]
 
 _T = TypeVar("_T")
 
@@ -44,6 +52,23 @@ _BETWEEN: Final = ("twisted.internet.defer", "twisted_ipython")
 _STRUCTURED: Final = ("asyncio", "anyio")
 # How often what swallows it gets the exception within one step: it may do so for ever.
 _THROWS: Final = 20
+# How many blocks of `interrupting` the reactor thread is in.
+_depth: Final = [0]
+
+
+@contextmanager
+def interrupting() -> Iterator[None]:
+    """Interrupt each task that is cancelled meanwhile, but those of cells and jobs themselves."""
+    _depth[0] += 1
+    try:
+        yield
+    finally:
+        _depth[0] -= 1
+
+
+def is_interrupting() -> bool:
+    """Whether what is cancelled now is to be interrupted."""
+    return _depth[0] > 0
 
 
 class _Wait(NamedTuple):
@@ -56,7 +81,7 @@ class _Wait(NamedTuple):
     @property
     def has_gone_on(self) -> bool:
         """Whether it waits for something else now."""
-        return _frame(self.coro) is not None and _awaited(self.coro) is not self.awaited
+        return frame_of(self.coro) is not None and _awaited(self.coro) is not self.awaited
 
 
 class Interruptible(Generator[Any, Any, _T]):
@@ -65,14 +90,18 @@ class Interruptible(Generator[Any, Any, _T]):
 
     Args:
         coro: the coroutine, or a generator for `inlineCallbacks`.
+        is_task: whether it is a task that others wait for: no ``try`` of its own has it go on
+            for ever, and it ends as cancelled.
 
     Attributes:
         own: the coroutine whose frame may handle an interrupt: `coro`, or the statement of
             a cell that it runs.
-        told: whether it was interrupted.
+        told: what it was interrupted with the last time, or None.
     """
 
-    def __init__(self, coro: Coroutine[Any, Any, _T] | Generator[Any, Any, _T]) -> None:
+    def __init__(
+        self, coro: Coroutine[Any, Any, _T] | Generator[Any, Any, _T], *, is_task: bool = False
+    ) -> None:
         self.own: Any = coro
         self._coro = coro
         self.cr_await = coro  # for what looks where a coroutine waits
@@ -86,26 +115,42 @@ class Interruptible(Generator[Any, Any, _T]):
         self._reached: list[FrameType] = []
         # Which of the user's waited then, the own one first, and at which line that did.
         self._waits: list[_Wait] = []
+        # At which instructions it was interrupted.
+        self._places: set[tuple[FrameType, int]] = set()
         self._file, self._line = "", 0
-        self.told = False
+        self.told: BaseException | None = None
+        self._is_task = is_task
 
-    def interrupt(self, reason: BaseException, *, instead: bool = False) -> None:
+    @property
+    def handled(self) -> bool:
+        """Whether it was interrupted, and a ``try`` of its own frame has handled that."""
+        return self.told is not None and self._reason is None
+
+    def interrupt(
+        self, reason: BaseException, *, instead: bool = False, at: Place | None = None
+    ) -> None:
         """
         Have the coroutine end with an exception, before it is cancelled.
 
         Args:
             reason: the exception.
             instead: whether to throw it in place of the next CancelledError.
+            at: where the coroutine was interrupted, if it does not wait.
         """
-        self.told = True
-        self._reason = reason
-        self._waits = _waits_of(self.own)
-        if self._waits:
+        self.told = self._reason = reason
+        self._note_waits()
+        if at is not None:
+            self._file, self._line = at.file, at.line
+        elif self._waits:
             frame = self._waits[0].frame
             self._file, self._line = frame.f_code.co_filename, frame.f_lineno
         if instead:
             self._instead = reason
         self._send = self._send_and_look
+
+    def _note_waits(self) -> None:
+        self._waits = _waits_of(self.own)
+        self._places |= {(wait.frame, wait.frame.f_lasti) for wait in self._waits}
 
     def raise_swallowed(self) -> None:
         """
@@ -123,14 +168,14 @@ class Interruptible(Generator[Any, Any, _T]):
     def _forget(self) -> None:
         """It need not end any more: the exception has reached its own frame."""
         self._reason = self._instead = None
-        for noted in (self._thrown, self._reached, self._waits):
+        for noted in (self._thrown, self._reached, self._waits, self._places):
             noted.clear()
 
     def _note_reached(self) -> None:
         """Note which frames the exception has reached, and may have been handled in."""
         for error in self._thrown:
             self._reached += [frame for frame, _ in walk_tb(error.__traceback__)]
-        if self._waits and self._waits[0].frame in self._reached:
+        if self._waits and self._waits[0].frame in self._reached and not self._is_task:
             self._forget()
 
     def _is_swallowed(self) -> bool:
@@ -138,17 +183,33 @@ class Interruptible(Generator[Any, Any, _T]):
         if not any(wait.has_gone_on for wait in self._waits):
             return False
         self._note_reached()
-        return any(w.has_gone_on and w.frame not in self._reached for w in self._waits)
+        return any(
+            w.has_gone_on
+            and (w.frame not in self._reached or (w.frame, w.frame.f_lasti) in self._places)
+            for w in self._waits
+        )
 
     def _send_and_look(self, value: Any) -> Any:
-        return self._look(self._coro.send(value))
+        if self._reason is None:
+            return self._coro.send(value)
+        return self._step(self._coro.send, value)
+
+    def _step(self, step: Callable[[Any], Any], value: Any) -> Any:
+        """Step it; what it cancels is interrupted too."""
+        with interrupting():
+            try:
+                return self._look(step(value))
+            except BaseException as error:
+                if self._is_task and error is self._reason:
+                    raise asyncio.CancelledError().with_traceback(error.__traceback__) from None
+                raise
 
     def _look(self, yielded: Any) -> Any:
         """Throw again if it was swallowed; what the coroutine waits for."""
         for _ in range(_THROWS):
             if self._reason is None or not self._is_swallowed():
                 break
-            self._waits = _waits_of(self.own)
+            self._note_waits()
             self._instead = None
             yielded = self._throw(self._reason.with_traceback(None))
         return yielded
@@ -170,23 +231,26 @@ class Interruptible(Generator[Any, Any, _T]):
     def throw(self, error: Any, value: Any = None, _traceback: Any = None, /) -> Any:
         """Throw into the coroutine, what was meant instead if its place is fit for it."""
         error = error if value is None else value
-        if self._reason is None or not isinstance(error, _CANCELLATIONS):
+        if self._reason is None:
             return self._coro.throw(error)
+        if not isinstance(error, _CANCELLATIONS):
+            return self._step(self._coro.throw, error)
         if self._instead is None or _waits_in_structure(self._coro):
-            return self._look(self._throw(error))
+            return self._step(self._throw, error)
         instead, self._instead = self._instead, None
         if isinstance(error, asyncio.CancelledError):
             task = asyncio.current_task()
             assert task is not None
             task.uncancel()  # the coroutine may go on: it was not cancelled
-        return self._look(self._throw(instead))
+        return self._step(self._throw, instead)
 
     def close(self) -> None:
         """Close the coroutine."""
         self._coro.close()
 
 
-def _frame(coro: Any) -> FrameType | None:
+def frame_of(coro: Any) -> FrameType | None:
+    """The frame of a coroutine or generator, if it has not ended."""
     frame: FrameType | None = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
     return frame
 
@@ -201,7 +265,7 @@ def _waits_of(own: Any) -> list[_Wait]:
     """Those of the user's that wait: ``own``, what that awaits, and so on."""
     waits: list[_Wait] = []
     coro = own
-    while (frame := _frame(coro)) is not None and (coro is own or is_user_frame(frame)):
+    while (frame := frame_of(coro)) is not None and (coro is own or is_user_frame(frame)):
         awaited = _awaited(coro)
         waits.append(_Wait(coro, frame, awaited))
         coro = awaited

@@ -24,8 +24,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_ipython._bridge.deferred_failure import exception_of
+from twisted_ipython._bridge.driven import cancel
 from twisted_ipython._bridge.drivers import drives
 from twisted_ipython._bridge.futures import Waiter
+from twisted_ipython._bridge.interruptible import Interruptible
 from twisted_ipython._private.asyncio import enter_task, leave_task
 from twisted_ipython._private.twisted import mark_handled
 
@@ -75,6 +77,10 @@ class Steps:
     _unanswered: tuple[Any] | None = None
     # The message of a cancellation that came while the coroutine ran.
     _must_cancel: tuple[Any] | None = None
+    # Whether its coroutine, of a cell or a job, is told of interrupts by itself.
+    is_told = False
+    # What steps the coroutine since it was interrupted.
+    _door: Interruptible[Any] | None = None
 
     def __init__(
         self, coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, context: Context
@@ -83,6 +89,15 @@ class Steps:
         self._send = coro.send
         self._loop = loop
         self.context = context
+
+    def interrupt(self) -> None:
+        """Have the coroutine end, whatever swallows the cancellation that follows."""
+        if self.is_told:
+            return
+        if self._door is None:
+            self._door = Interruptible(self.coro, is_task=True)
+            self._send = self._door.send
+        self._door.interrupt(KeyboardInterrupt())
 
     # ---- what Deferreds call
 
@@ -96,7 +111,7 @@ class Steps:
             return None
         (result,), self._ready, self._deferred = self._ready, None, None
         if isinstance(result, Failure):
-            return self.coro.throw, exception_of(result)
+            return (self._door or self.coro).throw, exception_of(result)
         return self._send, None
 
     def _fired(self, result: Any, deferred: Deferred[Any]) -> Any:
@@ -165,7 +180,7 @@ class Steps:
         enter_task(loop, task)
         try:
             if isinstance(result, Failure):
-                awaited = self.coro.throw(exception_of(result))
+                awaited = (self._door or self.coro).throw(exception_of(result))
             else:
                 awaited = self._send(None)
             self._settle(awaited)
@@ -231,7 +246,7 @@ class Steps:
             return True  # callbacks before ours run in another thread, or it is paused
         self._cancelling = True
         try:
-            deferred.cancel()
+            cancel(deferred)
         except Exception:
             _log.failure("The canceller of {deferred} failed", deferred=repr(deferred))
             return True

@@ -78,6 +78,7 @@ def begin_task(
     Thread: reactor.
     """
     bridge: Bridge[_T] = Bridge(coro, loop, context)
+    bridge.is_told = True
     if sys.version_info >= (3, 12):
         return BridgedTask(bridge, loop=loop, context=context, eager_start=True)
     task = BridgedTask(bridge, loop=loop, context=context)

@@ -21,6 +21,7 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_ipython._bridge.driven import cancel
 from twisted_ipython._display.progress_bar import new_bar
 from twisted_ipython._private.twisted import mark_handled
 from twisted_ipython._reactor.lifecycle import current
@@ -181,7 +182,7 @@ class _Work:
         for index, part in enumerate(self._parts):
             if self.results[index] is _PENDING:
                 try:
-                    part.cancel()
+                    cancel(part) if isinstance(part, Deferred) else part.cancel()
                 except Exception:
                     _log.failure("A canceller failed")
 

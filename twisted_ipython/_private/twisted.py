@@ -8,6 +8,7 @@ Thread: any, unless a function says otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ __all__ = [
     "WRAPPED",
     "WRAPPED_PROTOCOL",
     "awaited_by_react",
+    "call_first",
     "failure_of_react",
     "goes_on",
     "is_stopping",
@@ -42,6 +44,7 @@ __all__ = [
     "shutdown_of_trial",
     "started_in",
     "unhandled_failure",
+    "waits_of",
 ]
 
 # ---- Deferreds and what drives coroutines
@@ -94,9 +97,48 @@ def unhandled_failure(deferred: Deferred[Any]) -> Failure | None:
     return failure
 
 
+def _callbacks(deferred: Deferred[Any]) -> list[Any]:
+    """Its callbacks: `callbacks`, which 26.10 deprecates; without, none."""
+    found: list[Any] = getattr(deferred, "_callbacks", None) or vars(deferred).get("callbacks", [])
+    return found
+
+
 def goes_on(deferred: Deferred[Any]) -> bool:
-    """Whether callbacks take the result: `callbacks`, which 26.10 deprecates; without, none."""
-    return bool(getattr(deferred, "_callbacks", None) or vars(deferred).get("callbacks"))
+    """Whether callbacks take the result."""
+    return bool(_callbacks(deferred))
+
+
+def call_first(deferred: Deferred[Any], callback: Callable[[Any], Any]) -> None:
+    """Add a callback before all others; without, behind them.  Thread: reactor."""
+    callbacks = _callbacks(deferred)
+    others = callbacks.copy()
+    callbacks.clear()
+    deferred.addBoth(callback)
+    callbacks.extend(others)
+
+
+def waits_of(deferred: Deferred[Any]) -> Iterator[tuple[Any, Deferred[Any], Deferred[Any]]]:
+    """
+    The coroutines that Twisted drives and that a Deferred waits for; without, none.
+
+    Yields:
+        each, the outer ones first, with what it waits for and the Deferred of what it returns.
+
+    Thread: reactor.
+    """
+    parts: list[Any] = []
+    if isinstance(chained := getattr(deferred, "result", None), Deferred):
+        parts = [chained]
+    elif not deferred.called:
+        parts = getattr(deferred, "_deferredList", parts)
+        for cell in getattr(getattr(deferred, "_canceller", None), "__closure__", None) or ():
+            if isinstance(waited := getattr(cell.cell_contents, "waitingOn", None), Deferred):
+                parts = [waited]
+                for (_, args, _), _ in _callbacks(waited):
+                    if cell.cell_contents in args[2:3]:
+                        yield args[1], waited, deferred
+    for part in parts:
+        yield from waits_of(part)
 
 
 # The attributes of factories and protocols that hold what they wrap: of policies and TLS, and

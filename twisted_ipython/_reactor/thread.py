@@ -24,6 +24,7 @@ from twisted_ipython._base.collected import Unheld
 from twisted_ipython._base.frames import Label, in_files
 from twisted_ipython._base.loans import loans
 from twisted_ipython._bridge import task_factory
+from twisted_ipython._bridge.driven import cancel
 from twisted_ipython._bridge.ending import of_coroutine
 from twisted_ipython._bridge.without_loop import deferreds_only
 from twisted_ipython._failures import logs, namespace
@@ -164,7 +165,7 @@ class ReactorThread:
         """
         if self.loop is None:
             guarded = deferreds_only(coro, self.refusal, self.ident, self.call)
-            return context.run(ensureDeferred, guarded).cancel
+            return partial(cancel, context.run(ensureDeferred, guarded))
         return task_factory.begin_task(coro, self.loop, context).cancel
 
     def deferred(self, coro: Coroutine[Any, Any, Any], context: Context) -> Deferred[Any]:

@@ -16,8 +16,9 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from twisted_ipython._base.frames import Place, of_thread
 from twisted_ipython._base.work_id import set_work
-from twisted_ipython._bridge.ending import Ending, is_cancellation
+from twisted_ipython._bridge.ending import Ending, end, is_cancellation
 from twisted_ipython._bridge.interruptible import Interruptible
 from twisted_ipython._reactor import thread_pool
 from twisted_ipython._reactor.crawls import crawls
@@ -76,6 +77,8 @@ class AwaitingCell(ReactorWork):
         self._code = code
         self._limit = TimeLimit(timeout)
         self._reason: BaseException | None = None
+        # Where the user's code was then, if the reactor thread ran any.
+        self._place: Place | None = None
         # When a first Ctrl-C came, until it was said that nothing has ended.
         self._ends_since: float | None = None
         self._door: Interruptible[Any] | None = None
@@ -84,8 +87,7 @@ class AwaitingCell(ReactorWork):
         self._cancel: Callable[[], object] | None = None
         # `_only_crawls`: nothing is left to wait for but crawls that are being closed.
         self._begun = self._stopped = self._only_crawls = False
-        # What becomes of the code after it was given up.
-        self._rest: Ending | None = None
+        self._rest: Ending | None = None  # what becomes of the code after it was given up
 
     async def wait_quietly(self) -> None:
         """`wait`, whose failure is left to `result`."""
@@ -154,8 +156,7 @@ class AwaitingCell(ReactorWork):
 
     def _leave_rest(self) -> Deferred[Any]:
         """What becomes of a cell that was given up."""
-        assert self._cancel is not None
-        rest = Ending(self._cancel)
+        rest = Ending(lambda: self._end_because(KeyboardInterrupt()))
         if self._over:
             rest.callback(self._came_to())
         else:
@@ -164,8 +165,10 @@ class AwaitingCell(ReactorWork):
 
     def _came_to(self) -> Failure | None:
         """The failure of a cell that was given up."""
-        failed = self._outcome[1]
-        return None if failed is None else Failure(failed)
+        if (failed := self._outcome[1]) is None:
+            return None
+        ended = CancelledError() if is_cancellation(failed) else failed
+        return Failure(ended, exc_tb=failed.__traceback__)
 
     def stop(self) -> None:
         """The reactor stops, and the code with it."""
@@ -198,11 +201,11 @@ class AwaitingCell(ReactorWork):
 
     def _raise_swallowed(self) -> None:
         """Raise why the cell was to end, if it has gone on."""
-        door = self._door
-        if door is None:
+        if (door := self._door) is None:
             return
-        if self._reason is not None and not door.told:  # it came while the reactor was stuck
-            door.interrupt(self._reason)
+        if not self.given_up and self._reason not in (None, door.told):  # the reactor was stuck
+            assert self._reason is not None
+            door.interrupt(self._reason, at=self._place)
         door.raise_swallowed()
 
     def run_statement(self, coro: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
@@ -219,11 +222,9 @@ class AwaitingCell(ReactorWork):
 
     def _end_because(self, reason: BaseException) -> None:
         self._reason = reason
-        if self._door is not None:
-            self._door.interrupt(reason, instead=isinstance(reason, KeyboardInterrupt))
         crawls.close(self.work_id)
-        if self._cancel is not None:
-            self._cancel()
+        if self._door is not None and self._cancel is not None:
+            end(self._door, self._cancel, reason, instead=isinstance(reason, KeyboardInterrupt))
 
     # ---- what the cell thread calls
 
@@ -249,7 +250,8 @@ class AwaitingCell(ReactorWork):
 
     def _say_that_it_goes_on(self) -> None:
         """Say once, a while after a first Ctrl-C, what a second one does."""
-        if self._ends_since is None or self._over:
+        if self._ends_since is None or self._over or self._is_handled:
+            self._ends_since = None
             return
         seconds, stuck = monotonic() - self._ends_since, self._heartbeat.stuck_at()
         if seconds >= (_GRACE if stuck is None else _GRACE / 2):
@@ -265,11 +267,17 @@ class AwaitingCell(ReactorWork):
         """Cancel what is awaited; the second time, stop waiting for it."""
         self._end(KeyboardInterrupt())
 
+    @property
+    def _is_handled(self) -> bool:
+        """Whether the cell's own code has handled why it was to end."""
+        return self._door is not None and self._door.handled and self._door.told is self._reason
+
     def _end(self, reason: BaseException) -> None:
-        if self._reason is None:
+        pressed = isinstance(reason, KeyboardInterrupt)
+        if self._reason is None or (pressed and self._is_handled):
             self._reason = reason
-            if isinstance(reason, KeyboardInterrupt):
-                self._ends_since = monotonic()
+            self._ends_since = monotonic() if pressed else None
+            self._place = next((p for p in of_thread(self._reactor.ident) if p.users), None)
             # What a canceller prints belongs to the cell.
             self._reactor.call(self.context.copy().run, self._end_because, reason)
             self._heartbeat.free()
