@@ -28,7 +28,7 @@ from twisted_ipython._failures.crawl_log import begin_log
 from twisted_ipython._private.scrapy import counts
 from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.lifecycle import current
-from twisted_ipython._scrapy.items import Items, count
+from twisted_ipython._scrapy.items import Items, count, name_of
 from twisted_ipython._scrapy.line import Line
 from twisted_ipython._waiting.calls import waiting_cell
 
@@ -96,7 +96,8 @@ class Crawl:
         return _Iterator(self)
 
     def __repr__(self) -> str:
-        return f"<Crawl of {self._text(ended=self.ended)}>"
+        pending = "" if self.ended else ", pending"
+        return f"<Crawl of {self._text(ended=self.ended)}{pending}>"
 
     async def changed(self) -> None:
         """Wait for the next item, or the end.  Thread: reactor."""
@@ -125,7 +126,7 @@ class Crawl:
         told.connect(self._opened, signals.spider_opened)
         told.connect(self._failed, signals.spider_error)
         told.connect(self._failed, signals.item_error)
-        self._undo.append(begin_log(crawler.settings, crawler.spidercls.name))
+        self._undo.append(begin_log(crawler.settings, name_of(crawler)))
         self._look()
         crawler.crawl(*args, **kwargs).addBoth(self._end)
         return self._ending
@@ -185,7 +186,7 @@ class Crawl:
         done = [(pages, "page"), (len(self.items), "item"), (self._errors + gave_up, "error")]
         words = ", ".join(count(number, word) for number, word in done)
         rate = f"{pages / max(seconds, 1e-3):,.1f} pages/s"
-        name = self.crawler.spidercls.name
+        name = name_of(self.crawler)
         if not ended:
             return f"{name}: {words}, {rate}"
         reason = None if stats is None else stats.get_value("finish_reason")

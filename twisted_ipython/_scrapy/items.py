@@ -9,7 +9,7 @@ from itemadapter import ItemAdapter
 
 from twisted_ipython._base.formatting import Report, Table
 
-__all__ = ["Items", "count"]
+__all__ = ["Items", "count", "name_of"]
 
 NO_PANDAS: Final = (
     "frame() makes a pandas.DataFrame, and pandas is not installed: `%pip install pandas`, or use"
@@ -22,6 +22,11 @@ _ROWS: Final = 60
 def count(number: int, word: str) -> str:
     """So many things of one kind: ``1 page``, ``2,000 pages``."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def name_of(crawler: Any) -> str:
+    """The name of a crawler's spider, or of its class if that has none."""
+    return getattr(crawler.spidercls, "name", None) or str(crawler.spidercls.__name__)
 
 
 class Items(list[Any]):
@@ -40,6 +45,9 @@ class Items(list[Any]):
     def stats(self) -> dict[str, Any]:
         """Scrapy's statistics of the crawl, so far.  Thread: any."""
         return dict(self.crawler.stats.get_stats())
+
+    def __reduce__(self) -> Any:
+        return list, (list(self),)  # a crawler cannot be pickled
 
     def frame(self) -> Any:
         """
@@ -63,7 +71,7 @@ class Items(list[Any]):
         rows = [dict(ItemAdapter(item)) for item in self[:_ROWS]]
         headings = list(dict.fromkeys(str(name) for row in rows for name in row))
         cells = [[row.get(name, "") for name in headings] for row in rows]
-        title = f"{count(len(self), 'item')} of {self.crawler.spidercls.name}"
+        title = f"{count(len(self), 'item')} of {name_of(self.crawler)}"
         more = [f"... and {len(self) - _ROWS:,} more"] if len(self) > _ROWS else []
         return Report(Table(title, headings, cells), *more)
 

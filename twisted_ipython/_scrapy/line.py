@@ -32,7 +32,8 @@ class Line:
                 put = self._display.replace if self._shown else self._display.show
                 put(Bundle(data, {}))
         elif self._in_place:
-            print(f"\r\x1b[K{text}", end="\n" if last else "", flush=True)
+            # What the spider prints stands behind it, and the line comes again below.
+            print(f"\r\x1b[K{text}", end="\n" if last else " ", flush=True)
         elif last:
             print(text, flush=True)
         self._shown = text
