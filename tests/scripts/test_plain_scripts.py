@@ -268,10 +268,9 @@ def test_beside_other_scripts(kernel: Kernel) -> None:
     waits = kernel.submit(
         cell(
             """
-            from twisted.internet.task import deferLater
-            said = []
+            import _thread
             def of_nobody():
-                threading.Thread(target=reactor.stop).start()
+                _thread.start_new_thread(reactor.stop, ())  # a `Thread` would be the cell's
                 reactor.callLater(0.1, reactor.stop)
             reactor.callLater(0.05, of_nobody)
             reactor.run()

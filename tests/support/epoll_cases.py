@@ -248,5 +248,5 @@ def test_carried() -> None:
         assert not threadable.isInIOThread()
     finally:
         sharing.detach()
-    assert "listenTCP" not in vars(reactor)
+    assert "connectTCP" not in vars(reactor)
     assert "cancel" not in vars(call)

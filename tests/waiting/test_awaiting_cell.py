@@ -417,7 +417,7 @@ def test_twisted_config(shell: Shell) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["", "timeout", "show nothing", "nothing 5", "timeout never", "timeout -1", "timeout 0",
+    ["timeout", "show nothing", "nothing 5", "timeout never", "timeout -1", "timeout 0",
      "autoawait perhaps", "timeout 1 2", "show timeout 5"],
 )  # fmt: skip
 def test_twisted_config_refuses(shell: Shell, line: str) -> None:

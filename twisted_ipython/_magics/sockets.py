@@ -11,7 +11,6 @@ import asyncio
 import gc
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import ExitStack
 from errno import EADDRINUSE
 from functools import partial, wraps
 from typing import Any, Final, NamedTuple
@@ -22,12 +21,12 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.tcp import Connection
 from twisted.python.reflect import qual, safe_repr
 
-from twisted_ipython._base.instance import override
 from twisted_ipython._base.work_id import WorkId, work_in
 from twisted_ipython._private.asyncio import LOOP, PROTOCOL_FACTORY, SERVER, SOCKET, context_served
 from twisted_ipython._private.twisted import WRAPPED
 from twisted_ipython._reactor.contexts import opened_in
 from twisted_ipython._reactor.jobs import jobs
+from twisted_ipython._reactor.overrides import Table
 from twisted_ipython._reactor.thread import ReactorThread
 
 __all__ = [
@@ -249,14 +248,12 @@ def attach(thread: ReactorThread) -> Callable[[], None]:
 
     Thread: any.
     """
-    reactor, loop = thread.reactor, thread.loop
-    methods = {name: getattr(reactor, name) for name in _LISTENING if hasattr(reactor, name)}
-    undo = ExitStack()
-    undo.callback(override(reactor, {n: _noting(thread, own) for n, own in methods.items()}))
-    if loop is not None:
-        serves = _noting_async(thread, loop.create_server)
-        undo.callback(override(loop, {"create_server": serves}))
-    return undo.close
+    tables: list[tuple[object, Table]] = [
+        (thread.reactor, {name: [partial(_noting, thread)] for name in _LISTENING})
+    ]
+    if thread.loop is not None:
+        tables.append((thread.loop, {"create_server": [partial(_noting_async, thread)]}))
+    return thread.overrides.add("_magics", *tables)
 
 
 def _noting(thread: ReactorThread, own: Callable[..., Any]) -> Callable[..., Any]:

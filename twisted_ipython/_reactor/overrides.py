@@ -4,7 +4,7 @@ What is set on the instances of the reactor, its thread pool and its loop.
 Several modules have something to say about one method, and the order matters.
 Each gives wrappers: functions that take a method and return what stands for it.
 Here they are put together, name by name, the innermost first, so that who reads
-the tables sees what a call goes through.  `_scripts` and `_plain` put theirs
+the tables sees what a call goes through.  Upper folders put theirs
 around these when the extension is loaded (`LAYERS`).
 
 Thread: any.
@@ -39,7 +39,7 @@ Wrapper = Callable[[Any], Callable[..., Any]]
 Table = Mapping[str, Sequence[Wrapper]]
 
 # From the inside out; what the folders set, each once.
-LAYERS: Final = ("_reactor", "_scripts", "_plain")
+LAYERS: Final = ("_reactor", "_scripts", "_magics", "_plain")
 WRONG_ORDER: Final = "What {layer} sets on the reactor has to be set before what {last} sets"
 
 
