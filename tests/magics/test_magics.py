@@ -58,16 +58,6 @@ def test_a_bad_line_is_refused_in_one_line(session: Session, line: str) -> None:
     assert jobs.all() == []
 
 
-@pytest.mark.parametrize("above", ["# a comment", "x = 1"])
-def test_a_line_above_the_magic_is_explained(session: Session, above: str) -> None:
-    """IPython's error, and a line that says why it comes."""
-    ran = session.run(f"{above}\n%%run_in_reactor\n1")
-    assert ran.err == (
-        "UsageError: Line magic function `%%run_in_reactor` not found.\nIt is a cell magic, which"
-        " begins its cell: no line may stand above it, not even a comment.\n"
-    )
-
-
 def new_names(session: Session, before: dict[str, Any]) -> set[str]:
     """The names that a session has gained, but for those that IPython keeps of each cell."""
     kept = {"_i", "_ii", "_iii", "_", "__", "___", "_exit_code"}

@@ -8,7 +8,7 @@ from time import monotonic
 import pytest
 from kernels import SECONDS, Execution, Kernel, fail
 
-from twisted_ipython._cells.await_magics import NOT_FIRST
+from twisted_ipython._magics.magics import NOT_FIRST
 
 SETUP = """
 import asyncio, gc, sys, threading, weakref
@@ -113,7 +113,7 @@ def test_not_in_the_first_line(kernel: Kernel, above: str) -> None:
     """With anything above it, it is no magic: IPython's error says so, and a line what to do."""
     for body in ("1", "await f()"):
         cell = kernel.run(f"{above}\n%%run_in_reactor job --wait\n{body}", stop_on_error=False)
-        said = f"UsageError: Line magic function `%%run_in_reactor` not found.\n{NOT_FIRST}"
+        said = f"UsageError: {NOT_FIRST}"
         assert plain(cell.printed("stderr")).strip() == said
 
 

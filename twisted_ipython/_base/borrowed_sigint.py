@@ -233,7 +233,8 @@ def _held(frame: FrameType | None) -> str | None:
             return name
         if is_user_frame(frame):
             return None
-        name = "" if module.startswith(_OURS) else frame.f_code.co_name
+        if not module.startswith(_OURS):
+            name = frame.f_code.co_name
         frame = frame.f_back
     return None
 

@@ -122,9 +122,15 @@ class BridgedTask(asyncio.Task[_T]):
             context: Context = bridge.context
             return context
 
+    # What asyncio reads for a task's repr() and stack.  A Task that is written in Python, as
+    # nest_asyncio's, sets it, and runs what it finds there.
     @property
-    def _coro(self) -> Any:  # what asyncio reads for a task's repr() and stack
-        return self.get_coro()
+    def _coro(self) -> Any:
+        return getattr(self, "__dict__", {}).get("_coro") or self.get_coro()
+
+    @_coro.setter
+    def _coro(self, coro: Any) -> None:
+        vars(self)["_coro"] = coro
 
     def get_coro(self) -> Any:
         """`asyncio.Task.get_coro`: the user's coroutine."""

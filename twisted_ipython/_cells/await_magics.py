@@ -17,14 +17,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
-from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 from twisted_ipython._cells.syntax import SCOPES
-from twisted_ipython._scripts.notes import explain_local
 from twisted_ipython._waiting.calls import in_cell_thread
 
-__all__ = ["AddAwaits", "Awaited", "AwaitedMagic", "Kind", "code_awaits", "explain_place", "run"]
+__all__ = ["AddAwaits", "Awaited", "AwaitedMagic", "Kind", "code_awaits", "run"]
 
 Kind = Literal["line", "cell"]
 
@@ -33,11 +31,6 @@ _KINDS: Final[Mapping[str, Kind]] = {"run_line_magic": "line", "run_cell_magic":
 # the columns of what stands in an f-string are wrong.
 _CLOSED: Final = (*SCOPES, ast.JoinedStr)
 _LINE_END: Final = re.compile(rb"\r\n?|\n")
-# What IPython says of a ``%%`` magic that is not in the first line.
-_NOT_FOUND: Final = "`%%run_in_reactor` not found"
-NOT_FIRST: Final = (
-    "A %% magic has to be in the first line of its cell: move what is above it, comments too."
-)
 _NOT_PYTHON: Final = (SyntaxError, ValueError, OverflowError, MemoryError, RecursionError)
 
 
@@ -149,13 +142,6 @@ async def run(
     if cell is None:
         return await (await in_cell_thread(lambda: shell.run_line_magic(name, line)))
     return await (await in_cell_thread(lambda: shell.run_cell_magic(name, line, cell)))
-
-
-def explain_place(error: BaseException) -> None:
-    """Add a line about a name that a background cell kept, or a magic not in the first line."""
-    explain_local(error)
-    if isinstance(error, UsageError) and str(error).endswith(f"{_NOT_FOUND}."):
-        error.args = (f"{error}\n{NOT_FIRST}",)
 
 
 def code_awaits(shell: InteractiveShell, code: str) -> bool:

@@ -61,7 +61,8 @@ class _Daemon(threading.Thread):
     """A thread that does not keep the process, whoever starts it, nor a reactor that stops."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, daemon=True, **kwargs)
+        # It serves all cells, so it is made in the context of none.
+        Context().run(partial(super().__init__, *args, daemon=True, **kwargs))
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until it has ended; a stopping pool, which names no limit, waits `_GRACE` s."""
