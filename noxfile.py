@@ -41,7 +41,10 @@ ON_PYTHON = [
     ),
 ]
 # What starts kernels, but does not depend on which ipykernel it is.
-ON_ANY_KERNEL = ["tests/scripts/*", "tests/plain/test_borrow*", "tests/*/test_browser.py"]
+ON_ANY_KERNEL = [
+    *("tests/scripts/*", "tests/scrapy/*"),
+    *("tests/plain/test_borrow*", "tests/*/test_browser.py"),
+]
 
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "uv|venv"

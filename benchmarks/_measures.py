@@ -211,6 +211,14 @@ def progress(subjects: Subjects) -> list[Comparison]:
     return _compared("progress", "gathered", starts, limits, processes=3, turns=15)
 
 
+def crawl(subjects: Subjects) -> list[Comparison]:
+    """CPU time of a crawl of 200 pages with 2,000 items, with its line, against the bare one."""
+    ours = subjects.ours.serving
+    starts = [partial(ours, "crawl", "crawl"), partial(ours, "crawl")]
+    limits = {"200 pages": 1.02}
+    return _compared("crawl", "CrawlerRunner", starts, limits, processes=3, turns=10)
+
+
 # ---- against what could be held
 
 
@@ -243,6 +251,7 @@ MEASURES: Final[dict[str, Callable[[Subjects], list[Comparison]]]] = {
     "asyncio": of_asyncio,
     "borrow": borrow,
     "progress": progress,
+    "crawl": crawl,
     "load": load,
     "magic": magic,
     "memory": memory,

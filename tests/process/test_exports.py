@@ -96,7 +96,8 @@ def imported(module: str) -> set[str]:
 
 def imported_of_ours(module: str) -> set[str]:
     """The modules of the package that one of them imports, for its annotations too."""
-    return {name.removeprefix("twisted_ipython.") for name in imported(module)} & set(MODULES)
+    names = {name for name in imported(module) if name.startswith("twisted_ipython.")}
+    return {name.removeprefix("twisted_ipython.") for name in names} & set(MODULES)
 
 
 def used(module: str) -> set[tuple[str, str]]:

@@ -23,6 +23,7 @@ __all__ = [
     "PRELUDE",
     "TWISTED",
     "WORK",
+    "CrawlLog",
     "ScrapyLog",
     "is_for_all",
     "is_shown_by_logging",
@@ -42,6 +43,10 @@ PRELUDE: Final = "Unhandled error in Deferred:"
 
 # Classes of handlers that have given Python's log to Twisted's: they show nothing.
 _feeders: Final[set[type[logging.Handler]]] = set()
+
+
+class CrawlLog(logging.Handler):
+    """A log that shows no exceptions: they are reported beside it."""
 
 
 def note_feeder(frame: FrameType | None) -> bool:
@@ -86,7 +91,8 @@ def is_shown_by_logging(logger: logging.Logger, level: int) -> bool:
     """Whether the user set Python's logging up so that records of this level are shown."""
     return logger.isEnabledFor(level) and any(
         # A file shows nothing.
-        level >= one.level and not isinstance(one, (logging.NullHandler, logging.FileHandler))
+        level >= one.level
+        and not isinstance(one, (logging.NullHandler, logging.FileHandler, CrawlLog))
         for one in takers(logger)
     )
 

@@ -75,7 +75,7 @@ def hear(
 
     Thread: any.
     """
-    from pydispatch import dispatcher  # type: ignore[import-untyped]
+    from pydispatch import dispatcher
     from scrapy import signals
 
     undo = []

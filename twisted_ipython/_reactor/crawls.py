@@ -162,6 +162,10 @@ class Crawls:
         """The table of `%reactor`.  Thread: any."""
         return Table("Crawls", _HEADINGS, [crawl.row() for crawl in list(self._crawls.values())])
 
+    def of(self, crawler: Any) -> _Crawl | None:
+        """The crawl of a crawler, while its engine runs.  Thread: reactor."""
+        return self._crawls.get(crawler)
+
     def spiders(self, besides: Collection[WorkId] = ()) -> set[str]:
         """The names of the spiders that crawl, but for those of some cells.  Thread: any."""
         crawls = list(self._crawls.values())

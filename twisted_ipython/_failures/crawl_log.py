@@ -1,0 +1,122 @@
+"""
+The log of one crawl, where its settings ask for one; it ends with the crawl.
+
+A handler takes what the code of its crawl logs.  Exceptions that Scrapy or Twisted
+logs are left to the reports, but for a file, which has all.
+
+Thread: reactor.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Final
+
+from twisted_ipython._base.work_id import current_work
+from twisted_ipython._failures.handlers import WORK, CrawlLog, last_resort, takers
+
+__all__ = ["begin_log"]
+
+# The settings that ask for a log.
+_ASKS: Final = ("LOG_ENABLED", "LOG_FILE", "LOG_LEVEL")
+# Whose exceptions are reported.
+_REPORTED: Final = ("scrapy", "twisted")
+
+# The log of the crawl whose code this is.
+_own: Final[ContextVar[CrawlLog | None]] = ContextVar("twisted_ipython_crawl_log", default=None)
+# Of loggers that let more through for the logs of crawls: their own level, then the wanted ones.
+_levels: Final[dict[logging.Logger, list[int]]] = {}
+
+
+class _Log(CrawlLog):
+    """
+    Gives what its crawl logs to another handler.
+
+    Args:
+        target: that handler.
+    """
+
+    def __init__(self, target: logging.Handler) -> None:
+        super().__init__(target.level)
+        self._target = target
+        self._is_file = isinstance(target, logging.FileHandler)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is its crawl's, and for it."""
+        is_reported = record.levelno >= logging.ERROR and bool(record.exc_info)
+        is_left = is_reported and record.name.startswith(_REPORTED) and not self._is_file
+        return _own.get() is self and not is_left
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Give it on."""
+        self._target.handle(record)
+
+    def close(self) -> None:
+        """Close the other handler too."""
+        self._target.close()
+        super().close()
+
+
+# It is for nobody but its crawl, though another of the same cell may go on beside it.
+setattr(_Log, WORK, property(lambda log: current_work().work if _own.get() is log else object()))
+
+
+def begin_log(settings: Any, spider: str) -> Callable[[], None]:
+    """
+    Begin the log of a crawl whose context this is, if its settings ask for one.
+
+    Args:
+        settings: of the crawl.
+        spider: the name of its spider, whose logger has that name too.
+
+    Returns:
+        what ends it.
+    """
+    if not any(settings.getpriority(name) for name in _ASKS):
+        return lambda: None
+    target = _target(settings)
+    target.setFormatter(logging.Formatter(settings["LOG_FORMAT"], settings["LOG_DATEFORMAT"]))
+    target.setLevel(settings["LOG_LEVEL"])
+    log, root = _Log(target), logging.root
+    loggers = [logging.getLogger(name) for name in ("scrapy", spider)]
+    # What the user has set up shows it already.
+    shown = isinstance(target, logging.StreamHandler) and not log._is_file and takers(root)
+    if not shown:
+        _own.set(log)
+        type(root).addHandler(root, log)
+    for logger in loggers:
+        _let_through(logger, target.level)
+    last_resort.stay()
+
+    def end() -> None:
+        type(root).removeHandler(root, log)
+        log.close()
+        for logger in loggers:
+            _put_back(logger, target.level)
+        last_resort.stay()
+
+    return end
+
+
+def _target(settings: Any) -> logging.Handler:
+    if settings["LOG_FILE"]:
+        mode = "a" if settings.getbool("LOG_FILE_APPEND") else "w"
+        return logging.FileHandler(settings["LOG_FILE"], mode, settings["LOG_ENCODING"])
+    enabled = settings.getbool("LOG_ENABLED")
+    return logging.StreamHandler() if enabled else logging.NullHandler()
+
+
+def _let_through(logger: logging.Logger, level: int) -> None:
+    wanted = _levels.setdefault(logger, [logger.level])
+    wanted.append(min(level, logging.WARNING))
+    logger.setLevel(min(wanted[1:]))
+
+
+def _put_back(logger: logging.Logger, level: int) -> None:
+    before, *wanted = _levels.pop(logger)
+    wanted.remove(min(level, logging.WARNING))
+    if wanted:
+        _levels[logger] = [before, *wanted]
+    logger.setLevel(min(wanted, default=before))
