@@ -118,12 +118,15 @@ class Steps:
         """
         Resume the coroutine with the Deferred's result, which stays the Deferred's.
 
-        Called in whichever thread fires the Deferred.
+        A failure does not where an errback follows: it has been handled, as in Twisted.
+
+        Thread: any, whichever fires the Deferred.
         """
         if self._deferred is not deferred:  # given up
             return result
+        stays = result
         if isinstance(result, Failure):
-            mark_handled(deferred, result)
+            stays = mark_handled(deferred, result)
         if get_ident() != self._thread:
             self._scheduled = True
             self._loop.call_soon_threadsafe(self._resume, result, deferred)
@@ -135,7 +138,7 @@ class Steps:
             self._schedule(result, deferred)
         else:
             self._run(result, deferred)
-        return result
+        return stays
 
     def _schedule(self, result: Any, deferred: Deferred[Any]) -> None:
         """Resume the coroutine in the next iteration of the loop."""

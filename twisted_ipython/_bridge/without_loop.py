@@ -59,13 +59,12 @@ def _relay(deferred: Deferred[Any], thread: int, call: Callable[..., Any]) -> De
             relay.callback(result)
 
     def fired(result: Any) -> Any:
-        if isinstance(result, Failure):
-            mark_handled(deferred, result)
+        stays = mark_handled(deferred, result) if isinstance(result, Failure) else result
         if get_ident() == thread:
             fire(result)
         else:
             call(fire, result)
-        return result
+        return stays
 
     deferred.addBoth(fired)
     return relay

@@ -135,8 +135,7 @@ class _Work:
 
     def _fired(self, result: Any, index: int, deferred: Deferred[Any]) -> Any:
         """Take a Deferred's result, which stays its result.  In the thread that fires it."""
-        if isinstance(result, Failure):
-            mark_handled(deferred, result)
+        stays = mark_handled(deferred, result) if isinstance(result, Failure) else result
         if get_ident() != self._ident:
             self._thread.call(self._take, index, result)
         elif self._left == 1 or isinstance(result, Failure):
@@ -148,7 +147,7 @@ class _Work:
             drawing.undrawn += 1
             if monotonic() >= drawing.next:
                 drawing.draw()
-        return result
+        return stays
 
     def _follow_future(self, index: int, future: asyncio.Future[Any]) -> None:
         self._parts.append(future)

@@ -81,14 +81,20 @@ class _Shown(DebugInfo):
         self._failure = None if failure is self._handled else failure
 
 
-def mark_handled(deferred: Deferred[Any], failure: Failure) -> None:
-    """Let ``failure`` stay the Deferred's result without being logged as unhandled."""
+def mark_handled(deferred: Deferred[Any], failure: Failure) -> Failure | None:
+    """
+    Let ``failure`` stay the Deferred's result without being logged as unhandled.
+
+    Returns:
+        What stays: nothing where an errback follows, for which it has been handled.
+    """
     shown = _Shown(failure)
     # With Deferred.debug: who made it, who fired it.  Without it, Twisted would log the failure.
     if (before := getattr(deferred, "_debugInfo", None)) is not None:
         before.failResult = None  # what is replaced would log it, if it has failed
         shown.__dict__.update(before.__dict__)
     deferred._debugInfo = shown
+    return None if _has_errbacks(deferred) else failure
 
 
 def unhandled_failure(deferred: Deferred[Any]) -> Failure | None:
@@ -106,6 +112,18 @@ def _callbacks(deferred: Deferred[Any]) -> list[Any]:
 def goes_on(deferred: Deferred[Any]) -> bool:
     """Whether callbacks take the result."""
     return bool(_callbacks(deferred))
+
+
+def _has_errbacks(deferred: Deferred[Any]) -> bool:
+    """
+    Whether somebody's errback takes the failure next: no driver's, Deferred's own, or ours.
+
+    Without, none does, and a library that adds an errback for what nobody handles, as AMP
+    does, sees a failure that was awaited.
+    """
+    errbacks = [item[1][0] for item in _callbacks(deferred)]
+    modules = [str(getattr(one, "__module__", "")) for one in errbacks]
+    return any(not one.startswith((defer.__name__, "twisted_ipython.")) for one in modules)
 
 
 def call_first(deferred: Deferred[Any], callback: Callable[[Any], Any]) -> None:
