@@ -151,9 +151,10 @@ async def timeouts(wait: Wait, note: Note) -> None:
 async def rescheduled(wait: Wait, note: Note) -> None:
     """A timeout is put off, then strikes."""
     async with asyncio.timeout(0.01) as limit:
-        limit.reschedule(asyncio.get_running_loop().time() + 0.03)
+        limit.reschedule(asyncio.get_running_loop().time() + 60)
         await wait(0.02)
         note("put off")
+        limit.reschedule(asyncio.get_running_loop().time())
         await wait(9)
 
 
