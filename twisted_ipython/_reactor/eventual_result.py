@@ -232,6 +232,18 @@ class EventualResult(_Result):
         if self._result_set.is_set():
             self._tell()
 
+    def _connect_deferred(self, deferred: Deferred[Any]) -> None:
+        """
+        Take the result of a Deferred, which holds this until then.
+
+        Where nobody held it, crochet 2.1.1 would log a success as an error.
+        """
+        super()._connect_deferred(deferred)  # type: ignore[misc]  # not in crochet's stub
+        deferred.addBoth(self._hold)
+
+    def _hold(self, _: object) -> None:
+        """Do nothing: a Deferred with this callback holds the result."""
+
     def _set_result(self, result: Any) -> None:
         """
         Take the result (crochet 2.1.1 calls this in the reactor thread) and say so.
