@@ -83,12 +83,12 @@ def ends(kernel: Kernel, code: str, *, after: float = 0.0) -> None:
 
 @pytest.mark.parametrize("part", range(4))
 def test_at_random(part: int) -> None:
-    """At random moments of a loop of calls, 200 times in all: everything works afterwards."""
+    """At random moments of a loop of calls, 100 times in all: everything works afterwards."""
     chance = random.Random(part)
     with Kernel() as kernel:
         kernel.ok(SETUP)
         kernel.ok("one = await made")
-        for _ in range(50):
+        for _ in range(25):
             ends(kernel, LOOP, after=chance.random() * 0.05)
             assert kernel.value(WORKS) == "True"
             assert kernel.value(HANDLER) == "'default_int_handler'"
