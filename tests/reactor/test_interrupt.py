@@ -216,7 +216,7 @@ SWALLOWERS = {
         "def work():\n"
         "    while not gate.is_set():\n"
         "        try: yield later(None, 0.02 if gate.opening else 60)\n"
-        "        except defer.CancelledError: gate.opening = True; print('swallowed')"
+        "        except BaseException: gate.opening = True; print('swallowed')"
     ),
     "coroutine": (
         "async def work():\n"
@@ -228,7 +228,7 @@ SWALLOWERS = {
         "async def swallow():\n"
         "    while not gate.is_set():\n"
         "        try: await asyncio.sleep(0.02 if gate.opening else 60)\n"
-        "        except asyncio.CancelledError: gate.opening = True; print('swallowed')\n"
+        "        except BaseException: gate.opening = True; print('swallowed')\n"
         "async def work(): await asyncio.create_task(swallow())"
     ),
 }
