@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kernels import Execution, Kernel
+from kernels import SUBSHELLS, Execution, Kernel
 
 pytest.importorskip("matplotlib")
 
@@ -38,9 +38,10 @@ def test_job_draws_while_cells_end(kernel: Kernel) -> None:
     assert [figures(one) for one in others] == [1, 0]
     assert kernel.value("plt.get_figlabels()") == '["the job\'s"]'
     others.append(kernel.ok("go_on.callback(None); await job"))
-    kernel.pump(lambda: figures(job) == 1)
+    expected = [1, 1, 0, 0] if SUBSHELLS else [0, 1, 0, 1]  # ipykernel 6: in the cell that runs
+    kernel.pump(lambda: [figures(one) for one in [job, *others]] == expected)
     assert kernel.value("plt.get_fignums()") == "[]"
-    assert [figures(one) for one in [job, *others]] == [1, 1, 0, 0]
+    assert [figures(one) for one in [job, *others]] == expected
 
 
 def test_awaiting_cell_and_what_it_leaves(kernel: Kernel) -> None:
@@ -54,8 +55,8 @@ def test_awaiting_cell_and_what_it_leaves(kernel: Kernel) -> None:
     )
     assert figures(cell) == 1
     other = kernel.ok("drawn.wait(20);")
-    kernel.pump(lambda: figures(cell) == 2)
-    assert figures(other) == 0
+    expected = [2, 0] if SUBSHELLS else [1, 1]
+    kernel.pump(lambda: [figures(one) for one in (cell, other)] == expected)
 
 
 def test_figure_can_be_pickled_and_kept(kernel: Kernel) -> None:

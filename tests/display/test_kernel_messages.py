@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kernels import Execution, Kernel
+from kernels import SUBSHELLS, Execution, Kernel
 
 # Every kind of work says its name when B has set `flag`; B ends when all have.
 SETUP = """
@@ -436,7 +436,12 @@ def nobodys():
 _thread.start_new_thread(nobodys, ());
 """)
         running = kernel.ok("go.set()\nassert gone.wait(20)")
-        assert (running.printed(), shown(running, "display_data")) == ("stray\n", ["displayed"])
+        assert shown(running, "display_data") == ["displayed"]
+        # ipykernel 6 prints for a thread of nobody's where the extension was loaded: in a cell, or
+        # in none.
+        said = [running] if SUBSHELLS else kernel.executions
+        if SUBSHELLS or not arguments:
+            kernel.pump(lambda: "stray\n" in [one.printed() for one in said])
 
 
 def test_a_reactor_without_a_loop() -> None:
