@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 
+import IPython
 import pytest
 from terminals import SECONDS, Terminal
 
@@ -112,20 +113,24 @@ def test_a_shown_deferred_fires(terminal: Terminal, go: Go) -> None:
 
 
 def test_below_a_line_that_has_not_ended(terminal: Terminal, go: Go) -> None:
-    """What comes while a cell has printed half a line begins a new one; else no line is empty."""
+    """What comes while a cell has printed half a line begins a new one; else no line is empty.
+
+    IPython 8 does not note what a cell has printed, so there it begins none.
+    """
+    new = r"\r?\n" if IPython.version_info >= (9,) else ""
     terminal.run("d = Deferred(); d")
     terminal.type("print('ab' + 'c', end=''); d.callback(5); print('def'); await wait()")
-    terminal.expect(r"abc\r?\nThe Deferred of cell \d+ fired after .*: 5\r?\ndef")
+    terminal.expect(rf"abc{new}The Deferred of cell \d+ fired after .*: 5\r?\ndef")
     go()
     terminal.shown()
     terminal.type("print('ab' + 'c', end=''); later(0, lambda: 1 / 0); await wait()")
-    terminal.expect(r"abc\r?\n(\x1b\S*)?Failure of cell")
+    terminal.expect(rf"abc{new}(\x1b\S*)?Failure of cell")
     terminal.expect("ZeroDivisionError: division by zero")
     go()
     terminal.shown()
     terminal.run("from twisted_ipython._base.formatting import say")
     terminal.type("print('ab' + 'c', end=''); say('one'); print('x' + 'y'); say('two')")
-    terminal.expect(r"abc\r?\none\r?\nxy\r?\ntwo")
+    terminal.expect(rf"abc{new}one\r?\nxy\r?\ntwo")
     terminal.shown()
 
 
