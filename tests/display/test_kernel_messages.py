@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipykernel
 import pytest
 from kernels import SUBSHELLS, Execution, Kernel
 
@@ -428,15 +429,16 @@ from twisted.internet import reactor
 go, gone = threading.Event(), threading.Event()
 def stray():
     print("stray")
-    display({"text/plain": "displayed"}, raw=True)
-    gone.set()
+    try: display({"text/plain": "displayed"}, raw=True)
+    finally: gone.set()
 def nobodys():
     go.wait(20)
     reactor.callFromThread(stray)
 _thread.start_new_thread(nobodys, ());
 """)
-        running = kernel.ok("go.set()\nassert gone.wait(20)")
-        assert shown(running, "display_data") == ["displayed"]
+        running = kernel.run("go.set()\nassert gone.wait(20)")
+        if ipykernel.version_info[:3] != (7, 0, 0):  # which displays for a cell only
+            assert shown(running, "display_data") == ["displayed"]
         # ipykernel 6 prints for a thread of nobody's where the extension was loaded: in a cell, or
         # in none.
         said = [running] if SUBSHELLS else kernel.executions

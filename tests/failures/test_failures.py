@@ -322,15 +322,20 @@ TITLES = {
 }
 
 
+def number_of(cell: Execution) -> int:
+    """The number that IPython gave a cell that has run."""
+    assert cell.reply is not None
+    return int(cell.reply["execution_count"])
+
+
 def test_titles(notebook: Notebook) -> None:
     """The line above says what failed, in words, and in which run of a cell it began."""
     notebook.ok(LINE)
     for code, title in TITLES.items():
         for here in (HERE, ""):
-            number = notebook.value("get_ipython().execution_count")
             cell = notebook.ok(here + code)
             notebook.pump(lambda cell=cell: errors(cell), SOON + SLACK)
-            assert cell.traceback.splitlines()[0] == title.format(number)
+            assert cell.traceback.splitlines()[0] == title.format(number_of(cell))
     cells = [notebook.ok("reactor.callLater(0.5, bad); None") for _ in range(3)]
     for cell in cells:
         notebook.pump(lambda cell=cell: errors(cell), 0.5 + SOON + SLACK)
