@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 HERE = Path(__file__).parent
 PYPROJECT = tomllib.loads((HERE / "pyproject.toml").read_text())
@@ -127,9 +128,15 @@ def run_tests(session: nox.Session, files: Iterable[Path] | None = None) -> None
     others = [str(file) for file in chosen if str(file) not in clocked]
     # When only those that failed are run again, it may be that none is in one of the two.
     success = [0, 5] if session.posargs else [0]
+    failed = False
     for options, part in ((["-n2", "--dist=loadfile"], others), ([], clocked)):
         command = ["python", "-m", "pytest", *options, *part, *session.posargs]
-        session.run(*command, success_codes=success)
+        try:
+            session.run(*command, success_codes=success)
+        except CommandFailed:  # the other part is run all the same
+            failed = True
+    if failed:
+        session.error("some tests failed")
 
 
 @nox.session(python=PYTHONS)
