@@ -130,6 +130,8 @@ def run_tests(session: nox.Session, files: Iterable[Path] | None = None) -> None
     success = [0, 5] if session.posargs else [0]
     failed = False
     for options, part in ((["-n2", "--dist=loadfile"], others), ([], clocked)):
+        if not part:  # pytest would take that for all
+            continue
         command = ["python", "-m", "pytest", *options, *part, *session.posargs]
         try:
             session.run(*command, success_codes=success)
