@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
 from kernels import SUBSHELLS, Execution, Kernel
-
-pytest.importorskip("matplotlib")
 
 SETUP = """
 import asyncio, pickle, threading

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from kernels import Kernel
 
 SETUP = """
@@ -54,7 +53,6 @@ def test_kept_executor_of_the_loop(kernel: Kernel) -> None:
 
 def test_rich_live_display_of_a_job(kernel: Kernel) -> None:
     """What the thread of rich's live display draws stays in the job's cell."""
-    pytest.importorskip("rich")
     kernel.ok("end = Deferred()")
     job = kernel.ok(
         "%%run_in_reactor live\nfrom rich.live import Live\nfrom rich.console import Console\n"

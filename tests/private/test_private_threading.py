@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from threading import Thread
 from typing import Any
-
-import pytest
 
 from twisted_ipython._private import matplotlib, threading
 
@@ -24,7 +23,7 @@ def test_threading_tells_who_makes_a_thread() -> None:
 
 def test_matplotlib_inline_notes_what_is_drawn() -> None:
     """The flags of `show` are there."""
-    inline: Any = pytest.importorskip("matplotlib_inline.backend_inline")
+    inline: Any = import_module("matplotlib_inline.backend_inline")
     names = {"_draw_called", "_to_draw"}
     assert names <= vars(inline.show).keys(), "matplotlib-inline has other names"
     matplotlib.set_drawn(inline, False)
