@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from kernels import Kernel, fail
-from script_cells import kernel_of_scripts, unchanged
+from script_cells import cell, kernel_of_scripts, unchanged
 
 from twisted_ipython._reactor.interrupt import FORKED
 from twisted_ipython._reactor.lifecycle import NOT_NEEDED
@@ -29,11 +28,6 @@ def kernel(shared: Kernel) -> Iterator[Kernel]:
     """The kernel, which each test leaves as it was."""
     with unchanged(shared) as one:
         yield one
-
-
-def cell(code: str) -> str:
-    """A cell, as typed."""
-    return textwrap.dedent(code).strip()
 
 
 # ---- crawls and Klein

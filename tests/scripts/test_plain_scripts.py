@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from kernels import SOON, SUBSHELLS, Execution, Kernel, fail
-from script_cells import SETUP, kernel_of_scripts, last_line, script, unchanged
+from script_cells import SETUP, cell, kernel_of_scripts, last_line, script, unchanged
 
 from twisted_ipython._scripts.reactor_run import IN_CALLBACK
 from twisted_ipython._scripts.registry import NOBODY_WAITS, NOT_YET, SEVERAL_WAIT
@@ -30,11 +29,6 @@ def kernel(shared: Kernel) -> Iterator[Kernel]:
     """The kernel, which each test leaves as it was."""
     with unchanged(shared) as one:
         yield one
-
-
-def cell(code: str) -> str:
-    """A cell, as typed."""
-    return textwrap.dedent(code).strip()
 
 
 def broken_off(kernel: Kernel, waits: Execution) -> Execution:

@@ -10,7 +10,7 @@ from threading import Thread
 
 from kernels import Execution, Kernel
 
-__all__ = ["SETUP", "cancel", "kernel_of_scripts", "last_line", "script", "unchanged"]
+__all__ = ["SETUP", "cancel", "cell", "kernel_of_scripts", "last_line", "script", "unchanged"]
 
 SETUP = """
 import asyncio, os, threading
@@ -36,6 +36,11 @@ class _Pages(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+
+def cell(code: str) -> str:
+    """A cell, as typed."""
+    return textwrap.dedent(code).strip()
 
 
 @contextmanager
