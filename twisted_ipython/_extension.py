@@ -13,14 +13,15 @@ from types import CoroutineType
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from IPython.core.completer import CompletionContext, SimpleMatcherResult, context_matcher
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 
 from twisted_ipython._base.frames import labels_of
 from twisted_ipython._base.instance import override
-from twisted_ipython._base.running_loop import loop_of_thread, put_back
+from twisted_ipython._base.running_loop import loop_of_thread
 from twisted_ipython._cells.await_magics import AddAwaits
-from twisted_ipython._display import figures, kernel_messages
+from twisted_ipython._display import figures
 from twisted_ipython._display.deferred import ShownDeferreds, coroutine_text
 from twisted_ipython._display.late_output import is_for_program, telling_on
 from twisted_ipython._display.result_card import Cards
@@ -30,10 +31,8 @@ from twisted_ipython._failures import namespace
 from twisted_ipython._failures.handlers import ScrapyLog
 from twisted_ipython._failures.reports import GRACE, reports
 from twisted_ipython._failures.show import showing_on
-from twisted_ipython._kernel import ignore_ended, say_status
 from twisted_ipython._magics import sockets
 from twisted_ipython._magics.awaitable import awaitable
-from twisted_ipython._magics.completion import complete
 from twisted_ipython._magics.magics import TwistedMagics, give_body
 from twisted_ipython._magics.runner import runner
 from twisted_ipython._magics.settings import Settings
@@ -47,7 +46,6 @@ from twisted_ipython._scripts import reactor_run
 from twisted_ipython._scripts.session import end_scripts
 from twisted_ipython._waiting import stdin
 from twisted_ipython._waiting.calls import main_thread
-from twisted_ipython._waiting.sigint import watch
 
 __all__ = ["attach", "load", "settings_of_last_load", "unload"]
 
@@ -133,7 +131,7 @@ class _Extension:
             self._show_failures()
             self._append(shell.input_transformers_post, give_body)
             self._append(shell.input_transformers_post, self._add_awaits())
-            self._append(shell.Completer.custom_matchers, complete)
+            self._append(shell.Completer.custom_matchers, _complete)
             self._reach_main_thread()
             self._show_results()
             self._attach_to_kernel()
@@ -216,10 +214,9 @@ class _Extension:
         application = getattr(getattr(shell, "pt_app", None), "app", None)
         if loop is not None:
             self._undo.callback(main_thread.woken_by(lambda: loop.add_callback(main_thread.run)))
-            own = getattr(kernel, "post_handler_hook", None)
-            if own is not None:
-                hook = _then_watch(own)
-                self._undo.callback(override(kernel, {"post_handler_hook": hook}))
+            from twisted_ipython._kernel import watch_after_messages
+
+            self._undo.callback(watch_after_messages(kernel))
         elif application is not None:
             # Drawing comes first at each prompt too, so that none is missed.
             draws = application.before_render
@@ -254,25 +251,27 @@ class _Extension:
     def _attach_to_kernel(self) -> None:
         """Have a kernel's messages belong to the cell that asked, and its questions be asked."""
         shell, undo = self._shell, self._undo
-        kernel = getattr(shell, "kernel", None)
-        thread = lifecycle.current()
         undo.callback(figures.attach(shell))
+        kernel = getattr(shell, "kernel", None)
+        undo.callback(stdin.attach(kernel))
+        if kernel is None:
+            return
+        from twisted_ipython._display import kernel_messages
+        from twisted_ipython._kernel import ignore_ended, say_status
+
+        thread = lifecycle.current()
         undo.callback(kernel_messages.attach(shell, thread.works_here, thread.loop))
         undo.callback(ignore_ended(kernel))
         undo.callback(say_status(kernel))
-        undo.callback(stdin.attach(kernel))
         undo.callback(sharing.attach_to_kernel(kernel))
 
 
-def _then_watch(hook: Callable[[], None]) -> Callable[[], None]:
-    """What ipykernel does after each message (it has SIGINT ignored then), and our `watch`."""
+@context_matcher(identifier="twisted_ipython")  # type: ignore[untyped-decorator]  # a partial
+def _complete(context: CompletionContext) -> SimpleMatcherResult:
+    """What can stand where the cursor is; see `_magics.completion`, imported at the first Tab."""
+    from twisted_ipython._magics.completion import complete
 
-    def post_handler_hook() -> None:
-        hook()
-        put_back()  # no Ctrl-C can come between here
-        watch()
-
-    return post_handler_hook
+    return complete(context)
 
 
 def _run_later_calls_soon(application: Any) -> None:

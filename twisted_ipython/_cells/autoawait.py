@@ -14,7 +14,6 @@ Thread: cell, but for `AutoAwait._evaluate`.
 from __future__ import annotations
 
 import ast
-import re
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
@@ -48,8 +47,6 @@ from twisted_ipython._waiting.work import CellInfo
 
 __all__ = ["AutoAwait"]
 
-# What a cell that awaits has in its text.
-_MAY_AWAIT: Final = re.compile("await|async")
 _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 # IPython's own runner for asyncio, by which a kernel knows that it may await a cell.
 _ASYNCIO: Final = InteractiveShell.loop_runner_map["asyncio"][0]
@@ -155,7 +152,7 @@ class AutoAwait:
         own: Callable[..., Coroutine[Any, Any, bool | None]] = self._own("run_ast_nodes")
         text = getattr(getattr(result, "info", None), "transformed_cell", None)  # IPython 9.6
         thread, made = None, Statements(nodelist)
-        if text is None or _MAY_AWAIT.search(text):  # most cells do not, and need not be read
+        if text is None or "await" in text or "async" in text:  # most need not be read
             thread, made = self._prepared(nodelist, cell_name, interactivity, compiler)
         if thread is None or not made.codes:
             with plain_cell.of_nodes(nodelist, cell_name) as plain:

@@ -13,12 +13,16 @@ from typing import Any
 
 from IPython import get_ipython
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.core.magics import execution
 
 __all__ = ["format_time", "shell_of", "show_traceback"]
 
-# Seconds as %time shows them; without, with three digits.
-format_time: Callable[[float], str] = getattr(execution, "_format_time", "{:.3g} s".format)
+
+def format_time(seconds: float) -> str:
+    """Seconds as %time shows them; without, with three digits."""
+    from IPython.core.magics import execution  # which takes milliseconds to import
+
+    form: Callable[[float], str] = getattr(execution, "_format_time", "{:.3g} s".format)
+    return form(seconds)
 
 
 def show_traceback(shell: InteractiveShell, error: BaseException, lines: list[str]) -> None:
