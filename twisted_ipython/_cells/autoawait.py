@@ -208,14 +208,20 @@ class AutoAwait:
         awaiting on: IPython was running it by then.  Magics and commands inside
         of such a statement run in the reactor thread too.
         """
-        if not async_ or not self._active():
-            shares = self._active()  # then nothing is awaited inside
-            with self._statement() if shares else nullcontext():
-                run, own = plain_cell.run_statement, self._own("run_code")
-                failed = await run(own, code_obj, result, async_=async_)
-            if shares and not failed:
+        active = self._active()
+        if not async_ or not active:  # when active, nothing is awaited inside
+            try:
+                with self._statement() if active else nullcontext():
+                    failed = await self._own("run_code")(code_obj, result, async_=async_)
+            except plain_cell.Exited as exited:
+                failed = exited.note(result)
+            finally:
+                stay_installed()
+            if active and not failed:
                 sigint.end_statement()
-            plain_cell.note_statement(self.after_statement, code_obj)
+            cell = plain_cell.current_cell()
+            if cell is not None:
+                self.after_statement(code_obj, cell.running)
             return failed
         token = self._send(
             reactor_thread(), lambda _: placeholder.evaluate_shown(self.shell, code_obj)
