@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from types import CoroutineType
-from typing import Any
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from IPython.core.completer import CompletionContext, SimpleMatcherResult, context_matcher
@@ -49,6 +49,11 @@ from twisted_ipython._waiting.calls import main_thread
 
 __all__ = ["attach", "load", "settings_of_last_load", "unload"]
 
+OTHER_LOOP: Final = (
+    "The reactor runs on {loop}: `%reactor` does not list asyncio's connections and processes, and"
+    " plain cells write to these without borrowing the reactor."
+)
+
 _loaded: WeakKeyDictionary[InteractiveShell, _Extension] = WeakKeyDictionary()
 _last: list[TwistedMagics] = []
 
@@ -64,13 +69,14 @@ def load(shell: InteractiveShell) -> None:
     if extension is not None:
         extension.magics.auto.stay()
         return
-    thread = lifecycle.start()
-    attach(thread)
     extension = _Extension(shell)
+    thread = lifecycle.current()
     sharing.attach(thread, on=extension.magics.share_reactor)
     _loaded[shell] = extension
     if thread.loop is None:
         print(thread.refusal)
+    elif not isinstance(thread.loop, asyncio.BaseEventLoop):
+        print(OTHER_LOOP.format(loop=type(thread.loop).__module__))
     if extension.magics.autoawait:
         extension.magics.switch_autoawait("twisted")
 
@@ -118,6 +124,7 @@ class _Extension:
             self._undo = undo
             undo.callback(_remove_configurables, shell.configurables)
             self.magics = TwistedMagics(shell)
+            attach(lifecycle.start(self.magics.reactor))
             _last.append(self.magics)
             undo.callback(_last.remove, self.magics)
             self._register_magics()
