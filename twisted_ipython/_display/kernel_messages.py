@@ -40,8 +40,7 @@ from typing import Any, Final
 
 from twisted_ipython._base.instance import override
 from twisted_ipython._display import threads
-from twisted_ipython._display.labels import Message
-from twisted_ipython._display.late_output import Late
+from twisted_ipython._display.late_output import Late, Message
 from twisted_ipython._private.ipykernel import NEW_THREADS_PARENT, PARENT
 
 __all__ = ["attach"]
