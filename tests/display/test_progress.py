@@ -120,8 +120,9 @@ def test_drawn_in_its_own_cell(kernel: Kernel) -> None:
 def test_saved_as_it_was_in_the_end(kernel_name: str) -> None:
     """A notebook that nbclient runs keeps the last state of a bar, also of one that ends late."""
     codes = [
-        "%load_ext twisted_ipython\n%autoawait twisted" + SETUP,
-        "%%run_in_reactor job\nglobal go\nawait progress([defer.succeed(1), go := Deferred()], 'job')",
+        "%load_ext twisted_ipython\n%autoawait twisted\nfrom twisted.internet.defer import succeed"
+        + SETUP,
+        "%%run_in_reactor job\nglobal go\nawait progress([succeed(1), go := Deferred()], 'job')",
         "await progress([after(0.01, n) for n in range(3)], 'own')",
         "go.callback(2)\nawait job",
     ]

@@ -32,17 +32,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
-from time import monotonic
 from typing import Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from twisted_ipython._base.exceptions import ReactorInterrupt
-from twisted_ipython._base.formatting import failure_line, one_line, say
+from twisted_ipython._base.formatting import one_line, say
 from twisted_ipython._base.work_id import NO_WORK, WorkId, current_work, new_work, set_work
 from twisted_ipython._bridge.deferred_failure import exception_of
-from twisted_ipython._failures.alike import Alike, Stretch, Tell, of_cell, sort_of
+from twisted_ipython._failures.alike import MORE, Alike, Tell, of_cell, sort_of
 
 __all__ = [
     "CANCELLATIONS",
@@ -62,8 +61,6 @@ _STRETCH: Final = 1.0
 _KINDS: Final = 100
 # How long the line above a traceback may be.
 _HEAD: Final = 200
-
-MORE: Final = "{count} more failures{of_cell} within a second were not shown; the last: {line}"
 
 CANCELLATIONS: Final = (CancelledError, asyncio.CancelledError, ReactorInterrupt)
 
@@ -101,7 +98,8 @@ class Reports:
         self._shows: list[tuple[_Show, Tell]] = []
         self._call: Callable[..., object] | None = None
         self._later: Callable[..., object] | None = None
-        self._stretches: dict[int, Stretch] = {}
+        # How many failures each cell had in its stretch.
+        self._stretches: dict[int, int] = {}
         self._alike: dict[object, Alike] = {}
         self._latest = Context()
         # What `_soon` has yet to call.
@@ -214,53 +212,43 @@ class Reports:
         if _was_shown(error) or not self._shows:
             return
         mark_shown(error)
-        sort = sort_of(error, head)
+        sort: object = sort_of(error, head)
+        if sort not in self._alike and self._is_too_many():
+            sort = current_work().cell
+            self._alike.setdefault(sort, Alike(say, MORE))
         if sort in self._alike:
             self._count(self._alike[sort], error)
-        elif self._counts(error):
-            self._alike[sort] = Alike()
-            for oldest in [*self._alike][:-_KINDS]:
-                del self._alike[oldest]
-            head = one_line(head.replace("{of_cell}", of_cell()), _HEAD)
-            show = partial(_safely, self._shows[-1][0])
-            if current_work() == NO_WORK:
-                # ipykernel before 7.1 takes it for one of the cell that loaded the extension.
-                self._latest.copy().run(show, error, head)
-            else:
-                show(error, head)
+            return
+        self._alike[sort] = Alike(self._tell)
+        for oldest in [*self._alike][:-_KINDS]:
+            del self._alike[oldest]
+        head = one_line(head.replace("{of_cell}", of_cell()), _HEAD)
+        # ipykernel before 7.1 takes what is nobody's for the cell's that loaded the extension.
+        nobodys = current_work() == NO_WORK
+        run = self._latest.copy().run if nobodys else copy_context().run
+        run(_safely, self._shows[-1][0], error, head)
 
     def _count(self, alike: Alike, error: BaseException) -> None:
         """Have a line say that there was one more."""
         alike.count += 1
         if alike.last is None:
-            self._soon(alike.seconds, partial(copy_context().run, alike.say, self._tell))
+            self._soon(alike.seconds, partial(copy_context().run, alike.say))
         alike.last = error
 
     def _tell(self, line: str) -> Callable[[str], None] | None:
         return self._shows[-1][1](line) if self._shows else None
 
-    def _counts(self, error: BaseException) -> bool:
-        """Count a failure of this cell; whether it is among the first of its stretch."""
-        cell, now = current_work().cell, monotonic()
-        stretch = self._stretches.get(cell)
-        if stretch is None or stretch.ends <= now:
-            stretch = self._stretches[cell] = Stretch(now + _STRETCH)
-        stretch.count += 1
-        if stretch.count <= _SHOWN:
-            return True
-        if stretch.count == _SHOWN + 1 and self._later is not None:
-            self._soon(stretch.ends - now, partial(copy_context().run, self._say_rest, stretch))
-        stretch.last = error
-        return False
-
-    def _say_rest(self, stretch: Stretch) -> None:
+    def _is_too_many(self) -> bool:
+        """Count a failure of this cell; whether it is not among the first of its stretch."""
         cell = current_work().cell
-        if self._stretches.get(cell) is stretch:
-            del self._stretches[cell]
-        if stretch.last is not None:
-            line = failure_line(stretch.last)
-            count = stretch.count - _SHOWN
-            say(MORE.format(count=count, of_cell=of_cell(), line=line))
+        count = self._stretches[cell] = self._stretches.get(cell, 0) + 1
+        if count == 1:
+            self._soon(_STRETCH, partial(self._end_stretch, cell))
+        return count > _SHOWN
+
+    def _end_stretch(self, cell: int) -> None:
+        del self._stretches[cell]
+        self._alike.pop(cell, None)
 
 
 def _nothing() -> None:
