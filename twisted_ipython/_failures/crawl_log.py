@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from twisted_ipython._base.work_id import current_work
-from twisted_ipython._failures.handlers import WORK, CrawlLog, last_resort, takers
+from twisted_ipython._failures.handlers import CrawlLog, last_resort, takers
 
 __all__ = ["begin_log"]
 
@@ -26,8 +26,6 @@ _REPORTED: Final = ("scrapy", "twisted")
 
 # The log of the crawl whose code this is.
 _own: Final[ContextVar[CrawlLog | None]] = ContextVar("twisted_ipython_crawl_log", default=None)
-# Of loggers that let more through for the logs of crawls: their own level, then the wanted ones.
-_levels: Final[dict[logging.Logger, list[int]]] = {}
 
 
 class _Log(CrawlLog):
@@ -43,6 +41,11 @@ class _Log(CrawlLog):
         self._target = target
         self._is_file = isinstance(target, logging.FileHandler)
 
+    @property
+    def _twisted_ipython_work(self) -> object:
+        """`WORK`: it is for its crawl alone; another of the same cell may go on beside it."""
+        return current_work().work if _own.get() is self else object()
+
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a record is its crawl's, and for it."""
         is_reported = record.levelno >= logging.ERROR and bool(record.exc_info)
@@ -57,10 +60,6 @@ class _Log(CrawlLog):
         """Close the other handler too."""
         self._target.close()
         super().close()
-
-
-# It is for nobody but its crawl, though another of the same cell may go on beside it.
-setattr(_Log, WORK, property(lambda log: current_work().work if _own.get() is log else object()))
 
 
 def begin_log(settings: Any, spider: str) -> Callable[[], None]:
@@ -109,14 +108,14 @@ def _target(settings: Any) -> logging.Handler:
 
 
 def _let_through(logger: logging.Logger, level: int) -> None:
-    wanted = _levels.setdefault(logger, [logger.level])
+    wanted = last_resort.levels.setdefault(logger, [logger.level])
     wanted.append(min(level, logging.WARNING))
     logger.setLevel(min(wanted[1:]))
 
 
 def _put_back(logger: logging.Logger, level: int) -> None:
-    before, *wanted = _levels.pop(logger)
+    before, *wanted = last_resort.levels.pop(logger)
     wanted.remove(min(level, logging.WARNING))
     if wanted:
-        _levels[logger] = [before, *wanted]
+        last_resort.levels[logger] = [before, *wanted]
     logger.setLevel(min(wanted, default=before))

@@ -41,9 +41,6 @@ TWISTED: Final = "twisted"
 # What Twisted says before the failure of a Deferred that nobody handled (24.10 to 26.10).
 PRELUDE: Final = "Unhandled error in Deferred:"
 
-# Classes of handlers that have given Python's log to Twisted's: they show nothing.
-_feeders: Final[set[type[logging.Handler]]] = set()
-
 
 class CrawlLog(logging.Handler):
     """A log that shows no exceptions: they are reported beside it."""
@@ -53,7 +50,7 @@ def note_feeder(frame: FrameType | None) -> bool:
     """Note the class of the handler whose code this is, if one logs an event; whether one does."""
     while frame is not None:
         if frame.f_code is logging.Handler.handle.__code__:
-            _feeders.add(type(frame.f_locals["self"]))
+            last_resort.feeders.add(type(frame.f_locals["self"]))
             return True
         frame = frame.f_back
     return False
@@ -83,7 +80,7 @@ def takers(logger: logging.Logger) -> list[logging.Handler]:
         one
         for one in _chain_of(logger)
         if is_for_all(one)
-        and not (isinstance(one, (LastResort, ScrapyLog, *_feeders)) or _is_counter(one))
+        and not (isinstance(one, (LastResort, ScrapyLog, *last_resort.feeders)) or _is_counter(one))
     ]
 
 
@@ -149,7 +146,7 @@ class ScrapyLog(logging.Handler):
         if error is not None and record.levelno >= logging.ERROR:
             self._reports.report(error, LOGGED.replace("{text}", record.getMessage()))
         elif not any(
-            isinstance(one, (LastResort, *_feeders))
+            isinstance(one, (LastResort, *last_resort.feeders))
             for one in _chain_of(logging.getLogger(record.name))
         ):
             last_resort.handle(record)
@@ -160,8 +157,18 @@ class LastResort(logging.Handler):
     Python's last resort, where a handler on the root logger is not for all records.
 
     Such are Scrapy's counter and those of scripts: Python takes the records of
-    others for handled, and would print none.
+    others for handled, and would print none.  One in the process, as is the root logger.
+
+    Attributes:
+        feeders: classes of handlers that have given Python's log to Twisted's: they show nothing.
+        levels: of loggers that let more through for the logs of crawls: their own level, then
+            those that are wanted.
     """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.feeders: set[type[logging.Handler]] = set()
+        self.levels: dict[logging.Logger, list[int]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record that nobody takes; in the thread and context that logged it."""
@@ -184,4 +191,5 @@ def _is_partial(one: logging.Handler) -> bool:
     return _is_counter(one) or getattr(one, WORK, None) is not None
 
 
-last_resort: Final = LastResort(logging.WARNING)
+# Global, since what it mends is: Python's root logger.
+last_resort: Final = LastResort()

@@ -263,4 +263,5 @@ def _safely(show: _Show, error: BaseException, head: str) -> None:
         print(head, *traceback.format_exception(error), sep="\n", file=sys.__stderr__)
 
 
+# Global: failures are noticed where no shell and no reactor thread is at hand.
 reports: Final = Reports()

@@ -47,7 +47,7 @@ class _Made(NamedTuple):
 
 
 # How often something is counted that only a `_Made` holds.
-_ALONE: Final = [(object(),)]
+_ALONE: Final = ((object(),),)
 
 
 class Unawaited:

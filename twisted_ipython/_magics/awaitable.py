@@ -6,8 +6,7 @@ In shells that do not await, the magics themselves wait, blocking.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Final
 
 from IPython.core.error import UsageError
@@ -30,33 +29,26 @@ def awaitable(magics: TwistedMagics) -> Awaited:
         ("cell", "run_in_reactor"): _RunAndWait(magics),
         ("line", "reactor"): _WaitForJob(magics),
     }
-    for name, make in (("time", _time), ("timeit", _timeit)):
-        timed = _Timed(partial(make, magics))
+    for name in ("time", "timeit"):
+        timed = _Timed(magics, name)
         found |= {("line", name): timed, ("cell", name): timed}
     return found
-
-
-def _time(magics: TwistedMagics) -> AwaitedMagic:
-    from twisted_ipython._magics.time_magic import Time
-
-    return Time(magics.shell, send_to_cell_thread)
-
-
-def _timeit(magics: TwistedMagics) -> AwaitedMagic:
-    from twisted_ipython._magics.timeit_magic import Timeit
-
-    return Timeit(magics.shell, send_to_cell_thread, magics.parse_options)
 
 
 class _Timed:
     """`%time` or `%timeit`, which take a while to import: when one is first used."""
 
-    def __init__(self, make: Callable[[], AwaitedMagic]) -> None:
-        self._make = make
+    def __init__(self, magics: TwistedMagics, name: str) -> None:
+        self._magics = magics
+        self._name = name
 
     @cached_property
     def _magic(self) -> AwaitedMagic:
-        return self._make()
+        from twisted_ipython._magics.timing import Time, Timeit
+
+        if self._name == "time":
+            return Time(self._magics.shell, send_to_cell_thread)
+        return Timeit(self._magics.shell, send_to_cell_thread, self._magics.parse_options)
 
     def awaits(self, line: str, cell: str | None) -> bool:
         """See `_cells.await_magics.AwaitedMagic`."""

@@ -199,7 +199,7 @@ def _stop_process(thread: ReactorThread, process: Any) -> _Steps:
 
 
 _Way = Callable[[ReactorThread, Any], Any]
-_WAYS: Final[list[tuple[Callable[[Any], bool], _Way]]] = [
+_WAYS: Final[tuple[tuple[Callable[[Any], bool], _Way], ...]] = (
     (IListeningPort.providedBy, lambda thread, port: _stop_listening(thread, port.stopListening)),
     (IService.providedBy, lambda thread, one: _stop_listening(thread, one.stopService)),
     (lambda held: isinstance(held, LoopingCall), _stop_loop),
@@ -210,4 +210,4 @@ _WAYS: Final[list[tuple[Callable[[Any], bool], _Way]]] = [
     (lambda held: isinstance(held, asyncio.Server), _close_server),
     (lambda held: isinstance(held, (Connection, Transport)), _abort),
     (IProcessTransport.providedBy, _stop_process),
-]
+)
