@@ -26,7 +26,7 @@ from twisted_ipython._display.late_output import is_for_program, telling_on
 from twisted_ipython._display.result_card import Cards
 from twisted_ipython._display.terminal_notices import Notices
 from twisted_ipython._display.updates import can_update, is_terminal, use_printer
-from twisted_ipython._failures import namespace
+from twisted_ipython._failures import asyncio_errors, namespace
 from twisted_ipython._failures.handlers import ScrapyLog
 from twisted_ipython._failures.reports import GRACE, reports
 from twisted_ipython._failures.show import showing_on
@@ -52,15 +52,19 @@ from twisted_ipython._waiting.sigint import watch
 __all__ = ["attach", "load", "settings_of_last_load", "unload"]
 
 _loaded: WeakKeyDictionary[InteractiveShell, _Extension] = WeakKeyDictionary()
-_last: list[TwistedMagics] = []
 
 
 def load(shell: InteractiveShell) -> None:
     """
-    Start the reactor thread and put the extension on ``shell``; twice is as once.
+    Start the reactor thread and put the extension on a shell; twice is as once.
+
+    Args:
+        shell: the shell.
 
     Raises:
         RuntimeError: the reactor was stopped, or nobody runs it.
+
+    Thread: cell.
     """
     extension = _loaded.get(shell)
     if extension is not None:
@@ -86,7 +90,7 @@ def attach(thread: ReactorThread) -> None:
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Put ``shell`` back as it was; if one of its cells awaits, after that cell."""
+    """Put a shell back as it was; if one of its cells awaits, after that cell.  Thread: cell."""
     extension = _loaded.get(shell)
     if extension is None:
         return
@@ -107,8 +111,8 @@ def unload(shell: InteractiveShell) -> None:
 
 
 def settings_of_last_load() -> Settings | None:
-    """The settings of the shell that loaded the extension last."""
-    return _last[-1] if _last else None
+    """The settings of the shell that loaded the extension last.  Thread: any."""
+    return next((one.magics for one in [*_loaded.values()][::-1]), None)
 
 
 class _Extension:
@@ -120,8 +124,6 @@ class _Extension:
             self._undo = undo
             undo.callback(_remove_configurables, shell.configurables)
             self.magics = TwistedMagics(shell)
-            _last.append(self.magics)
-            undo.callback(_last.remove, self.magics)
             self._register_magics()
             self._note_runner()
             undo.callback(override(lifecycle.current(), {"label": labels_of(shell)}))
@@ -156,7 +158,7 @@ class _Extension:
         self.magics.auto.after_statement = watch.look_at
         loop = loop_of_thread()
         if loop is not None:
-            self._undo.callback(namespace.attach(loop, reports, ours=False))
+            self._undo.callback(asyncio_errors.attach(loop, reports, ours=False))
         scrapy = ScrapyLog(reports)
         scrapy.stay()
         self._undo.callback(scrapy.leave)

@@ -14,7 +14,9 @@ A task or a future of the reactor's loop is shown in the same way; what asyncio
 notes of it, whether anybody has looked at its exception, stays as it is.  A bare
 coroutine shows that it needs an await.
 
-A Deferred may fire in any thread; the callback raises nothing.
+The callback raises nothing.
+
+Thread: any; a Deferred may fire in any.
 """
 
 from __future__ import annotations
@@ -77,11 +79,11 @@ class DeferredState:
 
     @property
     def seconds(self) -> float:
-        """How long it took since it was shown."""
+        """How long it took since it was shown.  Thread: any."""
         return (time() if self.ended is None else self.ended) - self.began
 
     def end(self, result: object) -> None:
-        """Note what it fired with."""
+        """Note what it fired with.  Thread: any."""
         self.ended = time()
         if not isinstance(result, Failure):
             self.state = "done"
@@ -90,7 +92,7 @@ class DeferredState:
         self.state = "cancelled" if isinstance(self.error, CANCELLATIONS) else "failed"
 
     def bundle(self, own: Bundle | None = None) -> Bundle:
-        """What is shown, given what is shown of its value, as soon as there is that."""
+        """What is shown, given what is shown of its value, if there is that.  Thread: any."""
         if self.state == "done":
             if own is not None:
                 return own
@@ -122,12 +124,15 @@ class ShownDeferreds:
         self._open = True
 
     def close(self) -> None:
-        """Leave all that is shown as it is."""
+        """Leave all that is shown as it is.  Thread: cell."""
         self._open = False
 
     def show(self, deferred: _Held) -> None:
         """
         Display one that is pending: a printer for ``ipython_display_formatter``.
+
+        Args:
+            deferred: the Deferred, or a future.
 
         Raises:
             NotImplementedError: it has fired, and is for the other formatters; see `bundle`.
@@ -144,6 +149,12 @@ class ShownDeferreds:
     def bundle(self, deferred: _Held) -> Bundle:
         """
         What a Deferred shows now: a printer for ``mimebundle_formatter``.
+
+        Args:
+            deferred: the Deferred, or a future.
+
+        Returns:
+            its value's own representation, if it has one; else what is known of it.
 
         Raises:
             NotImplementedError: a future of another loop, which shows what it is.

@@ -8,6 +8,8 @@ is noted by matplotlib's own ``figure.hooks``.
 
 What can still go wrong.  ``plt.show()`` shows all figures that are open, and
 ``plt.gcf()`` gives the latest: a job names its own (``fig, ax = plt.subplots()``).
+
+Thread: cell; figures are made in any.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ def attach(shell: InteractiveShell) -> Callable[[], None]:
         shell: the shell.
 
     Returns:
-        What undoes it.
+        what undoes it.
 
     Thread: cell.
     """
@@ -129,11 +131,7 @@ def _flush_figures(shell: Any) -> Any:
 
 
 def _show_ended(shell: InteractiveShell) -> None:
-    """
-    Do as ``flush_figures`` of matplotlib-inline 0.1 and 0.2, but leave what jobs draw.
-
-    Thread: cell.
-    """
+    """Do as ``flush_figures`` does, but leave what jobs draw.  Thread: cell."""
     inline: Any = sys.modules[_INLINE]
     if not was_drawn(inline):
         return

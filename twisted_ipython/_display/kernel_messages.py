@@ -23,6 +23,8 @@ runs there has its cell, and what it would set holds for other threads too
 
 What can still go wrong.  A child that `os.fork` made sends its text by itself,
 under the cell that made it.
+
+Thread: any.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ def attach(
         loop: the reactor's loop, if it has one.
 
     Returns:
-        What takes it off; what waits for a cell then goes to the process's stderr.
+        what takes it off; what waits for a cell then goes to the process's stderr.
 
     Thread: cell.
     """

@@ -16,8 +16,9 @@ what is no text comes after a line with it.
 - While no cell runs, messages wait for the next one, `MOST` of them at most;
   those for which none comes, and the oldest of too many, are given back.
 
-Nothing here sends: a `Late` says what to send in place of a message.  Not safe
-for threads.
+Nothing here sends: a `Late` says what to send in place of a message.
+
+Thread: any, one at a time.
 """
 
 from __future__ import annotations

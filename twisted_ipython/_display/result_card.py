@@ -1,9 +1,11 @@
 """
 A background job's card: its EventualResult, displayed, changes in place when the job ends.
 
-A card is displayed in any thread.  When the job ends, it changes as `_display.updates` says.
-Nothing runs while the job does, and nothing holds the result: a pending card is a
-callback of the result's.  Of one result the last `_KEPT` cards are followed.
+When the job ends, a card changes as `_display.updates` says.  Nothing runs while the job
+does, and nothing holds the result: a pending card is a callback of the result's.  Of one
+result the last `_KEPT` cards are followed.
+
+Thread: any.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ class Cards:
         self._open = True
 
     def close(self) -> None:
-        """Leave all cards as they are."""
+        """Leave all cards as they are.  Thread: cell."""
         self._open = False
         with self._lock:
             self._displays.clear()
@@ -58,6 +60,9 @@ class Cards:
     def show(self, result: EventualResult) -> None:
         """
         Display a card that will change: a printer for ``ipython_display_formatter``.
+
+        Args:
+            result: of the job.
 
         Raises:
             NotImplementedError: it has ended, and is for the other formatters; see `bundle`.

@@ -18,6 +18,8 @@ what a representation prints stands there too.
 What can still go wrong.  A value that displays itself (``_ipython_display_``)
 stands below the display, which has its text.  After the extension is unloaded, displays stay as
 they are.
+
+Thread: any.
 """
 
 from __future__ import annotations
@@ -80,7 +82,7 @@ class DisplayUpdate:
         self._context = copy_context()
 
     def show(self, bundle: Bundle) -> None:
-        """Display what is to be replaced.  In the thread that displays."""
+        """Display what is to be replaced.  Thread: any."""
         self._publish(bundle, update=False)
 
     def replace(self, bundle: Bundle) -> None:
@@ -88,7 +90,7 @@ class DisplayUpdate:
         self.run(lambda: self._publish(bundle, update=True))
 
     def run(self, function: Callable[[], object]) -> None:
-        """Run ``function`` in the context of the display."""
+        """Run ``function`` in the context of the display.  Thread: any."""
         self._context.copy().run(function)  # a copy: two threads may be at it
 
     def _publish(self, bundle: Bundle, *, update: bool) -> None:
@@ -109,7 +111,7 @@ def finish(
     wanted: Callable[[], bool] = lambda: True,
 ) -> None:
     """
-    Replace what stands in ``displays`` by what the work came to.  Any thread; raises nothing.
+    Replace what stands in ``displays`` by the result of the work; raises nothing.
 
     Args:
         shell: formats the value.
@@ -118,6 +120,8 @@ def finish(
         bundle: makes what is shown, given what is shown of the value; without it, for the
             time until the main thread is free.
         wanted: whether to go on, asked in the main thread.
+
+    Thread: any.
     """
 
     def draw_value() -> None:
@@ -148,7 +152,7 @@ def _draw(
 
 
 def bundle_of(shell: InteractiveShell, value: object) -> Bundle:
-    """What the shell's formatters make of a value; never without text."""
+    """What the shell's formatters make of a value; never without text.  Thread: any."""
     assert shell.display_formatter is not None
     data, metadata = shell.display_formatter.format(value)
     if "text/plain" not in data:  # it displayed itself, or its repr() failed, which IPython says
@@ -157,7 +161,7 @@ def bundle_of(shell: InteractiveShell, value: object) -> Bundle:
 
 
 def is_plain(value: object) -> bool:
-    """Whether formatting a value takes no time, and runs nothing of the user's."""
+    """Whether formatting a value takes no time, and runs nothing of the user's.  Thread: any."""
     if isinstance(value, (str, bytes)):
         size = len(value)
     else:
@@ -166,21 +170,30 @@ def is_plain(value: object) -> bool:
 
 
 def can_update(shell: InteractiveShell) -> bool:
-    """Whether the shell's front end can replace what it displays; a terminal cannot."""
+    """Whether the shell's front end can replace what it displays.  Thread: any."""
     return type(shell.display_pub).publish is not DisplayPublisher.publish
 
 
 def is_terminal(shell: InteractiveShell) -> bool:
-    """Whether it is a TerminalInteractiveShell, whose module is slow to import where it is not."""
-    return hasattr(shell, "simple_prompt")
+    """Whether it is a TerminalInteractiveShell.  Thread: any."""
+    return hasattr(shell, "simple_prompt")  # elsewhere its module is slow to import
 
 
 def use_printer(formatter: Any, kind: type, printer: Callable[..., Any]) -> Callable[[], None]:
     """
     Have one of the shell's formatters print objects of a class by ``printer``.
 
+    A printer of the user's own, set before or after, stays.
+
+    Args:
+        formatter: one of the shell's.
+        kind: the class.
+        printer: as `IPython.core.formatters.BaseFormatter.for_type` takes it.
+
     Returns:
-        what takes it off.  A printer of the user's own, set before or after, stays.
+        what takes it off.
+
+    Thread: cell.
     """
     if kind in formatter.type_printers:
         return lambda: None

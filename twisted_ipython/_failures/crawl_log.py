@@ -72,6 +72,8 @@ def begin_log(settings: Any, spider: str) -> Callable[[], None]:
 
     Returns:
         what ends it.
+
+    Thread: reactor.
     """
     if not any(settings.getpriority(name) for name in _ASKS):
         return lambda: None

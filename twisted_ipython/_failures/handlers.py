@@ -5,7 +5,9 @@ One rule holds for all loggers: Python's own last resort, warnings and above to
 stderr, unless the user has set up logging.  Handlers that are not for all
 records (Scrapy's counter, those of scripts) would switch it off.
 
-An exception that Scrapy logs is shown as a failure.  Thread: any.
+An exception that Scrapy logs is shown as a failure.
+
+Thread: any.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class CrawlLog(logging.Handler):
 
 
 def note_feeder(frame: FrameType | None) -> bool:
-    """Note the class of the handler whose code this is, if one logs an event; whether one does."""
+    """Note the handler, if one's code logs this event; whether one does.  Thread: any."""
     while frame is not None:
         if frame.f_code is logging.Handler.handle.__code__:
             last_resort.feeders.add(type(frame.f_locals["self"]))
@@ -65,7 +67,7 @@ def _chain_of(logger: logging.Logger) -> Iterator[logging.Handler]:
 
 
 def is_for_all(one: object) -> bool:
-    """Whether an observer or a handler takes what the code of this context logs."""
+    """Whether an observer or a handler takes what the code of this context logs.  Thread: any."""
     return getattr(one, WORK, None) in (None, current_work().work)
 
 
@@ -75,7 +77,7 @@ def _is_counter(one: logging.Handler) -> bool:
 
 
 def takers(logger: logging.Logger) -> list[logging.Handler]:
-    """The handlers, but ours and Scrapy's counter, that a record of this context is given to."""
+    """The handlers that get a record of this context, but ours and a counter.  Thread: any."""
     return [
         one
         for one in _chain_of(logger)
@@ -85,7 +87,7 @@ def takers(logger: logging.Logger) -> list[logging.Handler]:
 
 
 def is_shown_by_logging(logger: logging.Logger, level: int) -> bool:
-    """Whether the user set Python's logging up so that records of this level are shown."""
+    """Whether logging was set up so that records of this level are shown.  Thread: any."""
     return logger.isEnabledFor(level) and any(
         # A file shows nothing.
         level >= one.level
@@ -126,18 +128,18 @@ class ScrapyLog(logging.Handler):
         self._loggers = [logging.getLogger(name) for name in (_SCRAPY, TWISTED)]
 
     def stay(self) -> None:
-        """Be on the loggers, whose handlers Scrapy's ``configure_logging`` takes off."""
+        """Be on the loggers: ``configure_logging`` takes handlers off.  Thread: any."""
         for logger in self._loggers:
             if self not in logger.handlers:
                 logger.addHandler(self)
 
     def leave(self) -> None:
-        """Leave the loggers."""
+        """Leave the loggers.  Thread: any."""
         for logger in self._loggers:
             logger.removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show a record that nobody else shows; in the thread and context that logged it."""
+        """Show a record that nobody else shows, in the context that logged it.  Thread: any."""
         if is_shown_by_logging(logging.getLogger(record.name), record.levelno):
             return
         if record.name == TWISTED and _is_failure(record):
@@ -171,7 +173,7 @@ class LastResort(logging.Handler):
         self.levels: dict[logging.Logger, list[int]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show a record that nobody takes; in the thread and context that logged it."""
+        """Show a record that nobody takes, in the context that logged it.  Thread: any."""
         logger = logging.getLogger(record.name)
         is_reported = record.levelno >= logging.ERROR and _logged(record) is not None
         if any(isinstance(one, ScrapyLog) for one in _chain_of(logger)) and is_reported:
@@ -180,7 +182,7 @@ class LastResort(logging.Handler):
             logging.lastResort.handle(record)
 
     def stay(self) -> None:
-        """Be on the root logger while it is needed there."""
+        """Be on the root logger while it is needed there.  Thread: any."""
         root = logging.root
         # Not by the instance's method, which notes for whom a handler is.
         method = type(root).addHandler if any(map(_is_partial, root.handlers)) else None

@@ -7,7 +7,9 @@ puts an observer in its place that does so at once.  The root logger is left
 alone.
 
 A failure in Twisted's log is shown as a failure, unless Python's logging is set
-up to show it.  Thread: any.
+up to show it.
+
+Thread: any.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ _DEEPEST: Final = 200
 
 
 def context_of(failure: Failure) -> Context | None:
-    """The context of the innermost code that ran what failed, or None if no frame tells."""
+    """The context of the innermost code that ran it, if a frame tells.  Thread: any."""
     for frame in _frames(failure):
         if module_of(frame).startswith(_MODULES):
             names = frame.f_locals

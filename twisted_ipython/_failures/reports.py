@@ -20,6 +20,8 @@ shown before the reactor stops.
 
 What can still go wrong.  What failed in a context that belongs to no cell is
 shown in the cell that began last.  While something holds the reactor thread, nothing is shown.
+
+Thread: any; shown in the reactor's.
 """
 
 from __future__ import annotations
@@ -73,7 +75,7 @@ _Show = Callable[[BaseException, str], None]
 
 
 def mark_shown(error: BaseException) -> None:
-    """Note that the user has seen an exception, and what it is about."""
+    """Note that the user has seen an exception, and what it is about.  Thread: any."""
     with suppress(AttributeError):  # a slotted class
         error.__dict__["_twisted_ipython_shown"] = True
     inner = getattr(error, "subFailure", None)  # gatherResults: the Deferreds fail with this one
@@ -82,7 +84,7 @@ def mark_shown(error: BaseException) -> None:
 
 
 def mark_unseen(error: BaseException) -> None:
-    """Note that an exception is to be shown after all."""
+    """Note that an exception is to be shown after all.  Thread: any."""
     getattr(error, "__dict__", {}).pop("_twisted_ipython_shown", None)
 
 
@@ -115,36 +117,56 @@ class Reports:
         Args:
             call: calls a function in the reactor thread soon; any thread.
             later: the same after a number of seconds; in the reactor thread.
+
+        Thread: any.
         """
         self._call, self._later = call, later
 
     def add(self, show: _Show, tell: Tell = say) -> Callable[[], None]:
-        """Show failures by ``show`` (the latest one added is used); returns what undoes it."""
+        """
+        Show failures on one more shell: the latest is used.
+
+        Args:
+            show: shows an exception below a line.
+            tell: shows a line.
+
+        Returns:
+            what undoes it.
+
+        Thread: cell.
+        """
         one = show, tell
         self._shows.append(one)
         return lambda: self._shows.remove(one)
 
     def at_end(self, look: Callable[[], None]) -> Callable[[], None]:
-        """Call ``look`` before the process ends, in the reactor thread; returns what undoes it."""
+        """
+        Call ``look`` before the process ends, in the reactor thread.
+
+        Returns:
+            what undoes it.
+
+        Thread: cell.
+        """
         self._last_looks.append(look)
         return lambda: self._last_looks.remove(look)
 
     def begin_cell(self, number: int) -> None:
-        """Have the context of a cell that begins carry its number.  In that context."""
+        """Have this context, of a cell that begins, carry its number.  Thread: cell."""
         # Bounded: not everybody who runs cells by `run_cell_async` says that they have ended.
         _outer.set((*_outer.get()[-_NESTED:], current_work()))
         set_work(new_work(number))
         self._latest = copy_context()
 
     def end_cell(self) -> None:
-        """Have a cell's context belong to the cell around it again, or to none."""
+        """Have a cell's context belong to the cell around it again, or to none.  Thread: cell."""
         *rest, before = _outer.get() or (NO_WORK,)
         _outer.set(tuple(rest))
         set_work(before)
 
     @property
     def active(self) -> bool:
-        """Whether failures can be shown: a shell has the extension."""
+        """Whether failures can be shown: a shell has the extension.  Thread: any."""
         return bool(self._shows) and self._call is not None
 
     # ---- what is told

@@ -2,6 +2,8 @@
 Magics that wait, as awaiting cells, which keep a kernel alive.
 
 In shells that do not await, the magics themselves wait, blocking.
+
+Thread: cell; what is awaited, reactor.
 """
 
 from __future__ import annotations

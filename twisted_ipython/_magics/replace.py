@@ -1,7 +1,7 @@
 """
 Stop what a name held, so that the cell that made it can be run again.
 
-Everything here runs in the reactor thread.
+Thread: reactor.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ def stop(thread: ReactorThread, name: str, held: object) -> _Steps:
     Returns:
         a Deferred that fires when everything has stopped, or has taken
         `_PATIENCE` seconds; it fails only if it is cancelled.
+
+    Thread: reactor.
     """
     if isinstance(held, EventualResult):
         yield _bounded(thread, name, held, _stop_result)
