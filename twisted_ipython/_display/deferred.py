@@ -34,9 +34,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_ipython._base.formatting import as_html, as_text, own_text, with_html, with_text
+from twisted_ipython._base.formatting import own_text
 from twisted_ipython._base.work_id import current_work
 from twisted_ipython._bridge.deferred_failure import exception_of
+from twisted_ipython._display.result_card import card
 from twisted_ipython._display.updates import Bundle, DisplayUpdate, bundle_of, finish
 from twisted_ipython._failures.namespace import is_pending, kind_of
 from twisted_ipython._private.asyncio import EXCEPTION
@@ -93,17 +94,9 @@ class DeferredState:
 
     def bundle(self, own: Bundle | None = None) -> Bundle:
         """What is shown, given what is shown of its value, if there is that.  Thread: any."""
-        if self.state == "done":
-            if own is not None:
-                return own
-            text, html = (
-                with_text("done", self, "", self.kind),
-                with_html("done", self, "", self.kind),
-            )
-        else:
-            text = as_text(self.state, self, self.error, self.kind)
-            html = as_html(self.state, self, self.error, self.kind)
-        return Bundle({"text/plain": text, "text/html": html}, {})
+        if self.state == "done" and own is not None:
+            return own
+        return card(self.state, self, self.error, self.kind)
 
 
 class ShownDeferreds:
@@ -212,7 +205,7 @@ class ShownDeferreds:
         self, display: DisplayUpdate, state: DeferredState, result: object, _: bool
     ) -> None:
         value = result if state.state == "done" else None
-        finish(self._shell, [display], value, state.bundle, wanted=lambda: self._open)
+        finish(self._shell, display, value, state.bundle, wanted=lambda: self._open)
 
 
 def _outcome(held: _Held) -> object:

@@ -24,7 +24,7 @@ Thread: any.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import copy_context
 from os import urandom
 from typing import Any, Final, NamedTuple
@@ -104,18 +104,18 @@ class DisplayUpdate:
 
 def finish(
     shell: InteractiveShell,
-    displays: Sequence[DisplayUpdate],
+    display: DisplayUpdate,
     value: object,
     bundle: Callable[[Bundle | None], Bundle],
     *,
-    wanted: Callable[[], bool] = lambda: True,
+    wanted: Callable[[], bool],
 ) -> None:
     """
-    Replace what stands in ``displays`` by the result of the work; raises nothing.
+    Replace what is displayed by the result of the work; raises nothing.
 
     Args:
         shell: formats the value.
-        displays: at least one.
+        display: what is displayed.
         value: the value of work that is done; None is one.
         bundle: makes what is shown, given what is shown of the value; without it, for the
             time until the main thread is free.
@@ -124,31 +124,21 @@ def finish(
     Thread: any.
     """
 
-    def draw_value() -> None:
-        displays[0].run(lambda: _draw(displays, bundle, bundle_of(shell, value)))
+    def draw(*, with_value: bool) -> None:
+        try:
+            display.replace(bundle(bundle_of(shell, value) if with_value else None))
+        except Exception:
+            _log.failure("A result could not be displayed in place")
 
-    def draw_value_if_wanted() -> None:
+    def draw_value() -> None:
         if wanted():
-            draw_value()
+            display.run(lambda: draw(with_value=True))
 
     if is_plain(value):
         draw_value()
     else:
-        _draw(displays, bundle, None)
-        main_thread.call(draw_value_if_wanted)
-
-
-def _draw(
-    displays: Sequence[DisplayUpdate],
-    bundle: Callable[[Bundle | None], Bundle],
-    given: Bundle | None,
-) -> None:
-    try:
-        shown = bundle(given)
-        for display in displays:
-            display.replace(shown)
-    except Exception:
-        _log.failure("A result could not be displayed in place")
+        draw(with_value=False)
+        main_thread.call(draw_value)
 
 
 def bundle_of(shell: InteractiveShell, value: object) -> Bundle:
