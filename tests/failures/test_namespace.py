@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from reactor_thread import logged
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
@@ -74,6 +75,16 @@ def test_a_failure_that_a_name_holds(cells: Cells) -> None:
     caught: list[Failure] = []
     failed.addErrback(caught.append)
     assert caught[0].type is ValueError
+
+
+def test_shown_once(cells: Cells) -> None:
+    """What was shown counts as handled: Twisted does not log it when it is collected."""
+    with logged() as errors:
+        cells.run("d = f()", d=fail(ValueError("x")))
+        cells.time_passes()
+        assert len(cells.shown) == 1
+        cells.names.clear()
+    assert errors == []
 
 
 def test_one_that_fails_later(cells: Cells) -> None:
