@@ -39,6 +39,7 @@ from typing import Any, Final, NamedTuple
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 from twisted.python import failure
+from twisted.python.failure import Failure
 
 from twisted_ipython._base.collected import ago
 from twisted_ipython._base.work_id import NO_WORK, current_work, new_work, set_work
@@ -47,7 +48,7 @@ from twisted_ipython._failures.reports import Reports
 from twisted_ipython._failures.running_cell import RunningCell
 from twisted_ipython._failures.unawaited import Unawaited
 from twisted_ipython._private.asyncio import LOG_TRACEBACK
-from twisted_ipython._private.twisted import mark_handled, unhandled_failure
+from twisted_ipython._private.twisted import mark_handled, runs_callbacks, unhandled_failure
 
 __all__ = ["Watch", "is_pending", "kind_of"]
 
@@ -76,7 +77,21 @@ def is_pending(held: Any) -> bool:
     """Whether a Deferred or a future has not come to the end of its work.  Thread: any."""
     if isinstance(held, Future):
         return not held.done()
-    return not held.called or held.paused or isinstance(held.result, Deferred)
+    # It has a result a moment after it was called.
+    waits = isinstance(getattr(held, "result", held), Deferred)
+    return not held.called or held.paused or waits or runs_callbacks(held)
+
+
+def _may_fail(held: Any) -> bool:
+    """
+    Whether it is pending or has failed.
+
+    Whether anybody has handled the failure of a Deferred can be told in the reactor thread only:
+    after the last callback Twisted takes a moment to note it.
+    """
+    if isinstance(held, Future):
+        return is_pending(held) or _is_unhandled(held)
+    return is_pending(held) or isinstance(held.result, Failure)
 
 
 def _take(held: Any) -> BaseException:
@@ -172,7 +187,10 @@ class Watch:
         found = [
             (name, held, kind)
             for name, held in bound
-            if type(held) not in _DULL and (kind := kind_of(type(held))) and self._is_new(held)
+            if type(held) not in _DULL
+            and (kind := kind_of(type(held)))
+            and _may_fail(held)
+            and self._is_new(held)
         ]
         context = copy_context() if found else Context()
         return [_Named(weakref.ref(held), name, kind, context, cell) for name, held, kind in found]
@@ -180,8 +198,6 @@ class Watch:
     def _is_new(self, held: Any) -> bool:
         """Whether it is to be watched, and is not."""
         if isinstance(held, Future) and held.get_loop() is not self._loop:
-            return False
-        if not (is_pending(held) or _is_unhandled(held)):
             return False
         watched = self._watched.get(id(held))
         return watched is None or watched.held() is not held
@@ -191,7 +207,8 @@ class Watch:
     def _add(self, found: list[_Named]) -> None:
         for one in found:
             held = one.held()
-            if held is not None and self._is_new(held):
+            pays = held is not None and (is_pending(held) or _is_unhandled(held))
+            if pays and self._is_new(held):
                 self._watched[id(held)] = one
         if not self._looks:
             self._look()
