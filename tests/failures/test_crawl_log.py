@@ -12,7 +12,7 @@ from logs import fresh_logging
 from scrapy.settings import Settings
 
 from twisted_ipython._failures.crawl_log import begin_log
-from twisted_ipython._failures.handlers import last_resort
+from twisted_ipython._failures.reports import reports
 
 
 def settings_of(**given: Any) -> Settings:
@@ -46,7 +46,7 @@ def test_its_own_records_only(capsys: pytest.CaptureFixture[str], tmp_path: Path
     crawl.run(spider.info, "too late")
     end_other()
     assert capsys.readouterr().err == ""
-    assert (logging.root.handlers, spider.level, last_resort.levels) == ([], logging.NOTSET, {})
+    assert (logging.root.handlers, spider.level, reports.levels) == ([], logging.NOTSET, {})
 
 
 @fresh_logging()

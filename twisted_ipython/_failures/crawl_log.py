@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from twisted_ipython._base.work_id import current_work
 from twisted_ipython._failures.handlers import CrawlLog, last_resort, takers
+from twisted_ipython._failures.reports import reports
 
 __all__ = ["begin_log"]
 
@@ -110,14 +111,14 @@ def _target(settings: Any) -> logging.Handler:
 
 
 def _let_through(logger: logging.Logger, level: int) -> None:
-    wanted = last_resort.levels.setdefault(logger, [logger.level])
+    wanted = reports.levels.setdefault(logger, [logger.level])
     wanted.append(min(level, logging.WARNING))
     logger.setLevel(min(wanted[1:]))
 
 
 def _put_back(logger: logging.Logger, level: int) -> None:
-    before, *wanted = last_resort.levels.pop(logger)
+    before, *wanted = reports.levels.pop(logger)
     wanted.remove(min(level, logging.WARNING))
     if wanted:
-        last_resort.levels[logger] = [before, *wanted]
+        reports.levels[logger] = [before, *wanted]
     logger.setLevel(min(wanted, default=before))

@@ -18,7 +18,7 @@ from types import FrameType, TracebackType
 from typing import Final
 
 from twisted_ipython._base.work_id import current_work
-from twisted_ipython._failures.reports import Reports
+from twisted_ipython._failures.reports import Reports, reports
 
 __all__ = [
     "LOGGED",
@@ -52,7 +52,7 @@ def note_feeder(frame: FrameType | None) -> bool:
     """Note the handler, if one's code logs this event; whether one does.  Thread: any."""
     while frame is not None:
         if frame.f_code is logging.Handler.handle.__code__:
-            last_resort.feeders.add(type(frame.f_locals["self"]))
+            reports.feeders.add(type(frame.f_locals["self"]))
             return True
         frame = frame.f_back
     return False
@@ -82,7 +82,7 @@ def takers(logger: logging.Logger) -> list[logging.Handler]:
         one
         for one in _chain_of(logger)
         if is_for_all(one)
-        and not (isinstance(one, (LastResort, ScrapyLog, *last_resort.feeders)) or _is_counter(one))
+        and not (isinstance(one, (LastResort, ScrapyLog, *reports.feeders)) or _is_counter(one))
     ]
 
 
@@ -148,7 +148,7 @@ class ScrapyLog(logging.Handler):
         if error is not None and record.levelno >= logging.ERROR:
             self._reports.report(error, LOGGED.replace("{text}", record.getMessage()))
         elif not any(
-            isinstance(one, (LastResort, *last_resort.feeders))
+            isinstance(one, (LastResort, *reports.feeders))
             for one in _chain_of(logging.getLogger(record.name))
         ):
             last_resort.handle(record)
@@ -160,17 +160,7 @@ class LastResort(logging.Handler):
 
     Such are Scrapy's counter and those of scripts: Python takes the records of
     others for handled, and would print none.  One in the process, as is the root logger.
-
-    Attributes:
-        feeders: classes of handlers that have given Python's log to Twisted's: they show nothing.
-        levels: of loggers that let more through for the logs of crawls: their own level, then
-            those that are wanted.
     """
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.feeders: set[type[logging.Handler]] = set()
-        self.levels: dict[logging.Logger, list[int]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record that nobody takes, in the context that logged it.  Thread: any."""
@@ -193,5 +183,5 @@ def _is_partial(one: logging.Handler) -> bool:
     return _is_counter(one) or getattr(one, WORK, None) is not None
 
 
-# Global, since what it mends is: Python's root logger.
-last_resort: Final = LastResort()
+# Global, since what it stands in for is.
+last_resort: Final = LastResort(logging.WARNING)

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import sys
 import traceback
 from collections.abc import Callable
@@ -94,9 +95,18 @@ def _was_shown(error: BaseException) -> bool:
 
 
 class Reports:
-    """What shows failures; one in the process."""
+    """
+    What shows failures; one in the process.
+
+    Attributes:
+        feeders: classes of handlers that have given Python's log to Twisted's: they show nothing.
+        levels: of loggers that let more through for the logs of crawls: their own level, then
+            those that are wanted.
+    """
 
     def __init__(self) -> None:
+        self.feeders: set[type[logging.Handler]] = set()
+        self.levels: dict[logging.Logger, list[int]] = {}
         self._shows: list[tuple[_Show, Tell]] = []
         self._call: Callable[..., object] | None = None
         self._later: Callable[..., object] | None = None
