@@ -1,18 +1,17 @@
 """
-A Deferred or a task at the end of a cell shows what it comes to.
+A Deferred or a task at the end of a cell shows its result.
 
 In a notebook a Deferred is shown as pending, and replaced in place by its value's
 own representation or its failure's line, as `_display.updates` says.  In a terminal it is
 IPython's ``Out[n]`` as usual, and a line above the prompt says when it fires.
 
-Its result is not consumed.  What looks at it is one callback, added in the reactor
-thread where its other callbacks run, that passes the result on: it is awaited
-later, and calls back what is added later, as if it had not been shown.  What is
-shown is what it had at that point of its chain.  A failure stays unhandled.
+Its result is not consumed.  One callback looks at it, which is added in the reactor
+thread, as its others are, and passes the result on.  What is shown is the result at
+that point of its chain.  A failure stays unhandled.
 
-A task or a future of the reactor's loop is shown in the same way; what asyncio
-notes of it, whether anybody has looked at its exception, stays as it is.  A bare
-coroutine shows that it needs an await.
+A task or a future of the reactor's loop is shown in the same way; asyncio goes on to
+note whether anybody has looked at its exception.  A bare coroutine shows that it needs
+an await.
 
 The callback raises nothing.
 
@@ -57,7 +56,7 @@ _Held = Deferred[Any] | asyncio.Future[Any]
 
 class DeferredState:
     """
-    A Deferred or a future that was shown, for what is shown of it; it does not hold that.
+    What is known of a Deferred or a future that is shown; it does not hold that.
 
     Attributes:
         kind: what it is, in a word.
@@ -209,7 +208,7 @@ class ShownDeferreds:
 
 
 def _outcome(held: _Held) -> object:
-    """What it came to, a value or a Failure; this does not count as looking at a failure."""
+    """Its result, a value or a Failure; this does not count as looking at a failure."""
     if isinstance(held, Deferred):
         return held.result
     if held.cancelled():

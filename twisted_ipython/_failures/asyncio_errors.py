@@ -27,7 +27,7 @@ def attach(loop: AbstractEventLoop, reports: Reports, *, ours: bool = True) -> C
     """
     Show what asyncio reports of handles, and of tasks that nobody looked at.
 
-    A loop that has an exception handler of somebody's keeps it.
+    A loop that has an exception handler keeps it.
 
     Args:
         loop: the loop.

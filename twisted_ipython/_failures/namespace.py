@@ -1,5 +1,5 @@
 """
-Which failures are nobody's: those of Deferreds and tasks that a cell bound to a name.
+Failures that nobody looks at, of Deferreds and tasks that a cell bound to a name.
 
 The goal.  A Deferred or task that failed, and that a variable holds so that it
 is never collected, is reported as soon as it is clear that nobody looks.
@@ -67,7 +67,7 @@ NOBODY_WAITS: Final = "{name}, a {kind}{of_cell}, failed{ago}, and nobody waits 
 
 
 def _is_unhandled(held: Any) -> bool:
-    """Whether it has failed and nobody has looked, by what it says of it when collected."""
+    """Whether it has failed and nobody has looked: whether it would say so when collected."""
     if isinstance(held, Future):
         return bool(getattr(held, LOG_TRACEBACK, False))
     return held.called and not held.paused and unhandled_failure(held) is not None

@@ -1,5 +1,5 @@
 """
-A failure that is nobody's, shown once, in the cell whose work it was.
+A failure that nobody handles is shown once, in the cell whose work it was.
 
 The goal.  What fails in the background is seen at once, as IPython shows an
 error of a cell, below the cell that started the work.
@@ -55,7 +55,7 @@ __all__ = [
     "reports",
 ]
 
-# Seconds that whoever will look at a failure gets, before it counts as nobody's.
+# Seconds in which somebody may still look at a failure.
 GRACE: Final = 0.5
 # How many failures of a cell are shown in full in each stretch of so many seconds.
 _SHOWN: Final = 10
@@ -255,7 +255,7 @@ class Reports:
         for oldest in [*self._alike][:-_KINDS]:
             del self._alike[oldest]
         head = one_line(head.replace("{of_cell}", of_cell()), _HEAD)
-        # ipykernel before 7.1 takes what is nobody's for the cell's that loaded the extension.
+        # ipykernel before 7.1 gives what belongs to no cell to the one that loaded the extension.
         nobodys = current_work() == NO_WORK
         run = self._latest.copy().run if nobodys else copy_context().run
         run(_safely, self._shows[-1][0], error, head)

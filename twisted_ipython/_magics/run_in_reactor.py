@@ -178,7 +178,7 @@ def start_job(
         context: to run it in; it will carry the job's numbers.
 
     Returns:
-        what will come of it.
+        the job's result.
 
     Raises:
         RuntimeError: the reactor was stopped.
