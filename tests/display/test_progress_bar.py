@@ -44,21 +44,17 @@ def tqdm(monkeypatch: pytest.MonkeyPatch) -> type[Tqdm]:
     return kind
 
 
-def test_drawn_when_it_is_time(tqdm: type[Tqdm], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not for each step, but with all of them, and in the end."""
-    now = [0.0]
-    monkeypatch.setattr(progress_bar, "monotonic", lambda: now[0])
+def test_drawn(tqdm: type[Tqdm], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all that have ended since, and again in a tenth of a second; in the end once more."""
+    monkeypatch.setattr(progress_bar, "monotonic", lambda: 7.0)
     bar = Bar(9, "nine")
     [drawn] = bars
     assert isinstance(drawn, tqdm)
     assert drawn.options == {"total": 9, "desc": "nine", "miniters": 1}
-    for _ in range(4):
-        bar.step()
-    assert drawn.told == []
-    now[0] = 1.0
-    bar.step()
-    bar.step()
-    assert drawn.told == [5]
+    bar.undrawn, bar.next = 5, 0.0
+    bar.draw()
+    assert (drawn.told, bar.undrawn, bar.next) == ([5], 0, 7.1)
+    bar.undrawn = 1
     bar.close()
     assert drawn.told == [5, 1, "closed"]
 
@@ -72,7 +68,7 @@ def test_one_that_fails_raises_nothing(tqdm: type[Tqdm]) -> None:
     for name in ("__init__", "update", "close"):
         setattr(tqdm, name, fails)
         bar = Bar(1, None)
-        bar.step()
+        bar.draw()
         bar.close()
         delattr(tqdm, name)
 
@@ -80,10 +76,10 @@ def test_one_that_fails_raises_nothing(tqdm: type[Tqdm]) -> None:
 def test_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Without tqdm each tenth is a line, and so is the end."""
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
-    monkeypatch.setattr(progress_bar, "_OFTEN", -1)
     bar = Bar(30, None)
     for _ in range(30):
-        bar.step()
+        bar.undrawn += 1
+        bar.draw()
     bar.close()
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(",")[0] for line in lines[:-1]] == [

@@ -43,27 +43,29 @@ LAST: Final = "{name}{done:,} of {total:,} in {time}, {rate:,.0f}/s"
 
 class Bar:
     """
-    Draws how many of something have ended, not often; raises nothing.
+    Draws how many of something have ended; raises nothing.
 
     Args:
         total: how many there are.
         description: a word in front of it, or None.
+
+    Attributes:
+        undrawn: how many have ended since it was drawn.
+        next: when it is to be drawn again, in seconds of `monotonic`.
     """
 
     def __init__(self, total: int, description: str | None) -> None:
         self._context = copy_context()
-        self._undrawn = 0
-        self._next = monotonic() + _OFTEN
+        self.undrawn = 0
+        self.next = monotonic() + _OFTEN
         self._bar: Any = None
         self._handle: DisplayHandle | None = None
         self._do(lambda: self._make(total, description))
 
-    def step(self) -> None:
-        """Count one more, and draw it if it is time.  Thread: reactor."""
-        self._undrawn += 1
-        if monotonic() >= self._next:
-            self._next = monotonic() + _OFTEN
-            self._do(self._draw)
+    def draw(self) -> None:
+        """Draw it.  Thread: reactor."""
+        self.next = monotonic() + _OFTEN
+        self._do(self._draw)
 
     def close(self) -> None:
         """Draw it a last time.  Thread: reactor."""
@@ -83,7 +85,7 @@ class Bar:
             self._bar = kind(total=total, desc=description, miniters=1)
 
     def _draw(self) -> None:
-        undrawn, self._undrawn = self._undrawn, 0
+        undrawn, self.undrawn = self.undrawn, 0
         if self._bar is not None:
             self._bar.update(undrawn)
 
