@@ -183,7 +183,7 @@ class ShownDeferreds:
                 if self._open:
                     state.end(result)
                     shown = ref()
-                    tell(state, result, shown is not None and _goes_on(shown))
+                    tell(state, result, isinstance(shown, Deferred) and goes_on(shown))
             except Exception:
                 _log.failure("A Deferred could not be shown")
             return result
@@ -215,13 +215,6 @@ def _outcome(held: _Held) -> object:
         return Failure(asyncio.CancelledError())
     error = getattr(held, EXCEPTION, None)
     return held.result() if error is None else Failure(error)
-
-
-def _goes_on(deferred: _Held) -> bool:
-    """Whether other callbacks take the result; an await has one."""
-    if not isinstance(deferred, Deferred):
-        return False
-    return goes_on(deferred)
 
 
 def coroutine_text(

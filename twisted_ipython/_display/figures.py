@@ -39,13 +39,13 @@ _MADE_IN: Final = "_twisted_ipython_made_in"
 
 
 class _MadeIn:
-    """A context; copies of a figure, and pickled ones, have none."""
+    """A context; in a copy of a figure, and a pickled one, stands None in its place."""
 
-    def __init__(self, context: Context | None = None) -> None:
+    def __init__(self, context: Context) -> None:
         self.context = context
 
-    def __reduce__(self) -> tuple[type[_MadeIn], tuple[()]]:
-        return _MadeIn, ()
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()
 
 
 def attach(shell: InteractiveShell) -> Callable[[], None]:
@@ -149,13 +149,14 @@ def _show_ended(shell: InteractiveShell) -> None:
 
 
 def _made_in(figure: Any) -> Context | None:
-    return getattr(figure, _MADE_IN, _MadeIn()).context
+    made: _MadeIn | None = getattr(figure, _MADE_IN, None)
+    return None if made is None else made.context
 
 
 def _show(shell: InteractiveShell, figure: Any, metadata: Any) -> None:
     """Show a figure in the context in which it was made; the next time in that of who asks."""
     context = _made_in(figure) or copy_context()
-    setattr(figure, _MADE_IN, _MadeIn())
+    setattr(figure, _MADE_IN, None)
     try:
         context.run(display, figure, metadata=metadata)
     except Exception:
