@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from types import CoroutineType
-from typing import Any, Final
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from IPython.core.completer import CompletionContext, SimpleMatcherResult, context_matcher
@@ -27,7 +27,7 @@ from twisted_ipython._display.late_output import is_for_program, telling_on
 from twisted_ipython._display.result_card import Cards
 from twisted_ipython._display.terminal_notices import Notices
 from twisted_ipython._display.updates import can_update, is_terminal, use_printer
-from twisted_ipython._failures import namespace
+from twisted_ipython._failures import asyncio_errors, namespace
 from twisted_ipython._failures.handlers import ScrapyLog
 from twisted_ipython._failures.reports import GRACE, reports
 from twisted_ipython._failures.show import showing_on
@@ -49,21 +49,20 @@ from twisted_ipython._waiting.calls import main_thread
 
 __all__ = ["attach", "load", "settings_of_last_load", "unload"]
 
-OTHER_LOOP: Final = (
-    "The reactor runs on {loop}: `%reactor` does not list asyncio's connections and processes, and"
-    " plain cells write to these without borrowing the reactor."
-)
-
 _loaded: WeakKeyDictionary[InteractiveShell, _Extension] = WeakKeyDictionary()
-_last: list[TwistedMagics] = []
 
 
 def load(shell: InteractiveShell) -> None:
     """
-    Start the reactor thread and put the extension on ``shell``; twice is as once.
+    Start the reactor thread and put the extension on a shell; twice is as once.
+
+    Args:
+        shell: the shell.
 
     Raises:
         RuntimeError: the reactor was stopped, or nobody runs it.
+
+    Thread: cell.
     """
     extension = _loaded.get(shell)
     if extension is not None:
@@ -76,7 +75,7 @@ def load(shell: InteractiveShell) -> None:
     if thread.loop is None:
         print(thread.refusal)
     elif not isinstance(thread.loop, asyncio.BaseEventLoop):
-        print(OTHER_LOOP.format(loop=type(thread.loop).__module__))
+        print(lifecycle.OTHER_LOOP.format(loop=type(thread.loop).__module__))
     if extension.magics.autoawait:
         extension.magics.switch_autoawait("twisted")
 
@@ -90,7 +89,7 @@ def attach(thread: ReactorThread) -> None:
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Put ``shell`` back as it was; if one of its cells awaits, after that cell."""
+    """Put a shell back as it was; if one of its cells awaits, after that cell.  Thread: cell."""
     extension = _loaded.get(shell)
     if extension is None:
         return
@@ -111,8 +110,8 @@ def unload(shell: InteractiveShell) -> None:
 
 
 def settings_of_last_load() -> Settings | None:
-    """The settings of the shell that loaded the extension last."""
-    return _last[-1] if _last else None
+    """The settings of the shell that loaded the extension last.  Thread: any."""
+    return next((one.magics for one in [*_loaded.values()][::-1]), None)
 
 
 class _Extension:
@@ -125,8 +124,6 @@ class _Extension:
             undo.callback(_remove_configurables, shell.configurables)
             self.magics = TwistedMagics(shell)
             attach(lifecycle.start(self.magics.reactor))
-            _last.append(self.magics)
-            undo.callback(_last.remove, self.magics)
             self._register_magics()
             self._note_runner()
             undo.callback(override(lifecycle.current(), {"label": labels_of(shell)}))
@@ -161,7 +158,7 @@ class _Extension:
         self.magics.auto.after_statement = watch.look_at
         loop = loop_of_thread()
         if loop is not None:
-            self._undo.callback(namespace.attach(loop, reports, ours=False))
+            self._undo.callback(asyncio_errors.attach(loop, reports, ours=False))
         scrapy = ScrapyLog(reports)
         scrapy.stay()
         self._undo.callback(scrapy.leave)
@@ -275,7 +272,7 @@ class _Extension:
 
 @context_matcher(identifier="twisted_ipython")  # type: ignore[untyped-decorator]  # a partial
 def _complete(context: CompletionContext) -> SimpleMatcherResult:
-    """What can stand where the cursor is; see `_magics.completion`, imported at the first Tab."""
+    """What `_magics.completion` offers, which the first Tab imports.  Thread: cell."""
     from twisted_ipython._magics.completion import complete
 
     return complete(context)

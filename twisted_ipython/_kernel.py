@@ -31,7 +31,7 @@ _CONCURRENT: Final = "concurrent"
 
 
 def watch_after_messages(kernel: Any) -> Callable[[], None]:
-    """Have Ctrl-C watched after each message, where ipykernel ignores it; returns the undo."""
+    """Have Ctrl-C watched after each message, where ipykernel ignores it; gives the undo."""
     own = getattr(kernel, "post_handler_hook", None)
     if own is None:
         return lambda: None
@@ -45,7 +45,14 @@ def watch_after_messages(kernel: Any) -> Callable[[], None]:
 
 
 def ignore_ended(kernel: Any) -> Callable[[], None]:
-    """Have the kernel count only children that run; returns what undoes it."""
+    """
+    Have a kernel count only children that run.
+
+    Returns:
+        what undoes it.
+
+    Thread: cell.
+    """
     children = getattr(kernel, PROCESS_CHILDREN, None)
     if children is None:
         return lambda: None
@@ -68,7 +75,14 @@ def _status(child: Any) -> str:
 
 
 def say_status(kernel: Any) -> Callable[[], None]:
-    """Have the kernel say busy and idle for what it handles beside a cell; returns the undo."""
+    """
+    Have a kernel say busy and idle for what it handles beside a cell.
+
+    Returns:
+        what undoes it.
+
+    Thread: cell.
+    """
     own = getattr(kernel, "dispatch_shell", None)
     if own is None or _CONCURRENT not in signature(own).parameters:
         return lambda: None

@@ -14,6 +14,7 @@ stays, its triggers are the session's, a stop that was kept is nobody's.  If it
 failed before it got so far, and its code names what would run the reactor, it
 was a script all the same (`_scripts.callers.would_run`), and leaves nothing.
 
+Thread: cell.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Exited(BaseException):
         self.error = error
 
     def note(self, result: Any) -> bool:
-        """Note in the cell's result, if there is one, that it has failed: so it ends."""
+        """Note in the cell's result, if there is one, how it ended: it failed.  Thread: cell."""
         if result is not None:
             result.error_in_exec = self.error
         return True
@@ -143,7 +144,7 @@ class PlainCell:
         return self._names_it
 
     def exit(self, error: SystemExit) -> Exited | None:
-        """What a SystemExit of its code means; None if it is no script."""
+        """What a SystemExit of its code means; None if it is no script.  Thread: cell."""
         ran = self._script is not None and self._script.ran
         if not (ran or self._would_run()):
             return None
@@ -159,7 +160,7 @@ _cells: Final[dict[int, PlainCell]] = {}
 
 
 def of_nodes(nodes: list[ast.stmt], name: str) -> PlainCell:
-    """A cell that does not await, of that many statements and that name."""
+    """A cell that does not await, of that many statements and that name.  Thread: cell."""
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
     def code() -> CodeType:
@@ -175,8 +176,14 @@ def show_exit(error: SystemExit, show: Callable[..., object]) -> None:
     """
     Show what a SystemExit means that the code of this context has raised, if it is a script's.
 
+    Args:
+        error: the SystemExit.
+        show: IPython's ``showtraceback``.
+
     Raises:
         Exited: it was.
+
+    Thread: cell.
     """
     cell = current_cell()
     exited = None if cell is None else cell.exit(error)
@@ -193,7 +200,7 @@ def current_cell() -> PlainCell | None:
 
 
 def note_failure() -> None:
-    """The code of this context has failed, as is shown now."""
+    """The code of this context has failed, as is shown now.  Thread: cell."""
     cell = current_cell()
     if cell is not None:
         cell.raised = True

@@ -76,6 +76,10 @@ NOT_NEEDED: Final = (
     "The module twisted.internet.reactor was put back: one reactor runs for the whole session, and"
     " a script runs again and again without deleting it, so leave that line out."
 )
+OTHER_LOOP: Final = (
+    "The reactor runs on {loop}: `%reactor` does not list asyncio's connections and processes, and"
+    " plain cells write to these without borrowing the reactor."
+)
 INSTALLED: Final = (
     "TwistedMagics.reactor is {loop!r}, but a reactor is installed already (usually by an import"
     " of twisted.internet.reactor), and is used as it is: load twisted_ipython before that."
@@ -214,7 +218,7 @@ def _find(*, ours: bool) -> ReactorThread:
 
 
 def _new_loop(name: str) -> asyncio.AbstractEventLoop:
-    """A new loop of asyncio's, or of the package of that name."""
+    """A new loop of asyncio's, or of the package of that name.  Thread: any."""
     if name == ASYNCIO:
         return asyncio.SelectorEventLoop()
     try:
