@@ -306,7 +306,7 @@ def test_refusal_without_source_has_no_text() -> None:
     """Who gives no source gets the place only, with the column as the compiler counts it."""
     tree = parse("x = 1\nawait x", filename=FILENAME, first_line=2)
     with pytest.raises(SyntaxError) as caught:
-        rewrite(tree, filename=FILENAME, in_thread=True)
+        rewrite(tree, filename=FILENAME, blocking="--thread")
     assert (caught.value.lineno, caught.value.offset, caught.value.text) == (3, 1, None)
 
 
