@@ -140,6 +140,7 @@ def test_what_cannot_come_back(kernel: Kernel) -> None:
     assert text.endswith("or write it to a file and return its path")
     text = failed(kernel, RUN + "e = KeyError('k'); e.lock = threading.Lock(); raise e")
     assert "The exception of the cell, of type KeyError ('k'), cannot come back" in text
+    assert "line 2, in <module>\n    e = KeyError('k')" in text
 
 
 @pytest.mark.parametrize("other", ["thread", "global"])

@@ -1,8 +1,7 @@
 """
 A cell in a process of its own: what goes there, what comes back, and how it ends.
 
-Each cell has its own process, which ends with the cell: stopping one stops nothing else, and
-nothing is left over from an earlier cell.
+Each cell has its own process: stopping one stops no other, and nothing is left of earlier ones.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from asyncio import CancelledError as AsyncioCancelledError
 from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any, Final, cast
 
@@ -29,7 +27,7 @@ from twisted.python.failure import Failure
 
 from twisted_ipython._base.formatting import one_line
 from twisted_ipython._base.tracebacks import in_one_line
-from twisted_ipython._process.worker import dumps
+from twisted_ipython._process import worker
 
 __all__ = ["ProcessJob", "pickled"]
 
@@ -45,12 +43,9 @@ NO_SHELL: Final = (
 DIED: Final = "The process of the cell {how} before the cell ended{why}"
 MEMORY: Final = ". Perhaps memory ran out, as `dmesg` would tell: take less at once"
 CRASH: Final = ". Code that is not Python's crashed; what it wrote is above"
-_WHY: Final = {signal.SIGKILL: MEMORY, signal.SIGSEGV: CRASH, signal.SIGABRT: CRASH}
+_WHY: Final = {"SIGKILL": MEMORY, "SIGSEGV": CRASH, "SIGABRT": CRASH}
 # Seconds that `finally` blocks have after a cancellation, and that outputs have after the end.
 _GRACE: Final = 0.5
-_LAST_OUTPUT: Final = 1.0
-_WORKER: Final = str(Path(__file__).with_name("worker.py"))
-_READS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 
 
 def pickled(function: FunctionType) -> bytes:
@@ -71,7 +66,7 @@ def pickled(function: FunctionType) -> bytes:
     if "get_ipython" in _read(function.__code__):
         raise UsageError(NO_SHELL)
     try:
-        cell = dumps(function)
+        cell = worker.dumps(function)
     except Exception as error:
         name, value, why = _culprit(function) or ("The cell", function, error)
         kind, reason = type(value).__name__, one_line(str(why), 200)
@@ -87,7 +82,7 @@ def _culprit(function: Any, seen: tuple[object, ...] = ()) -> tuple[str, object,
     for name in dict.fromkeys(_read(function.__code__)):
         value = namespace.get(name)
         try:
-            dumps(value)
+            worker.dumps(value)
         except Exception as why:
             if isinstance(value, FunctionType) and value not in seen:
                 return _culprit(value, (*seen, value)) or (name, value, why)
@@ -97,7 +92,11 @@ def _culprit(function: Any, seen: tuple[object, ...] = ()) -> tuple[str, object,
 
 def _read(code: CodeType) -> Iterator[str]:
     """The global names that code reads, and functions within it."""
-    yield from (one.argval for one in dis.get_instructions(code) if one.opname in _READS)
+    yield from (
+        one.argval
+        for one in dis.get_instructions(code)
+        if one.opname in {"LOAD_GLOBAL", "LOAD_NAME"}
+    )
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _read(constant)
@@ -112,8 +111,7 @@ class ProcessJob(ProcessProtocol):
         cell: what `pickled` gave.
     """
 
-    # Twisted's, from `connectionMade` on.
-    transport: Any
+    transport: Any  # Twisted's, once the process is there
 
     def __init__(self, reactor: Any, cell: bytes) -> None:
         self._reactor = reactor
@@ -125,10 +123,7 @@ class ProcessJob(ProcessProtocol):
 
     async def run(self) -> Any:
         """
-        Start the process, and wait for it.
-
-        Returns:
-            the cell's value.
+        Start the process, wait for it, and give the cell's value.
 
         Raises:
             RuntimeError: the process died.
@@ -136,9 +131,10 @@ class ProcessJob(ProcessProtocol):
 
         Thread: reactor.
         """
-        command = [sys.executable, "-u", "-P", "-X", "faulthandler", _WORKER]
+        command = [sys.executable, "-u", "-P", "-X", "faulthandler", worker.__file__]
         pipes = {0: "w", 1: "r", 2: "r", 3: "r"}
         self._reactor.spawnProcess(self, command[0], command, env=None, childFDs=pipes)
+        self.transport.writeToChild(0, self._cell)  # which stays open: its end is the process's
         try:
             ended = await self._when_ended()
         except (CancelledError, AsyncioCancelledError):
@@ -164,8 +160,6 @@ class ProcessJob(ProcessProtocol):
             return value
         raise value
 
-    # ---- cancelling
-
     def _interrupt(self) -> None:
         """End the process as Ctrl-C does, and a little later in any case."""
         with suppress(ProcessExitedAlready):
@@ -181,22 +175,17 @@ class ProcessJob(ProcessProtocol):
 
     # ---- Twisted's ProcessProtocol
 
-    def connectionMade(self) -> None:
-        """Send the cell; stdin stays open, and its end is that of the process."""
-        self.transport.writeToChild(0, self._cell)
-
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """Show what is printed, where the job's output belongs, or keep a part of the value."""
         if childFD == 3:
             self._answer.append(data)
             return
         stream = sys.stdout if childFD == 1 else sys.stderr
-        stream.write(self._decoders[childFD].decode(data))
-        stream.flush()
+        print(end=self._decoders[childFD].decode(data), file=stream, flush=True)
 
     def processExited(self, reason: Failure) -> None:  # noqa: ARG002
         """Wait no longer for outputs that something else holds open."""
-        self._last_output = self._reactor.callLater(_LAST_OUTPUT, self.transport.loseConnection)
+        self._last_output = self._reactor.callLater(_GRACE, self.transport.loseConnection)
 
     def processEnded(self, reason: Failure) -> None:
         """Go on in `run`: the process has ended, and all of its output is there."""
@@ -210,5 +199,5 @@ def _death(reason: Any) -> str:
     """How a process died, in a sentence."""
     if reason.signal is None:
         return DIED.format(how=f"ended with exit status {reason.exitCode}", why="")
-    number = signal.Signals(reason.signal)
-    return DIED.format(how=f"was killed by {number.name}", why=_WHY.get(number, ""))
+    name = signal.Signals(reason.signal).name
+    return DIED.format(how=f"was killed by {name}", why=_WHY.get(name, ""))

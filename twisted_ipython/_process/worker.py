@@ -19,7 +19,7 @@ import pickle
 import select
 import signal
 import sys
-from pathlib import Path
+import traceback
 from types import CodeType, TracebackType
 from typing import Any, Final
 
@@ -51,7 +51,8 @@ def main() -> None:
         data = _pickled_error(error)
     else:
         data = _pickled(value)
-    Path(f"/dev/fd/{RESULT}").write_bytes(data)
+    with os.fdopen(RESULT, "wb") as result:
+        result.write(data)
 
 
 def _end_with(pipe: int) -> None:
@@ -78,27 +79,28 @@ def _reduce_code(code: CodeType) -> Any:
     return marshal.loads, (marshal.dumps(code),)
 
 
-def _reduce_traceback(traceback: TracebackType) -> Any:
+def _reduce_traceback(first: TracebackType) -> Any:
     places = []
-    link: TracebackType | None = traceback
+    link: TracebackType | None = first
     while link is not None:
         code, module = link.tb_frame.f_code, link.tb_frame.f_globals.get("__name__")
-        names = {"co_name": code.co_name, "co_qualname": code.co_qualname}
-        first = {"co_firstlineno": code.co_firstlineno}
-        places.append((code.co_filename, names | first, link.tb_lineno, module))
+        kept = {name: getattr(code, name) for name in _KEPT}
+        places.append((code.co_filename, kept, link.tb_lineno, module))
         link = link.tb_next
     return _traceback, (places,)
 
 
-def _traceback(places: list[tuple[str, dict[str, Any], int, str]]) -> TracebackType | None:
+def _traceback(places: list[tuple[str, dict[str, Any], int | None, str]]) -> TracebackType | None:
     """A traceback of frames that stand at these lines.  Thread: any, in the kernel's process."""
     from types import TracebackType
 
     made = None
-    for file, names, line, module in reversed(places):
-        code = compile("\n" * (line - names["co_firstlineno"]) + "raise Exception", file, "exec")
+    for file, kept, at, module in reversed(places):
+        first = kept["co_firstlineno"]
+        line = at or first  # an instruction may be on none
+        code = compile("\n" * (line - first) + "raise Exception", file, "exec")
         try:
-            exec(code.replace(**names), {"__name__": module})
+            exec(code.replace(**kept), {"__name__": module})
         except Exception as error:
             link = error.__traceback__ and error.__traceback__.tb_next
         if link:
@@ -106,6 +108,7 @@ def _traceback(places: list[tuple[str, dict[str, Any], int, str]]) -> TracebackT
     return made
 
 
+_KEPT: Final = ("co_name", "co_qualname", "co_firstlineno")
 _REDUCERS: Final = {CodeType: _reduce_code, TracebackType: _reduce_traceback}
 
 
@@ -127,6 +130,7 @@ def _pickled_error(error: BaseException) -> bytes:
         data = dumps((False, error))
         pickle.loads(data)  # an exception's own arguments may not suffice to make it again
     except Exception as why:
+        traceback.print_exception(error)
         return _refusal("exception", error, why)
     return data
 
