@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 
 from twisted_ipython._base.formatting import one_line
 from twisted_ipython._base.tracebacks import in_one_line
-from twisted_ipython._process import worker
+from twisted_ipython._process.worker import dumps
 
 __all__ = ["ProcessJob", "pickled"]
 
@@ -66,7 +66,7 @@ def pickled(function: FunctionType) -> bytes:
     if "get_ipython" in _read(function.__code__):
         raise UsageError(NO_SHELL)
     try:
-        cell = worker.dumps(function)
+        cell = dumps(function)
     except Exception as error:
         name, value, why = _culprit(function) or ("The cell", function, error)
         kind, reason = type(value).__name__, one_line(str(why), 200)
@@ -82,7 +82,7 @@ def _culprit(function: Any, seen: tuple[object, ...] = ()) -> tuple[str, object,
     for name in dict.fromkeys(_read(function.__code__)):
         value = namespace.get(name)
         try:
-            worker.dumps(value)
+            dumps(value)
         except Exception as why:
             if isinstance(value, FunctionType) and value not in seen:
                 return _culprit(value, (*seen, value)) or (name, value, why)
@@ -131,7 +131,7 @@ class ProcessJob(ProcessProtocol):
 
         Thread: reactor.
         """
-        command = [sys.executable, "-u", "-P", "-X", "faulthandler", worker.__file__]
+        command = [sys.executable, "-u", "-P", "-X", "faulthandler", dumps.__code__.co_filename]
         pipes = {0: "w", 1: "r", 2: "r", 3: "r"}
         self._reactor.spawnProcess(self, command[0], command, env=None, childFDs=pipes)
         self.transport.writeToChild(0, self._cell)  # which stays open: its end is the process's
