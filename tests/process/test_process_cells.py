@@ -18,7 +18,7 @@ from twisted_ipython._process import worker
 from twisted_ipython._process.job import NO_SHELL
 
 SETUP = """
-import os, signal, threading, time, warnings
+import functools, multiprocessing, os, signal, threading, time, warnings
 
 lock = threading.Lock()
 limit = 3
@@ -35,6 +35,10 @@ class NotTwo(Exception):
 def double(point):
     warnings.warn("doubling")
     return Point(2 * point.x // (limit - 2 if point.x else 0))
+
+@functools.lru_cache
+def fibonacci(n):
+    return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
 
 def locked():
     return lock
@@ -80,6 +84,16 @@ def test_value_and_names(kernel: Kernel) -> None:
     assert int(ran.printed()) != int(kernel.value("os.getpid()") or 0)
     assert "UserWarning: doubling\n  warnings.warn(" in ran.printed("stderr")
     assert kernel.value("'point' in globals()") == "False"
+
+
+def test_functions_that_go_by_name(kernel: Kernel) -> None:
+    """One with a cache, which calls itself, and one for a pool that the cell makes."""
+    pool = "with multiprocessing.get_context('fork').Pool(1) as pool:\n    "
+    assert kernel.value(RUN + pool + "return pool.map(abs, [-1]), fibonacci(80)") == (
+        "([1], 23416728348467685)"
+    )
+    kernel.ok("def square(n): return n * n")
+    assert kernel.value(RUN + pool + "return pool.map(square, [3, 4])") == "[9, 16]"
 
 
 def test_prints_come_as_they_are_printed(kernel: Kernel, tmp_path: Path) -> None:

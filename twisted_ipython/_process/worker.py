@@ -20,7 +20,9 @@ import select
 import signal
 import sys
 import traceback
-from types import CodeType, TracebackType
+from collections.abc import Callable
+from functools import lru_cache
+from types import CodeType, ModuleType, TracebackType
 from typing import Any, Final
 
 __all__ = ["dumps", "main"]
@@ -44,7 +46,11 @@ def main() -> None:
     sys.path[:] = path
     linecache.cache.update(sources)
     try:
-        value = pickle.loads(cell)()
+        function = pickle.loads(cell)
+        # Not in this module's own names: for what pickles by name, as pools of `multiprocessing`.
+        sys.modules["__main__"] = main_module = ModuleType("__main__")
+        vars(main_module).update(function.__globals__)
+        value = function()
     except KeyboardInterrupt:
         os.killpg(0, signal.SIGTERM)  # what it has started, and itself
     except Exception as error:
@@ -79,6 +85,17 @@ def _reduce_code(code: CodeType) -> Any:
     return marshal.loads, (marshal.dumps(code),)
 
 
+def _reduce_cached(function: Any) -> Any:
+    """A function of the notebook with `lru_cache`, which would go by its name."""
+    if function.__module__ != "__main__":
+        return function.__qualname__
+    return _cached, (function.__wrapped__, function.cache_parameters())
+
+
+def _cached(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
+    return lru_cache(**parameters)(function)
+
+
 def _reduce_traceback(first: TracebackType) -> Any:
     places = []
     link: TracebackType | None = first
@@ -109,7 +126,11 @@ def _traceback(places: list[tuple[str, dict[str, Any], int | None, str]]) -> Tra
 
 
 _KEPT: Final = ("co_name", "co_qualname", "co_firstlineno")
-_REDUCERS: Final = {CodeType: _reduce_code, TracebackType: _reduce_traceback}
+_REDUCERS: Final = {
+    CodeType: _reduce_code,
+    TracebackType: _reduce_traceback,
+    type(lru_cache(len)): _reduce_cached,
+}
 
 
 def _pickled(value: object) -> bytes:
