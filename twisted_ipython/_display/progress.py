@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import Future
 from contextvars import copy_context
 from inspect import isawaitable
 from threading import get_ident
@@ -42,13 +43,16 @@ NOT_HERE: Final = (
 _PENDING: Final = object()
 
 
-async def progress(awaitables: Iterable[Awaitable[_T]], description: str | None = None) -> list[_T]:
+async def progress(
+    awaitables: Iterable[Awaitable[_T] | Future[_T]], description: str | None = None
+) -> list[_T]:
     """
     Wait for many things at once and show how far they are: ``await progress([d1, d2])``.
 
-    Deferreds, coroutines, asyncio's futures and tasks, and EventualResults, in any
-    mixture.  A bar shows their count, their rate and the time left while they end;
-    tqdm draws it, if that is installed (``pip install twisted_ipython[progress]``).
+    Deferreds, coroutines, asyncio's futures and tasks, EventualResults, futures of
+    `concurrent.futures` and ipyparallel's AsyncResults, in any mixture.  A bar shows
+    their count, their rate and the time left while they end; tqdm draws it, if that
+    is installed (``pip install twisted_ipython[progress]``).
 
     The first failure cancels what is left, waits until that has ended, and is
     raised; other failures are dropped.  So does Ctrl-C, or any cancellation.  A
@@ -69,7 +73,7 @@ async def progress(awaitables: Iterable[Awaitable[_T]], description: str | None 
     """
     items = list(awaitables)
     for index, item in enumerate(items):
-        if not isinstance(item, Deferred) and not isawaitable(item):
+        if not isinstance(item, (Deferred, Future)) and not isawaitable(item):
             raise TypeError(NOT_AWAITABLE.format(index=index, item=repr(item)))
     thread = current()
     if not thread.here():
@@ -120,6 +124,8 @@ class _Work:
         for index, item in enumerate(items):
             if isinstance(item, Deferred):
                 self._follow_deferred(index, item)
+            elif isinstance(item, Future):
+                self._follow_deferred(index, self._deferred_of(item))
             elif asyncio.isfuture(item) and item.get_loop() is self._thread.loop:
                 self._follow_future(index, item)
             elif self._thread.loop is None:
@@ -128,6 +134,20 @@ class _Work:
                 self._follow_future(index, self._thread.loop.create_task(_await(item)))
         if self._reason is not None:  # one had failed before; now all can be cancelled
             self._cancel_parts()
+
+    def _deferred_of(self, future: Future[Any]) -> Deferred[Any]:
+        """A Deferred that fires with a future of threads."""
+        deferred: Deferred[Any] = Deferred(lambda _: stop())
+
+        def stop() -> None:
+            future.cancel()
+
+        def fire() -> None:
+            if not deferred.called:
+                deferred.callback(_result_of(future))
+
+        future.add_done_callback(lambda _: self._thread.call(fire))
+        return deferred
 
     def _follow_deferred(self, index: int, deferred: Deferred[Any]) -> None:
         self._parts.append(deferred)
@@ -207,7 +227,7 @@ async def _await(item: Awaitable[_T]) -> _T:
     return await item
 
 
-def _result_of(future: asyncio.Future[Any]) -> Any:
+def _result_of(future: asyncio.Future[Any] | Future[Any]) -> Any:
     """What a future that is done holds, as a Deferred would."""
     if future.cancelled():
         return Failure(asyncio.CancelledError())
