@@ -82,6 +82,11 @@ USE_FETCH: Final = (
     " scrapy.Selector(text=await response.text())"
 )
 
+WRAP_IT: Final = (
+    "A future of threads (concurrent.futures, ipyparallel's AsyncResult) is awaited by way of"
+    " asyncio: await asyncio.wrap_future(...); several by twisted_ipython.progress([...])"
+)
+
 # What the message of an exception begins or ends with when a thread or driver is the cause.
 _CAUSES: Final = (
     ("SQLite objects created in a thread can only be used in that same thread", OTHER_THREAD),
@@ -96,6 +101,14 @@ _CAUSES: Final = (
     ("cannot determine the parent task", OTHER_DRIVER),
     ("await wasn't used with future", OTHER_DRIVER),
     ("reactor already installed", ONE_REACTOR),
+    *(
+        (message.format(kind), WRAP_IT)
+        for kind in ("Future", "AsyncResult", "AsyncMapResult")
+        for message in (
+            "object {} can't be used in 'await' expression",
+            "'{}' object can't be awaited",  # since Python 3.14
+        )
+    ),
 )
 
 
