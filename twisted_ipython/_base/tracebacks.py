@@ -16,9 +16,11 @@ from typing import Final, TypeVar
 from twisted.python.reflect import safe_str
 
 from twisted_ipython._base.frames import is_user_frame, module_of
+from twisted_ipython._private.ipython import EMBED
 from twisted_ipython._private.scrapy import PROMPT as INSPECT_RESPONSE
 
 __all__ = [
+    "NO_PROMPT",
     "STUB",
     "at_line",
     "chain",
@@ -82,6 +84,12 @@ USE_FETCH: Final = (
     " scrapy.Selector(text=await response.text())"
 )
 
+NO_PROMPT: Final = (
+    "IPython.embed() in code that awaits runs in the reactor thread, whose loop runs already, and"
+    " its prompt wants a loop of its own: say IPython.embed(simple_prompt=True), which asks in the"
+    " cell's thread"
+)
+
 # What the message of an exception begins or ends with when a thread or driver is the cause.
 _CAUSES: Final = (
     ("SQLite objects created in a thread can only be used in that same thread", OTHER_THREAD),
@@ -127,10 +135,22 @@ def tidied(error: BaseException) -> Iterator[None]:
             one.__traceback__ = found
 
 
-def explain(error: BaseException) -> None:
-    """Add a line to an exception that the reactor, its thread or Twisted's driver caused."""
+def explain(error: BaseException) -> bool:
+    """
+    Add a line to an exception that the reactor, its thread or Twisted's driver caused.
+
+    Returns:
+        Whether ``IPython.embed()`` failed, which leaves its own shell as IPython's current one.
+
+    Thread: any.
+    """
+    prompts = False
     for one in chain(error):
-        if _is_from_shell(one.__traceback__):
+        if _comes_by(EMBED, one.__traceback__) and "event loop" in safe_str(one):
+            one.__dict__["_render_traceback_"] = lambda: [f"RuntimeError: {NO_PROMPT}"]
+            prompts = True
+            continue
+        if _comes_by(INSPECT_RESPONSE, one.__traceback__):
             if USE_FETCH not in getattr(one, "__notes__", ()):
                 one.add_note(USE_FETCH)
             continue
@@ -142,14 +162,14 @@ def explain(error: BaseException) -> None:
                 one.add_note(line)
                 if line is NO_LOOP_HERE:  # how a library came to ask for one says nothing
                     users_frames_only(one)
+    return prompts
 
 
-def _is_from_shell(traceback: TracebackType | None) -> bool:
-    """Whether a traceback comes by way of `scrapy.shell.inspect_response`."""
+def _comes_by(function: tuple[str, str], traceback: TracebackType | None) -> bool:
+    """Whether a traceback comes by way of a function, given its module and its name."""
     while traceback is not None:
         frame = traceback.tb_frame
-        name = frame.f_globals.get("__name__"), frame.f_code.co_name
-        if name == INSPECT_RESPONSE:
+        if (frame.f_globals.get("__name__"), frame.f_code.co_name) == function:
             return True
         traceback = traceback.tb_next
     return False
