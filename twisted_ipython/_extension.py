@@ -73,8 +73,8 @@ def load(shell: InteractiveShell) -> None:
     extension = _Extension(shell)
     sharing.attach(thread, on=extension.magics.share_reactor)
     _loaded[shell] = extension
-    if thread.loop is None:
-        print(thread.refusal)
+    if thread.remark:
+        print(thread.remark)
     if extension.magics.autoawait:
         extension.magics.switch_autoawait("twisted")
 

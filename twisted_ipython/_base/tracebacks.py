@@ -20,6 +20,7 @@ from twisted_ipython._private.ipython import EMBED
 from twisted_ipython._private.scrapy import PROMPT as INSPECT_RESPONSE
 
 __all__ = [
+    "NO_AWAIT",
     "NO_PROMPT",
     "STUB",
     "at_line",
@@ -90,6 +91,13 @@ NO_PROMPT: Final = (
     " cell's thread"
 )
 
+NO_AWAIT: Final = (
+    "A magic that runs its code by exec(), as %prun, %lprun and %memit do, knows no `await`. Have a"
+    " cell await it: `profile = cProfile.Profile()`, or `line_profiler.LineProfiler(function)`;"
+    " `with profile: await ...`; `profile.print_stats()`. The memory before and after it is what"
+    " `memory_profiler.memory_usage()` gives."
+)
+
 # What the message of an exception begins or ends with when a thread or driver is the cause.
 _CAUSES: Final = (
     ("SQLite objects created in a thread can only be used in that same thread", OTHER_THREAD),
@@ -100,6 +108,7 @@ _CAUSES: Final = (
     ("There is no current event loop in thread 'MainThread'", NO_LOOP_HERE),
     ("no running event loop", NO_LOOP_HERE),
     ("asyncio.run() cannot be called from a running event loop", AWAIT_IT),
+    ("'await' outside function", NO_AWAIT),
     ("Timeout should be used inside a task", OTHER_DRIVER),
     ("cannot determine the parent task", OTHER_DRIVER),
     ("await wasn't used with future", OTHER_DRIVER),
