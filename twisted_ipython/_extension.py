@@ -54,15 +54,19 @@ from twisted_ipython._waiting.sigint import watch
 __all__ = ["attach", "load", "settings_of_last_load", "unload"]
 
 _loaded: WeakKeyDictionary[InteractiveShell, _Extension] = WeakKeyDictionary()
-_last: list[TwistedMagics] = []
 
 
 def load(shell: InteractiveShell) -> None:
     """
-    Start the reactor thread and put the extension on ``shell``; twice is as once.
+    Start the reactor thread and put the extension on a shell; twice is as once.
+
+    Args:
+        shell: the shell.
 
     Raises:
         RuntimeError: the reactor was stopped, or nobody runs it.
+
+    Thread: cell.
     """
     extension = _loaded.get(shell)
     if extension is not None:
@@ -88,7 +92,7 @@ def attach(thread: ReactorThread) -> None:
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Put ``shell`` back as it was; if one of its cells awaits, after that cell."""
+    """Put a shell back as it was; if one of its cells awaits, after that cell.  Thread: cell."""
     extension = _loaded.get(shell)
     if extension is None:
         return
@@ -109,8 +113,8 @@ def unload(shell: InteractiveShell) -> None:
 
 
 def settings_of_last_load() -> Settings | None:
-    """The settings of the shell that loaded the extension last."""
-    return _last[-1] if _last else None
+    """The settings of the shell that loaded the extension last.  Thread: any."""
+    return next((one.magics for one in [*_loaded.values()][::-1]), None)
 
 
 class _Extension:
@@ -122,8 +126,6 @@ class _Extension:
             self._undo = undo
             undo.callback(_remove_configurables, shell.configurables)
             self.magics = TwistedMagics(shell)
-            _last.append(self.magics)
-            undo.callback(_last.remove, self.magics)
             self._register_magics()
             self._note_runner()
             undo.callback(override(lifecycle.current(), {"label": labels_of(shell)}))
@@ -156,13 +158,11 @@ class _Extension:
         watch = namespace.Watch(self._shell, reports, thread.loop, thread.call, thread.later)
         self._undo.callback(reports.at_end(watch.look_last))
         self.magics.auto.after_statement = watch.look_at
-        loop = loop_of_thread()
-        if loop is not None:
+        if (loop := loop_of_thread()) is not None:
             self._undo.callback(asyncio_errors.attach(loop, reports, ours=False))
         scrapy = ScrapyLog(reports)
         scrapy.stay()
         self._undo.callback(scrapy.leave)
-
         numbers = CellNumbers()
 
         def begin_cell(info: ExecutionInfo) -> None:

@@ -33,6 +33,7 @@ VARYING = [
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:..."),
     (re.compile(r"\b(on|port) \d{4,5}\b"), r"\1 ..."),
     (re.compile(r"\(\d+ in flight\)"), "(... in flight)"),
+    (re.compile(r"\[\d\d:\d\d<\d\d:\d\d, *[0-9.]+it/s\]"), "[...]"),
     (re.compile(r'("image/[a-z]+"|"model_id"): "[^"]*"'), r'\1: "..."'),
 ]
 

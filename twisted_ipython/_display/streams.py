@@ -20,8 +20,7 @@ from typing import Any, Final
 from IPython.core.events import EventManager
 
 from twisted_ipython._base.work_id import current_work
-from twisted_ipython._display.labels import Message
-from twisted_ipython._display.late_output import Late
+from twisted_ipython._display.late_output import Late, Message
 
 __all__ = ["CellStreams"]
 

@@ -36,6 +36,12 @@ def showing_on(shell: InteractiveShell) -> Callable[[BaseException, str], None]:
     Neither ``sys.last_value`` and its like nor the reply of a cell that runs is
     touched.
 
+    Args:
+        shell: the shell.
+
+    Returns:
+        it, to be called with an exception and the line above it.
+
     Thread: any.
     """
     # The context variable of a stream is the one that all ipykernels of 6.29 to

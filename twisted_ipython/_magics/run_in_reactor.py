@@ -1,7 +1,7 @@
 """
 A cell of ``%%run_in_reactor``: its options, its function, and the job that it becomes.
 
-It is read and compiled in the cell thread, and begins in any.
+Thread: cell, where it is read and compiled; it begins in any.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class RunOptions(NamedTuple):
 
     @property
     def waits(self) -> bool:
-        """Whether the cell has to wait for something."""
+        """Whether the cell has to wait for something.  Thread: any."""
         return self.wait or self.replace
 
 
@@ -67,7 +67,14 @@ class Background:
         self._parse_line = parse_line
 
     def options(self, line: str) -> RunOptions:
-        """The options of `%%run_in_reactor`; a UsageError of one line for what is none."""
+        """
+        The options of `%%run_in_reactor`.
+
+        Raises:
+            UsageError: the line has others.
+
+        Thread: any.
+        """
         try:
             args = self._parse_line(line)
         except (UsageError, ValueError) as error:
@@ -85,6 +92,10 @@ class Background:
     def prepare(self, run: RunOptions, cell: str) -> Callable[[], EventualResult]:
         """
         Compile the cell.
+
+        Args:
+            run: the options of its line.
+            cell: the lines below.
 
         Returns:
             what starts it as a job and binds its name.
@@ -167,10 +178,12 @@ def start_job(
         context: to run it in; it will carry the job's numbers.
 
     Returns:
-        what will come of it.
+        the job's result.
 
     Raises:
         RuntimeError: the reactor was stopped.
+
+    Thread: any.
     """
     context.run(set_work, job.work_id)
     note_local_names(cell.codes, job.cell)
