@@ -92,7 +92,7 @@ WRAP_IT: Final = (
 
 NO_PROMPT: Final = (
     "IPython.embed() in code that awaits runs in the reactor thread, whose loop runs already, and"
-    " its prompt wants a loop of its own: write IPython.embed(simple_prompt=True), which asks in the"
+    " its prompt wants a loop of its own. Write IPython.embed(simple_prompt=True): it asks in the"
     " cell's thread"
 )
 
