@@ -62,7 +62,7 @@ heavy = {
     "twisted.internet.endpoints",
     "unittest", "multiprocessing", "tqdm", "ipywidgets", "ipykernel", "treq", "scrapy", "klein",
     "twisted_ipython._magics.run_in_reactor", "twisted_ipython._cells.cell_function",
-    "twisted_ipython._magics.timing",
+    "twisted_ipython._magics.timing", "twisted_ipython._process.job", "cloudpickle",
     "twisted_ipython._magics.completion", "twisted_ipython._display.kernel_messages",
     "twisted_ipython._scripts.greenlet_script", "greenlet",
     "IPython.core.magics.execution", "IPython.core.debugger",

@@ -9,12 +9,15 @@ Thread: cell.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 from IPython import get_ipython
 from IPython.core.interactiveshell import InteractiveShell
 
-__all__ = ["format_time", "shell_of", "show_traceback"]
+__all__ = ["EMBED", "format_time", "make_current", "shell_of", "show_traceback"]
+
+# The module and function that open a prompt in a program.
+EMBED: Final = "IPython.terminal.embed", "embed"
 
 
 def format_time(seconds: float) -> str:
@@ -32,6 +35,15 @@ def show_traceback(shell: InteractiveShell, error: BaseException, lines: list[st
         print(*lines, sep="\n")
     else:
         show(type(error), error, lines)
+
+
+def make_current(shell: InteractiveShell) -> None:
+    """Have `get_ipython` give a shell again, as ``IPython.embed()`` does; without, it does not."""
+    walk = getattr(type(shell), "_walk_mro", None)
+    if walk is not None:
+        type(get_ipython()).clear_instance()
+        for kind in walk():
+            kind._instance = shell
 
 
 def shell_of(coro: Coroutine[Any, Any, Any]) -> InteractiveShell | None:

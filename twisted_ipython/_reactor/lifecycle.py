@@ -54,7 +54,7 @@ from twisted_ipython._reactor.crochet_adapter import reactor_thread, set_up
 from twisted_ipython._reactor.interrupt import FORKED, STOPPED
 from twisted_ipython._reactor.thread import ReactorThread
 
-__all__ = ["OTHER_LOOP", "current", "end", "start", "started", "stay_installed"]
+__all__ = ["current", "end", "start", "started", "stay_installed"]
 
 ASYNCIO: Final = "asyncio"
 # Seconds that a starting reactor gets, and one that does not seem to run.
@@ -75,10 +75,6 @@ NOT_STARTED: Final = (
 NOT_NEEDED: Final = (
     "The module twisted.internet.reactor was put back: one reactor runs for the whole session, and"
     " a script runs again and again without deleting it, so leave that line out."
-)
-OTHER_LOOP: Final = (
-    "The reactor runs on {loop}: `%reactor` does not list asyncio's connections and processes, and"
-    " plain cells write to these without borrowing the reactor."
 )
 INSTALLED: Final = (
     "TwistedMagics.reactor is {loop!r}, but a reactor is installed already (usually by an import"
