@@ -19,7 +19,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from twisted.internet.threads import deferToThreadPool
 
 from twisted_ipython._base.tracebacks import of_cell
-from twisted_ipython._base.work_id import set_work
+from twisted_ipython._base.work_id import cell_number, set_work
 from twisted_ipython._bridge.ending import of_generator
 from twisted_ipython._cells.cell_function import CellFunction, Kind, rewrite
 from twisted_ipython._cells.source import ends_quietly, parse
@@ -134,7 +134,7 @@ class Background:
             function = self._compile(run, cell)
         except SyntaxError as error:
             raise of_cell(error) from None
-        number = self._shell.displayhook.prompt_count
+        number = cell_number(self._shell)
         names = self._shell.user_ns
         bound = function.bind(names)
         if run.in_process:
@@ -166,7 +166,7 @@ class Background:
         heading = f"%%run_in_reactor {run.line}".rstrip() + "\n"
         # A line in front, or IPython drops blank lines and dedents strings.
         text = shell.transform_cell("#\n" + cell).removeprefix("#\n")
-        number = shell.displayhook.prompt_count
+        number = cell_number(shell)
         name = shell.compile.cache(heading + text, number, raw_code=heading + cell)
         flags = shell.compile.flags
         tree = parse(text, filename=name, first_line=2, flags=flags)
