@@ -13,8 +13,8 @@ from reactor_thread import Oops, in_reactor, later, turns
 from twisted.internet.defer import Deferred, succeed
 
 from twisted_ipython._bridge.coroutine import Bridge
-from twisted_ipython._bridge.tasks import BridgedTask
 from twisted_ipython._bridge.task_factory import begin_task
+from twisted_ipython._bridge.tasks import BridgedTask
 
 
 def _begun(coro: Any) -> asyncio.Task[Any]:
