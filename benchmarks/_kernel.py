@@ -44,9 +44,11 @@ class Kernel:
         request = self._client.execute(code)
         self._idle(request)
         reply = self._client.get_shell_msg(timeout=_PATIENCE)
+        while reply["parent_header"]["msg_id"] != request:  # one that came late
+            reply = self._client.get_shell_msg(timeout=_PATIENCE)
         seconds = perf_counter() - began
         content = reply["content"]
-        if reply["parent_header"]["msg_id"] != request or content["status"] != "ok":
+        if content["status"] != "ok":
             raise RuntimeError(f"{code!r} failed: {content}")
         return seconds
 
