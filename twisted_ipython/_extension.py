@@ -16,6 +16,8 @@ from weakref import WeakKeyDictionary
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 
+from twisted_ipython._async_kernel import attach as async_kernel
+from twisted_ipython._async_kernel import is_async_kernels, prepare
 from twisted_ipython._base.frames import labels_of
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.running_loop import loop_of_thread, put_back
@@ -118,6 +120,8 @@ class _Extension:
         self._shell = shell
         with ExitStack() as undo:
             self._undo = undo
+            if is_async_kernels(shell):
+                undo.callback(prepare(shell))
             undo.callback(_remove_configurables, shell.configurables)
             self.magics = TwistedMagics(shell)
             _last.append(self.magics)
@@ -128,6 +132,9 @@ class _Extension:
             runners = {**(shell.loop_runner_map or {}), "twisted": (runner, True)}
             own = {**self.magics.auto.methods(), "loop_runner_map": runners}
             undo.callback(override(shell, own))
+            self._kernel: Any = getattr(shell, "kernel", None)
+            if is_async_kernels(shell):
+                self._kernel = async_kernel(shell, self.magics.auto, lifecycle.current(), undo)
             for event in ("pre_execute", "post_execute"):
                 self._on(event, main_thread.run)
             self._show_failures()
@@ -150,7 +157,8 @@ class _Extension:
     def _show_failures(self) -> None:
         """Show what fails in the background."""
         thread = lifecycle.current()
-        self._undo.callback(reports.add(showing_on(self._shell), telling_on(self._shell)))
+        show = showing_on(self._shell, getattr(self._kernel, "publish", None))
+        self._undo.callback(reports.add(show, telling_on(self._shell)))
         watch = namespace.Watch(self._shell, reports, thread.loop, thread.call, thread.later)
         self._undo.callback(reports.at_end(watch.look_last))
         self.magics.auto.after_statement = watch.look_at
@@ -165,8 +173,9 @@ class _Extension:
             scrapy.stay()
             reports.begin_cell(self._shell.displayhook.prompt_count)
 
-        def end_cell(result: ExecutionResult) -> None:
-            watch.look_through(result)
+        def end_cell(result: ExecutionResult | None) -> None:
+            if result is not None:  # async-kernel has none of a cell that it cancelled
+                watch.look_through(result)
             if is_for_program(self._shell) and not thread.here():
                 with suppress(NotInTime, RuntimeError):  # the reactor is stuck, or has stopped
                     thread.run(reports.show_now).wait(GRACE)
@@ -211,7 +220,7 @@ class _Extension:
     def _reach_main_thread(self) -> None:
         """Have the main thread run what waits for it while the shell idles."""
         shell = self._shell
-        kernel = getattr(shell, "kernel", None)
+        kernel = self._kernel
         loop = getattr(kernel, "io_loop", None)
         application = getattr(getattr(shell, "pt_app", None), "app", None)
         if loop is not None:
@@ -253,11 +262,10 @@ class _Extension:
 
     def _attach_to_kernel(self) -> None:
         """Have a kernel's messages belong to the cell that asked, and its questions be asked."""
-        shell, undo = self._shell, self._undo
-        kernel = getattr(shell, "kernel", None)
+        shell, undo, kernel = self._shell, self._undo, self._kernel
         thread = lifecycle.current()
         undo.callback(figures.attach(shell))
-        undo.callback(kernel_messages.attach(shell, thread.works_here, thread.loop))
+        undo.callback(kernel_messages.attach(shell, kernel, thread.works_here, thread.loop))
         undo.callback(ignore_ended(kernel))
         undo.callback(say_status(kernel))
         undo.callback(stdin.attach(kernel))

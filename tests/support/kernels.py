@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from queue import Empty
 from tempfile import TemporaryDirectory
 from threading import Timer
 from time import monotonic
+from types import MappingProxyType
 from typing import IO, Any, Self
 
 import ipykernel
@@ -133,15 +134,23 @@ class Kernel:
         load: whether to load the extension and switch it on.
         arguments: of ipykernel.
         stderr: what the process gets as its stderr.
+        spec: what its specification has in place of ipykernel's: another kernel.
     """
 
-    def __init__(self, *arguments: str, load: bool = True, stderr: IO[str] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        load: bool = True,
+        stderr: IO[str] | None = None,
+        spec: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self._folder = TemporaryDirectory()
-        spec = Path(self._folder.name) / "tested" / "kernel.json"
-        spec.parent.mkdir()
+        file = Path(self._folder.name) / "tested" / "kernel.json"
+        file.parent.mkdir()
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         argv += ["--log-level=ERROR", *arguments]
-        spec.write_text(json.dumps({"argv": argv, "display_name": "", "language": "python"}))
+        own = {"argv": argv, "display_name": "", "language": "python"}
+        file.write_text(json.dumps({**own, **spec}))
         self._specs = KernelSpecManager(kernel_dirs=[self._folder.name])
         self._executions: dict[str, Execution] = {}
         self.comms: list[Message] = []

@@ -57,10 +57,12 @@ class _BorrowedSigint:
     Attributes:
         when_raised: is called when an interrupt was raised.
         pending: whether one came during a call that goes on.
+        kernels: a kernel's handler that calls `take`, and is left in its place.
     """
 
     def __init__(self) -> None:
         self.when_raised: Callable[[], object] = int
+        self.kernels: Any = object()
         self._before: Any = None
         # Who clears one of those below is the one who raises it.
         self._lock = threading.RLock()
@@ -75,8 +77,9 @@ class _BorrowedSigint:
         if threading.current_thread() is not threading.main_thread():
             return
         # None: a handler that is not Python's; what the user set, or nothing, stays as well.
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._stands = True
+        handler = signal.getsignal(signal.SIGINT)
+        self._stands = self._stands or handler in (signal.default_int_handler, self.kernels)
+        if handler is signal.default_int_handler:
             self._before = signal.signal(signal.SIGINT, _take)
 
     def end(self) -> None:
@@ -251,4 +254,6 @@ def _finalizes(frame: FrameType | None) -> bool:
 def _ends_in(frame: FrameType) -> bool:
     """Whether an interrupt that reached a frame has ended there as it should."""
     name = str(frame.f_globals.get("__name__", ""))
-    return is_user_frame(frame) or name.startswith(("IPython.", "ipykernel.", _OURS))
+    return is_user_frame(frame) or name.startswith(
+        ("IPython.", "ipykernel.", "async_kernel.", _OURS)
+    )

@@ -34,7 +34,14 @@ from twisted_ipython._base.work_id import current_work
 from twisted_ipython._cells import placeholder, plain_cell
 from twisted_ipython._cells.file import run_file
 from twisted_ipython._cells.start import reactor_thread
-from twisted_ipython._cells.statements import Statements, is_async, prepare, read, split
+from twisted_ipython._cells.statements import (
+    Statements,
+    awaits_magic,
+    is_async,
+    prepare,
+    read,
+    split,
+)
 from twisted_ipython._failures.reports import mark_shown
 from twisted_ipython._failures.running_cell import RunningCell
 from twisted_ipython._reactor.lifecycle import stay_installed
@@ -42,7 +49,8 @@ from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts.notes import explain_local
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
 from twisted_ipython._waiting.calls import main_thread
-from twisted_ipython._waiting.cell_thread import current_thread, is_blocking
+from twisted_ipython._waiting.cell_thread import CellThread, is_blocking
+from twisted_ipython._waiting.loop_thread import current_thread
 from twisted_ipython._waiting.sigint import pass_on
 from twisted_ipython._waiting.work import CellInfo
 
@@ -68,6 +76,8 @@ class AutoAwait:
 
     Attributes:
         after_statement: is called with the code of each statement that has run, and its cell.
+        thread_of_cell: gives the thread that waits for a cell.
+        left: whether the awaits of the code that asks are left to the kernel.
     """
 
     def __init__(
@@ -84,6 +94,8 @@ class AutoAwait:
         self._statement = statement
         self._end_cell = end_cell
         self.after_statement: Callable[[CodeType, RunningCell], None] = lambda _code, _cell: None
+        self.thread_of_cell: Callable[[], CellThread] = current_thread
+        self.left: Callable[[], bool] = lambda: False
         self.on = False
         self.awaiting = 0
         self._variables = Variables()
@@ -211,8 +223,9 @@ class AutoAwait:
         awaiting on: IPython was running it by then.  Magics and commands inside
         of such a statement run in the reactor thread too.
         """
-        if not async_ or not self._active():
-            shares = self._active()  # then nothing is awaited inside
+        active = self._active()
+        if not active or not async_ or awaits_magic(code_obj):
+            shares = active and not async_  # then nothing is awaited inside
             with self._statement() if shares else nullcontext():
                 run, own = plain_cell.run_statement, self._own("run_code")
                 failed = await run(own, code_obj, result, async_=async_)
@@ -257,7 +270,7 @@ class AutoAwait:
 
     def _active(self) -> bool:
         """Whether awaits go to the reactor thread: switched on, or our runner runs this cell."""
-        return self.on or is_blocking()
+        return (self.on and not self.left()) or is_blocking()
 
     def _send(
         self,
@@ -270,7 +283,7 @@ class AutoAwait:
         self._variables.begin()
         shell = self.shell
         typed = CellInfo(shell.displayhook.prompt_count, source, labels_of(shell))
-        cell = AwaitingCell(thread, current_thread(), code, self.timeout, typed)
+        cell = AwaitingCell(thread, self.thread_of_cell(), code, self.timeout, typed)
         self.awaiting += 1
         return placeholder.current.set(cell)
 

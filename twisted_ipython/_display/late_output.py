@@ -51,7 +51,7 @@ def _is_of_program(request: dict[str, Any]) -> bool:
 
 def is_for_program(shell: Any) -> bool:
     """Whether the cell that runs may be the last that its client saves."""
-    return _is_of_program(getattr(getattr(shell, "kernel", None), "get_parent", dict)())
+    return _is_of_program(getattr(getattr(shell, "kernel", None), "get_parent", dict)() or {})
 
 
 def telling_on(shell: Any) -> Tell:
