@@ -16,14 +16,11 @@ Thread: cell, unless a docstring says otherwise.
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from contextvars import ContextVar
 from functools import wraps
 from inspect import iscoroutinefunction
-from types import FrameType
 from typing import Any, Final
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -36,16 +33,18 @@ from twisted_ipython._plain.sharing import Statement, shares
 from twisted_ipython._private.async_kernel import CANCELLER
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._waiting.calls import waiting_cell
-from twisted_ipython._waiting.cell_thread import CellThread, Waitable
+from twisted_ipython._waiting.cell_thread import CellThread, Waitable, is_blocking
 from twisted_ipython._waiting.loop_thread import current_thread
 
-__all__ = ["AsyncKernel", "attach", "is_async_kernels", "prepare"]
+__all__ = ["AsyncKernel", "attach", "prepare"]
 
 # What it makes of a magic that `_cells.await_magics` has awaited already, and what is meant.
 _TWICE: Final = {
     f"await await get_ipython().{name}_async(": f"await get_ipython().{name}("
     for name in ("run_line_magic", "run_cell_magic")
 }
+# What tells that a shell is async-kernel's.
+_TRANSFORM: Final = "transform_cell_async"
 _COMMS: Final = ("comm_open", "comm_msg", "comm_close")
 # Its magics that name the loop that is to run a cell.
 _BACKENDS: Final = frozenset({"asyncio", "trio"})
@@ -53,22 +52,19 @@ _BACKENDS: Final = frozenset({"asyncio", "trio"})
 _named: Final[ContextVar[bool]] = ContextVar("twisted_ipython_named", default=False)
 
 
-def is_async_kernels(shell: Any) -> bool:
-    """Whether a shell is async-kernel's.  Thread: any."""
-    return hasattr(shell, "transform_cell_async")
-
-
 def prepare(shell: Any) -> Callable[[], None]:
     """What has to be set on the shell before `AutoAwait` is made; returns what undoes it."""
+    if not hasattr(shell, _TRANSFORM):
+        return lambda: None
     # async-kernel's own leaves a KeyboardInterrupt to its loop, which would end.
     run_code = InteractiveShell.run_code.__get__(shell)
     runners = {str(shell.kernel.caller.backend): (None, True)}
     return override(shell, {"run_code": run_code, "loop_runner_map": runners})
 
 
-def attach(shell: Any, auto: AutoAwait, thread: ReactorThread, undo: ExitStack) -> AsyncKernel:
+def attach(shell: Any, auto: AutoAwait, thread: ReactorThread, undo: ExitStack) -> Any:
     """
-    Set on the shell, and on the instances that it works with, what async-kernel needs.
+    Set what async-kernel needs on the shell, if it is one of its, and on what it works with.
 
     Args:
         shell: the shell.
@@ -77,13 +73,17 @@ def attach(shell: Any, auto: AutoAwait, thread: ReactorThread, undo: ExitStack) 
         undo: gets what takes it off.
 
     Returns:
-        the kernel, by ipykernel's names.
+        the shell's kernel, by ipykernel's names; None without one.
     """
+    if not hasattr(shell, _TRANSFORM):
+        return getattr(shell, "kernel", None)
+    from async_kernel.kernel import KernelInterrupt
+
     kernel = AsyncKernel(shell.kernel)
-    auto.thread_of_cell = lambda: _KernelThread(current_thread(), kernel.caller)
+    auto.thread_of_cell = lambda: _thread_of_cell(kernel.caller.current_pending())
     auto.left = _named.get
     methods = {
-        "transform_cell_async": _once(shell.transform_cell_async),
+        _TRANSFORM: _once(shell.transform_cell_async),
         "run_line_magic_async": _awaiting(shell.run_line_magic, "line", kernel, auto),
         "run_cell_magic_async": _awaiting(shell.run_cell_magic, "cell", kernel, auto),
         "system": shell.system,
@@ -95,7 +95,8 @@ def attach(shell: Any, auto: AutoAwait, thread: ReactorThread, undo: ExitStack) 
     undo.callback(override(comms, {name: shares(getattr(comms, name)) for name in _COMMS}))
     for connection in kernel.own.parent.connections:
         undo.callback(override(connection, {"iopub_send": kernel.publishing(connection)}))
-    undo.callback(_take_sigint())
+    undo.callback(sigint.translate(KernelInterrupt))
+    undo.callback(_note_values(shell))
     return kernel
 
 
@@ -128,7 +129,7 @@ class AsyncKernel:
 
     def send(
         self,
-        stream: Callable[..., None],
+        connection: Any,
         kind: str,
         content: dict[str, Any],
         parent: Any,
@@ -138,19 +139,22 @@ class AsyncKernel:
         header: Any = None,  # noqa: ARG002
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """``session.send``, for a stream that is what one connection sends by.  Thread: any."""
-        stream(kind, content, metadata=metadata, parent=parent, ident=ident, buffers=buffers)
+        """``session.send``, for a connection as the stream.  Thread: any."""
+        message = connection.msg(
+            kind, content, "iopub", parent=parent, metadata=metadata, buffers=buffers
+        )
+        connection.send_message_no_reply(message, ident)
 
     def publishing(self, connection: Any) -> Callable[..., None]:
         """A connection's ``iopub_send``, by way of `send`, which may be set on this instance."""
-        own: Callable[..., None] = connection.iopub_send
 
-        @wraps(own)
         def iopub_send(kind: str, content: Any, *, parent: Any = ..., **rest: Any) -> None:
             if not isinstance(parent, dict | None):  # async-kernel has its own mark of none given
                 parent = self.get_parent()
+            # Its update_display_data has a name that no front end knows.
+            kind = str(kind).removeprefix("iopub_")
             rest = {"ident": None, "buffers": None, "metadata": None} | rest
-            self.send(own, str(kind), content, parent, **rest)
+            self.send(connection, kind, content, parent, **rest)
 
         return iopub_send
 
@@ -158,24 +162,26 @@ class AsyncKernel:
 class _KernelThread:
     """A cell thread of async-kernel's: who cancels its task interrupts the cell, each time."""
 
-    def __init__(self, thread: CellThread, caller: Any) -> None:
+    def __init__(self, thread: CellThread, pending: Any) -> None:
         self.thread = thread.thread
         self.call = thread.call
         self._wait = thread.wait
-        self._pending: Any = caller.current_pending()
+        self._pending = pending
 
     async def wait(self, cell: Waitable) -> None:
         """See `CellThread`."""
-        pending = self._pending
-        if pending is None:
-            await self._wait(cell)
-            return
-        before = getattr(pending, CANCELLER, None)
-        pending.set_canceller(lambda _: self.call(cell.interrupt))
+        before = getattr(self._pending, CANCELLER, None) or (lambda _: None)
+        self._pending.set_canceller(lambda _: self.call(cell.interrupt))
         try:
             await self._wait(cell)
         finally:
-            pending.set_canceller(before or (lambda _: None))
+            self._pending.set_canceller(before)
+
+
+def _thread_of_cell(pending: Any) -> CellThread:
+    """This thread, for a cell that is a task of the kernel's, or is run inside of one."""
+    thread = current_thread()
+    return thread if pending is None or is_blocking() else _KernelThread(thread, pending)
 
 
 def _once(own: Callable[[str], str]) -> Callable[[str], str]:
@@ -207,13 +213,18 @@ def _awaiting(
         try:
             async with kernel.caller().create_pending_group(mode=1):
                 with Statement() if auto.on else nullcontext():
-                    result = own(magic_name, *args)
+                    result = _call(own, magic_name, *args)
                 is_own = iscoroutinefunction(shell.find_magic(magic_name, kind))
                 return await result if is_own or isinstance(result, kernel.pending) else result
         finally:
             _named.reset(token)
 
     return run_magic
+
+
+def _call(_magic: Callable[..., Any], /, *_args: Any) -> Any:
+    """Call a magic, which looks names up in the frame that calls it."""
+    return _magic(*_args)
 
 
 def _in_kernel(
@@ -253,26 +264,22 @@ def _fire(result: Deferred[Any], pending: Any) -> None:
         result.callback(value)
 
 
-def _take_sigint() -> Callable[[], None]:
-    """Have the kernel's signal raise KeyboardInterrupt, where that may be; returns the undo."""
-    own = signal.getsignal(signal.SIGINT)
-    from async_kernel.kernel import KernelInterrupt
+def _note_values(shell: Any) -> Callable[[], None]:
+    """Have results of cells hold their values, as IPython's do; returns what undoes it."""
+    shown: ContextVar[Any] = ContextVar("twisted_ipython_shown", default=None)
+    own = shell.displayhook.update_user_ns
 
-    if threading.current_thread() is not threading.main_thread() or not callable(own):
-        return lambda: None
+    def update_user_ns(value: Any) -> None:
+        shown.set(value)
+        own(value)
 
-    def take(number: int, frame: FrameType | None) -> None:
-        try:
-            own(number, frame)
-            return
-        except KernelInterrupt:
-            pass
-        sigint.take(frame)
+    def end_cell(result: Any) -> None:
+        if result is not None:
+            result.result = shown.get()
+        shown.set(None)  # a context may live long
 
-    def put_back() -> None:
-        if signal.getsignal(signal.SIGINT) is take:
-            signal.signal(signal.SIGINT, own)
-
-    sigint.kernels = take
-    signal.signal(signal.SIGINT, take)
-    return put_back
+    undo = ExitStack()
+    undo.callback(override(shell.displayhook, {"update_user_ns": update_user_ns}))
+    shell.events.register("post_run_cell", end_cell)
+    undo.callback(shell.events.unregister, "post_run_cell", end_cell)
+    return undo.close

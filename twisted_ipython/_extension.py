@@ -16,8 +16,7 @@ from weakref import WeakKeyDictionary
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 
-from twisted_ipython._async_kernel import attach as async_kernel
-from twisted_ipython._async_kernel import is_async_kernels, prepare
+from twisted_ipython import _async_kernel
 from twisted_ipython._base.frames import labels_of
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.running_loop import loop_of_thread, put_back
@@ -120,21 +119,19 @@ class _Extension:
         self._shell = shell
         with ExitStack() as undo:
             self._undo = undo
-            if is_async_kernels(shell):
-                undo.callback(prepare(shell))
+            undo.callback(_async_kernel.prepare(shell))
             undo.callback(_remove_configurables, shell.configurables)
+            thread = lifecycle.current()
             self.magics = TwistedMagics(shell)
             _last.append(self.magics)
             undo.callback(_last.remove, self.magics)
             self._register_magics()
             self._note_runner()
-            undo.callback(override(lifecycle.current(), {"label": labels_of(shell)}))
+            undo.callback(override(thread, {"label": labels_of(shell)}))
             runners = {**(shell.loop_runner_map or {}), "twisted": (runner, True)}
             own = {**self.magics.auto.methods(), "loop_runner_map": runners}
             undo.callback(override(shell, own))
-            self._kernel: Any = getattr(shell, "kernel", None)
-            if is_async_kernels(shell):
-                self._kernel = async_kernel(shell, self.magics.auto, lifecycle.current(), undo)
+            self._kernel = _async_kernel.attach(shell, self.magics.auto, thread, undo)
             for event in ("pre_execute", "post_execute"):
                 self._on(event, main_thread.run)
             self._show_failures()

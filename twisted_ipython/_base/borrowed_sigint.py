@@ -95,6 +95,36 @@ class _BorrowedSigint:
             signal.signal(signal.SIGINT, self._before)
         self._forget()  # what came meanwhile came too late
 
+    def translate(self, kernels: type[Exception]) -> Callable[[], None]:
+        """
+        Have the handler of SIGINT raise KeyboardInterrupt, where that may be.
+
+        Args:
+            kernels: what the handler raises, which is a kernel's own.
+
+        Returns:
+            what undoes it.
+        """
+        own = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or not callable(own):
+            return lambda: None
+
+        def take(number: int, frame: FrameType | None) -> None:
+            try:
+                own(number, frame)
+                return
+            except kernels:
+                pass
+            self.take(frame)
+
+        def put_back() -> None:
+            if signal.getsignal(signal.SIGINT) is take:
+                signal.signal(signal.SIGINT, own)
+
+        self.kernels = take
+        signal.signal(signal.SIGINT, take)
+        return put_back
+
     def void(self) -> None:
         """This is a forked process.  In its only thread."""
         self._lock = threading.RLock()

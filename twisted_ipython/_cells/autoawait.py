@@ -31,17 +31,10 @@ from twisted_ipython._base.switch_interval import BRIEF, turns_of
 from twisted_ipython._base.tracebacks import explain, is_of_cell, tidy
 from twisted_ipython._base.variables import Variables
 from twisted_ipython._base.work_id import current_work
-from twisted_ipython._cells import placeholder, plain_cell
+from twisted_ipython._cells import placeholder, plain_cell, statements
 from twisted_ipython._cells.file import run_file
 from twisted_ipython._cells.start import reactor_thread
-from twisted_ipython._cells.statements import (
-    Statements,
-    awaits_magic,
-    is_async,
-    prepare,
-    read,
-    split,
-)
+from twisted_ipython._cells.statements import Statements
 from twisted_ipython._failures.reports import mark_shown
 from twisted_ipython._failures.running_cell import RunningCell
 from twisted_ipython._reactor.lifecycle import stay_installed
@@ -58,7 +51,6 @@ __all__ = ["AutoAwait"]
 
 # What a cell that awaits has in its text.
 _MAY_AWAIT: Final = re.compile("await|async")
-_AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 # IPython's own runner for asyncio, by which a kernel knows that it may await a cell.
 _ASYNCIO: Final = InteractiveShell.loop_runner_map["asyncio"][0]
 
@@ -77,7 +69,7 @@ class AutoAwait:
     Attributes:
         after_statement: is called with the code of each statement that has run, and its cell.
         thread_of_cell: gives the thread that waits for a cell.
-        left: whether the awaits of the code that asks are left to the kernel.
+        left: whether the awaits of who asks are the kernel's.
     """
 
     def __init__(
@@ -96,8 +88,7 @@ class AutoAwait:
         self.after_statement: Callable[[CodeType, RunningCell], None] = lambda _code, _cell: None
         self.thread_of_cell: Callable[[], CellThread] = current_thread
         self.left: Callable[[], bool] = lambda: False
-        self.on = False
-        self.awaiting = 0
+        self.on, self.awaiting = False, 0
         self._variables = Variables()
         self._when_idle: list[Callable[[], None]] = []
         self._trio_runner: Any = None
@@ -205,13 +196,13 @@ class AutoAwait:
         self, nodelist: list[ast.stmt], cell_name: str, interactivity: str, compiler: Any
     ) -> tuple[ReactorThread | None, Statements]:
         """The reactor thread and what it is to run, if the cell awaits and that is our matter."""
-        reading = read(nodelist) if self._active() and self.shell.autoawait else None
+        reading = statements.read(nodelist) if self._active() and self.shell.autoawait else None
         if reading is None or not reading.awaits:
             return None, Statements(nodelist)
         thread = reactor_thread()
-        nodes, shown = split(nodelist, interactivity)
-        with compiler.extra_flags(_AWAIT):
-            return thread, prepare(nodes, shown, reading.language, cell_name, compiler)
+        nodes, shown = statements.split(nodelist, interactivity)
+        with compiler.extra_flags(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT):
+            return thread, statements.prepare(nodes, shown, reading.language, cell_name, compiler)
 
     async def run_code(
         self, code_obj: CodeType, result: Any = None, *, async_: bool = False
@@ -219,16 +210,14 @@ class AutoAwait:
         """
         `InteractiveShell.run_code`, with an awaiting statement sent off by itself.
 
-        That is for the rest of a cell whose earlier statement switched
-        awaiting on: IPython was running it by then.  Magics and commands inside
-        of such a statement run in the reactor thread too.
+        That is for the rest of a cell whose earlier statement switched awaiting on, which
+        IPython was running by then; magics and commands inside of it are sent along.
         """
-        active = self._active()
-        if not active or not async_ or awaits_magic(code_obj):
+        active, own = self._active(), self._own("run_code")
+        if not active or not async_ or statements.awaits_magic(code_obj):
             shares = active and not async_  # then nothing is awaited inside
             with self._statement() if shares else nullcontext():
-                run, own = plain_cell.run_statement, self._own("run_code")
-                failed = await run(own, code_obj, result, async_=async_)
+                failed = await plain_cell.run_statement(own, code_obj, result, async_=async_)
             if shares and not failed:
                 sigint.end_statement()
             plain_cell.note_statement(self.after_statement, code_obj)
@@ -237,7 +226,7 @@ class AutoAwait:
             reactor_thread(), lambda _: placeholder.evaluate_shown(self.shell, code_obj)
         )
         try:
-            return await self._own("run_code")(placeholder.RUN["single"], result, async_=True)
+            return await own(placeholder.RUN["single"], result, async_=True)
         finally:
             self._forget(token)
 
@@ -304,7 +293,7 @@ class AutoAwait:
                 value = eval(code, shell.user_global_ns, shell.user_ns)
             except StopIteration as error:
                 return cell.fail(error)
-            if is_async(code):
+            if statements.is_async(code):
                 value = await cell.run_statement(value)
             stay_installed()
             self.after_statement(code, made.running)
