@@ -154,6 +154,7 @@ class Kernel:
         self._specs = KernelSpecManager(kernel_dirs=[self._folder.name])
         self._executions: dict[str, Execution] = {}
         self.comms: list[Message] = []
+        self._question: Message = {}
         # What was displayed in place, by display_id, each time.
         self.displays: dict[str, list[Message]] = {}
         self._start(stderr)
@@ -236,15 +237,17 @@ class Kernel:
 
     def asked(self, execution: Execution, seconds: float = SECONDS) -> str:
         """Wait until a cell, which must be sent with ``allow_stdin``, asks; give the prompt."""
-        message = self.client.get_stdin_msg(timeout=seconds)
-        assert message["parent_header"]["msg_id"] == execution.number
-        prompt: str = message["content"]["prompt"]
+        self._question = self.client.get_stdin_msg(timeout=seconds)
+        assert self._question["parent_header"]["msg_id"] == execution.number
+        prompt: str = self._question["content"]["prompt"]
         return prompt
 
     def answer(self, execution: Execution, text: str, seconds: float = SECONDS) -> str:
-        """Wait until a cell asks, and answer; give the prompt."""
+        """Wait until a cell asks, and answer as JupyterLab does; give the prompt."""
         prompt = self.asked(execution, seconds)
-        self.client.input(text)
+        content = {"status": "ok", "value": text}
+        message = self.client.session.msg("input_reply", content, parent=self._question)
+        self.client.stdin_channel.send(message)
         return prompt
 
     def interrupt(self) -> None:
