@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from kernels import Execution, Kernel
+from kernels import Cells, Execution, Kernel, subshell
 
 SETUP = """
 import asyncio, threading, anyio
@@ -269,6 +269,15 @@ def test_other_work_goes_on(kernel: Kernel) -> None:
     assert awaiting.idle is None
     kernel.ok("# task\nopen_end.callback(None)")
     awaiting.wait().wait_for("ended")
+
+
+def test_subshell(kernel: Kernel) -> None:
+    """A subshell is a shell of its own; what it loads and unloads leaves the main one alone."""
+    cells = Cells(kernel, subshell(kernel))
+    cells.ok("%load_ext twisted_ipython\n%autoawait twisted")
+    assert cells.value("await later(here())") == "'CrochetReactor'"
+    cells.ok("%unload_ext twisted_ipython")
+    assert kernel.value("await later(here())") == "'CrochetReactor'"
 
 
 def test_questions(kernel: Kernel) -> None:

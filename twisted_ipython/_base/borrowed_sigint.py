@@ -120,8 +120,9 @@ class _BorrowedSigint:
         def put_back() -> None:
             if signal.getsignal(signal.SIGINT) is take:
                 signal.signal(signal.SIGINT, own)
+                self.kernels = before
 
-        self.kernels = take
+        before, self.kernels = self.kernels, take
         signal.signal(signal.SIGINT, take)
         return put_back
 
