@@ -16,6 +16,7 @@ Thread: cell, unless a docstring says otherwise.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from contextvars import ContextVar
@@ -28,9 +29,10 @@ from twisted.internet.defer import Deferred
 
 from twisted_ipython._base.borrowed_sigint import sigint
 from twisted_ipython._base.instance import override
+from twisted_ipython._base.tracebacks import tidy, users_frames_only
 from twisted_ipython._cells.autoawait import AutoAwait
 from twisted_ipython._plain.sharing import Statement, shares
-from twisted_ipython._private.async_kernel import CANCELLER
+from twisted_ipython._private.async_kernel import CANCELLER, INTERRUPTED
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._waiting.calls import waiting_cell
 from twisted_ipython._waiting.cell_thread import CellThread, Waitable, is_blocking
@@ -45,6 +47,8 @@ _TWICE: Final = {
 }
 # What tells that a shell is async-kernel's.
 _TRANSFORM: Final = "transform_cell_async"
+# What asyncio and trio raise in a task that is cancelled, as a magic of a plain cell is.
+_CANCELLED: Final = {"CancelledError", "Cancelled"}
 _COMMS: Final = ("comm_open", "comm_msg", "comm_close")
 # Its magics that name the loop that is to run a cell.
 _BACKENDS: Final = frozenset({"asyncio", "trio"})
@@ -59,7 +63,18 @@ def prepare(shell: Any) -> Callable[[], None]:
     # async-kernel's own leaves a KeyboardInterrupt to its loop, which would end.
     run_code = InteractiveShell.run_code.__get__(shell)
     runners = {str(shell.kernel.caller.backend): (None, True)}
-    return override(shell, {"run_code": run_code, "loop_runner_map": runners})
+    own: Callable[..., None] = shell.showtraceback
+
+    def showtraceback(exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
+        error: Any = sys.exc_info()[1] if exc_tuple is None else exc_tuple[1]
+        if type(error).__name__ in _CANCELLED and INTERRUPTED in str(error):
+            interrupt = KeyboardInterrupt().with_traceback(error.__traceback__)
+            tidy(users_frames_only(interrupt))
+            exc_tuple = type(interrupt), interrupt, interrupt.__traceback__
+        own(exc_tuple, *args, **kwargs)
+
+    methods = {"run_code": run_code, "loop_runner_map": runners, "showtraceback": showtraceback}
+    return override(shell, methods)
 
 
 def attach(shell: Any, auto: AutoAwait, thread: ReactorThread, undo: ExitStack) -> Any:

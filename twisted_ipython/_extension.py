@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 
-from twisted_ipython import _async_kernel
+from twisted_ipython import _async_kernel, _kernel
 from twisted_ipython._base.frames import labels_of
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.running_loop import loop_of_thread, put_back
@@ -33,7 +33,6 @@ from twisted_ipython._failures import asyncio_errors, namespace
 from twisted_ipython._failures.handlers import ScrapyLog
 from twisted_ipython._failures.reports import GRACE, reports
 from twisted_ipython._failures.show import showing_on
-from twisted_ipython._kernel import NO_ANSWER, answers, ignore_ended, say_status
 from twisted_ipython._magics import sockets
 from twisted_ipython._magics.awaitable import awaitable
 from twisted_ipython._magics.completion import complete
@@ -80,8 +79,8 @@ def load(shell: InteractiveShell) -> None:
     _loaded[shell] = extension
     if thread.remark:
         print(thread.remark)
-    if not answers(getattr(shell, "kernel", None)):
-        print(NO_ANSWER)
+    if not _kernel.answers(getattr(shell, "kernel", None)):
+        print(_kernel.NO_ANSWER)
     if extension.magics.autoawait:
         extension.magics.switch_autoawait("twisted")
 
@@ -133,10 +132,9 @@ class _Extension:
             self._register_magics()
             self._note_runner()
             undo.callback(override(lifecycle.current(), {"label": labels_of(shell)}))
-            runners = {**(shell.loop_runner_map or {}), "twisted": (runner, True)}
-            undo.callback(
-                override(shell, {**self.magics.auto.methods(), "loop_runner_map": runners})
-            )
+            own: dict[str, Any] = self.magics.auto.methods()
+            own["loop_runner_map"] = {**(shell.loop_runner_map or {}), "twisted": (runner, True)}
+            undo.callback(override(shell, own))
             self._kernel = _async_kernel.attach(shell, self.magics.auto, lifecycle.current(), undo)
             for event in ("pre_execute", "post_execute"):
                 self._on(event, main_thread.run)
@@ -264,11 +262,11 @@ class _Extension:
 
     def _attach_to_kernel(self) -> None:
         """Have a kernel's messages belong to the cell that asked, and its questions be asked."""
-        shell, undo, kernel = self._shell, self._undo, self._kernel
-        thread = lifecycle.current()
+        shell, kernel, undo, thread = self._shell, self._kernel, self._undo, lifecycle.current()
         undo.callback(figures.attach(shell))
         undo.callback(kernel_messages.attach(shell, kernel, thread.works_here, thread.loop))
-        for attach_to in (ignore_ended, say_status, stdin.attach, sharing.attach_to_kernel):
+        of_kernel = _kernel.ignore_ended, _kernel.say_status, stdin.attach
+        for attach_to in (*of_kernel, sharing.attach_to_kernel):
             undo.callback(attach_to(kernel))
 
 

@@ -17,3 +17,5 @@ def test_names() -> None:
     assert found is print, SEEN.format(name=private.CANCELLER, file=private.__file__)
     names = [getattr(one, "name", "") for one in vars(async_kernel.utils).values()]
     assert private.JOB in names, SEEN.format(name=private.JOB, file=private.__file__)
+    said = getattr(async_kernel.Kernel, "_interrupt_message", None)
+    assert said == private.INTERRUPTED, SEEN.format(name=said, file=private.__file__)

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CANCELLER", "JOB"]
+__all__ = ["CANCELLER", "INTERRUPTED", "JOB"]
 
 # The context variable of the request that runs a cell.  Without: threads print in no cell.
 JOB: Final = "async-kernel job"
 # What a `Pending` calls to be cancelled, which `set_canceller` sets.  Without: as cancelled once.
 CANCELLER: Final = "_canceller"
+# What it gives as the reason when it cancels for the stop button.  Without: the loop's own words.
+INTERRUPTED: Final = "Kernel interrupted"
