@@ -35,15 +35,12 @@ def showing_on(
     """
     What shows an exception on a shell, in the current context's cell.
 
-    Args:
-        shell: the shell.
-        publish: publishes a message of a kernel that is not ipykernel.
-
     Neither ``sys.last_value`` and its like nor the reply of a cell that runs is
     touched.
 
     Args:
         shell: the shell.
+        publish: publishes a message of a kernel that is not ipykernel.
 
     Returns:
         it, to be called with an exception and the line above it.
