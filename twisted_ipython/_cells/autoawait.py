@@ -28,9 +28,9 @@ from twisted_ipython._base.borrowed_sigint import sigint
 from twisted_ipython._base.frames import labels_of
 from twisted_ipython._base.running_loop import is_switched, put_back
 from twisted_ipython._base.switch_interval import BRIEF, turns_of
-from twisted_ipython._base.tracebacks import explain, is_of_cell, tidy
+from twisted_ipython._base.tracebacks import is_of_cell, tidy
 from twisted_ipython._base.variables import Variables
-from twisted_ipython._base.work_id import current_work
+from twisted_ipython._base.work_id import cell_number, current_work
 from twisted_ipython._cells import placeholder, plain_cell
 from twisted_ipython._cells.file import run_file
 from twisted_ipython._cells.start import reactor_thread
@@ -39,7 +39,7 @@ from twisted_ipython._failures.reports import mark_shown
 from twisted_ipython._failures.running_cell import RunningCell
 from twisted_ipython._reactor.lifecycle import stay_installed
 from twisted_ipython._reactor.thread import ReactorThread
-from twisted_ipython._scripts.notes import explain_local
+from twisted_ipython._scripts.notes import explain_in
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
 from twisted_ipython._waiting.calls import main_thread
 from twisted_ipython._waiting.cell_thread import current_thread, is_blocking
@@ -245,8 +245,7 @@ class AutoAwait:
             mark_shown(error)
             if isinstance(error, KeyboardInterrupt) and placeholder.current.get(None) is None:
                 pass_on(error)
-            explain(error)
-            explain_local(error)
+            explain_in(self.shell, error)
             tidy(error)
             if exc_tuple is not None:
                 exc_tuple = (exc_tuple[0], error, error.__traceback__)
@@ -271,7 +270,7 @@ class AutoAwait:
         main_thread.run()
         self._variables.begin()
         shell = self.shell
-        typed = CellInfo(shell.displayhook.prompt_count, source, labels_of(shell))
+        typed = CellInfo(cell_number(shell), source, labels_of(shell))
         cell = AwaitingCell(thread, current_thread(), code, self.timeout, typed)
         self.awaiting += 1
         return placeholder.current.set(cell)

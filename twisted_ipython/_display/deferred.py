@@ -28,13 +28,14 @@ from time import time
 from types import CoroutineType
 from typing import Any, Final
 
-from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_ipython._base.formatting import own_text
-from twisted_ipython._base.work_id import current_work
+from twisted_ipython._base.formatting import bundle_as_html, own_text
+from twisted_ipython._base.instance import override
+from twisted_ipython._base.work_id import cell_number
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._display.result_card import card
 from twisted_ipython._display.updates import Bundle, DisplayUpdate, bundle_of, finish
@@ -160,11 +161,24 @@ class ShownDeferreds:
             return bundle_of(self._shell, _outcome(deferred))
         return state.bundle()
 
+    def show_itself(self, result: ExecutionResult) -> None:
+        """Have a cell's value show itself to a front end that formats it alone.  Thread: cell."""
+        # A display hook of the front end's own may leave the value there only.
+        value: Any = result.result
+        if value is None:
+            value = self._shell.user_ns.get("_")
+        if isinstance(value, (Deferred, asyncio.Future)):
+            override(value, {"_repr_html_": partial(self._html, weakref.ref(value))})
+
+    def _html(self, value: Callable[[], Any]) -> str | None:
+        held = value()
+        return bundle_as_html(*self.bundle(held)) if self._open else None
+
     def _look(self, deferred: _Held) -> DeferredState:
         """What is known of it now."""
         if isinstance(deferred, asyncio.Future) and deferred.get_loop() is not current().loop:
             raise NotImplementedError
-        cell = current_work().cell or self._shell.displayhook.prompt_count
+        cell = cell_number(self._shell)
         state = DeferredState(cell, kind_of(type(deferred)) or "")
         if not is_pending(deferred):
             state.end(_outcome(deferred))

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Any, Final, NamedTuple
 
 from twisted_ipython._base.formatting import say
-from twisted_ipython._display.updates import Bundle, DisplayUpdate, can_update
+from twisted_ipython._display.updates import Bundle, DisplayUpdate, can_update, is_silent
 from twisted_ipython._failures.alike import Tell
 from twisted_ipython._failures.show import BACKGROUND
 
@@ -94,7 +94,9 @@ def _is_of_program(request: dict[str, Any]) -> bool:
 
 def is_for_program(shell: Any) -> bool:
     """Whether the cell that runs may be the last that its client saves.  Thread: cell."""
-    return _is_of_program(getattr(getattr(shell, "kernel", None), "get_parent", dict)())
+    return is_silent(shell) or _is_of_program(
+        getattr(getattr(shell, "kernel", None), "get_parent", dict)()
+    )
 
 
 def telling_on(shell: Any) -> Tell:

@@ -43,6 +43,7 @@ __all__ = [
     "can_update",
     "finish",
     "is_plain",
+    "is_silent",
     "is_terminal",
     "use_printer",
 ]
@@ -167,6 +168,11 @@ def can_update(shell: InteractiveShell) -> bool:
 def is_terminal(shell: InteractiveShell) -> bool:
     """Whether it is a TerminalInteractiveShell.  Thread: any."""
     return hasattr(shell, "simple_prompt")  # elsewhere its module is slow to import
+
+
+def is_silent(shell: Any) -> bool:
+    """Whether a shell shows nothing itself: its front end takes what cells leave.  Thread: any."""
+    return getattr(shell, "kernel", None) is None and not is_terminal(shell)
 
 
 def use_printer(formatter: Any, kind: type, printer: Callable[..., Any]) -> Callable[[], None]:

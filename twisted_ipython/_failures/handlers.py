@@ -13,6 +13,7 @@ Thread: any.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Final
@@ -86,12 +87,21 @@ def takers(logger: logging.Logger) -> list[logging.Handler]:
     ]
 
 
+def _is_elsewhere(stream: object) -> bool:
+    """Whether a stream is the process's own, while what cells print is shown somewhere else."""
+    if stream is None or stream not in (sys.__stdout__, sys.__stderr__):
+        return False
+    # Above a prompt, prompt_toolkit prints on the terminal too.
+    return sys.stderr is not stream and not hasattr(sys.stderr, "original_stdout")
+
+
 def is_shown_by_logging(logger: logging.Logger, level: int) -> bool:
     """Whether logging was set up so that records of this level are shown.  Thread: any."""
     return logger.isEnabledFor(level) and any(
         # A file shows nothing.
         level >= one.level
         and not isinstance(one, (logging.NullHandler, logging.FileHandler, CrawlLog))
+        and not _is_elsewhere(getattr(one, "stream", None))
         for one in takers(logger)
     )
 

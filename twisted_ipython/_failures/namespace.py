@@ -170,13 +170,15 @@ class Watch:
     def look_through(self, result: ExecutionResult) -> None:
         """After a cell: look at its value, and at what was bound elsewhere.  Thread: cell."""
         self._unawaited.look()
-        number = result.execution_count or 0
+        counted = result.info is None or result.info.store_history
+        number = (result.execution_count or 0) if counted else current_work().cell
+        value = f"Out[{number}]" if counted else "_"
         # In one go each, or it would fail when another thread binds a name.
         names = self._shell.user_ns
         failed, self._failures = self._failures != failure.count, failure.count
         latest = [*names] if failed else [*islice(reversed(names), _LATEST)]
         bound = [(name, names.get(name)) for name in latest]
-        found = self._new([(f"Out[{number}]", result.result), *bound], RunningCell())
+        found = self._new([(value, result.result), *bound], RunningCell())
         if found and current_work() == NO_WORK:  # a kernel may end cells elsewhere
             found[0].context.run(set_work, new_work(number))
         if found:
@@ -239,8 +241,9 @@ class Watch:
         if held is None:
             return
         if _is_unhandled(held) and self._reports.active and not one.cell.will_use(one.name):
-            count = 0 if isinstance(held, Future) else held.result.count
-            when = f" {text}" if (text := ago(count)) else ""
+            # Twisted counts its failures, asyncio does not.
+            text = "" if isinstance(held, Future) else ago(held.result.count)
+            when = f" {text}" if text else ""
             head = NOBODY_WAITS.format(name=one.name, kind=one.kind, ago=when, of_cell="{of_cell}")
             self._reports.report(_take(held), head, one.context)
         else:

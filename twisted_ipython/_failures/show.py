@@ -9,6 +9,7 @@ Thread: any.
 from __future__ import annotations
 
 import copy
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -24,6 +25,8 @@ __all__ = ["BACKGROUND", "showing_on"]
 
 # In the metadata of an error message: the error is not that of the cell, which may have succeeded.
 BACKGROUND: Final = "twisted_ipython.background"
+
+_COLOUR: Final = re.compile(r"\x1b\[[\d;]*m")
 
 
 def showing_on(shell: InteractiveShell) -> Callable[[BaseException, str], None]:
@@ -52,6 +55,8 @@ def showing_on(shell: InteractiveShell) -> Callable[[BaseException, str], None]:
             # A plain prompt is not drawn again: the lines stand below it.
             below = getattr(shell, "pt_app", None) is None or bool(line_break())
             lines[:0] = [""] * below
+            if not getattr(sys.stdout, "isatty", bool)():
+                lines = [_COLOUR.sub("", line) for line in lines]
             show_traceback(shell, error, lines)
             return
         sys.stdout.flush()

@@ -1,9 +1,7 @@
 """
 The magics.
 
-A magic's docstring is its manual.
-
-Thread: cell.
+A magic's docstring is its manual.  Thread: cell.
 """
 
 from __future__ import annotations
@@ -111,8 +109,6 @@ class TwistedMagics(Settings, Magics):
     def _print(self) -> None:
         print(*map(self.written, self.names()), sep="\n")
 
-    # ---- awaiting
-
     @line_magic("autoawait")  # type: ignore[arg-type]  # typed for use without a name
     def switch_autoawait(self, line: str) -> None:
         """
@@ -148,8 +144,6 @@ class TwistedMagics(Settings, Magics):
                 self.auto.switch_off()
             self._autoawait(line)
 
-    # ---- background cells
-
     @cached_property
     def background(self) -> Background:
         """What makes background cells; imported when there is one.  Thread: cell."""
@@ -171,6 +165,9 @@ class TwistedMagics(Settings, Magics):
     )
     @magic_arguments.argument(
         "-t", "--thread", action="store_true", help="run blocking code, in Twisted's thread pool"
+    )
+    @magic_arguments.argument(
+        "-p", "--process", action="store_true", help="run heavy code, in a process of its own"
     )
     @magic_arguments.argument(
         "-g", "--global", action="store_true", help="names belong to the namespace, as in a script"
@@ -201,7 +198,9 @@ class TwistedMagics(Settings, Magics):
         ``--wait`` waits as an awaiting cell does: Ctrl-C cancels, the time
         limit of ``%twisted_config timeout`` holds.
 
-        ``--thread`` is for code that blocks. ``--global`` is for scripts, whose
+        ``--thread`` is for code that blocks. ``--process`` is for code that
+        computes: what it reads of the namespace is pickled, functions and
+        classes too, and so is its value. ``--global`` is for scripts, whose
         functions and classes use each other's names, and ``__main__.NAME``.
 
         Example::
