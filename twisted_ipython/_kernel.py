@@ -37,7 +37,14 @@ _CONCURRENT: Final = "concurrent"
 
 
 def ignore_ended(kernel: Any) -> Callable[[], None]:
-    """Have the kernel count only children that run; returns what undoes it."""
+    """
+    Have a kernel count only children that run.
+
+    Returns:
+        what undoes it.
+
+    Thread: cell.
+    """
     children = getattr(kernel, PROCESS_CHILDREN, None)
     if children is None:
         return lambda: None
@@ -66,7 +73,14 @@ def answers(kernel: Any) -> bool:
 
 
 def say_status(kernel: Any) -> Callable[[], None]:
-    """Have the kernel say busy and idle for what it handles beside a cell; returns the undo."""
+    """
+    Have a kernel say busy and idle for what it handles beside a cell.
+
+    Returns:
+        what undoes it.
+
+    Thread: cell.
+    """
     own = getattr(kernel, "dispatch_shell", None)
     if own is None or _CONCURRENT not in signature(own).parameters:
         return lambda: None

@@ -6,8 +6,10 @@ import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import nbformat.v4
 import pytest
-from kernels import Execution, Kernel
+from kernels import SECONDS, Execution, Kernel
+from nbclient import NotebookClient
 from reactor_thread import Oops, in_reactor, later, logged
 from shells import Shell
 from terminals import Terminal
@@ -114,6 +116,25 @@ def test_drawn_in_its_own_cell(kernel: Kernel) -> None:
     assert kernel.value("await job") == "[1, 1, 1, 1]"
     assert not [m for m in firing.outputs if m["msg_type"] in ("display_data", "stream")]
     assert len(job.messages("display_data")) == 1
+
+
+def test_saved_as_it_was_in_the_end(kernel_name: str) -> None:
+    """A notebook that nbclient runs keeps the last state of a bar, also of one that ends late."""
+    codes = [
+        "%load_ext twisted_ipython\n%autoawait twisted\nfrom twisted.internet.defer import succeed"
+        + SETUP,
+        "%%run_in_reactor job\nglobal go\nawait progress([succeed(1), go := Deferred()], 'job')",
+        "await progress([after(0.01, n) for n in range(3)], 'own')",
+        "go.callback(2)\nawait job",
+    ]
+    cells = [nbformat.v4.new_code_cell(code) for code in codes]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook, kernel_name=kernel_name, timeout=SECONDS).execute()
+    shown = [one["data"]["text/plain"] for cell in cells for one in cell.outputs if "data" in one]
+    assert [text[: text.index("[")] for text in shown if "%|" in text] == [
+        "job: 100%|##########| 2/2 ",
+        "own: 100%|##########| 3/3 ",
+    ]
 
 
 NO_TQDM = "import sys\nsys.modules['tqdm'] = None\n"

@@ -10,6 +10,8 @@ its own when it begins.
 What can still go wrong.  A thread that serves several cells, as in an executor
 that is kept, prints in the cell that made it.  What rich's live display redirects
 (``redirect_stdout``) it redirects for all cells.
+
+Thread: any.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ def attach(cell: ContextVar[Any]) -> Callable[[], None]:
         cell: says which one; where it has no value, a thread is left alone.
 
     Returns:
-        What undoes it.
+        what undoes it.
 
     Thread: any.
     """

@@ -1,8 +1,9 @@
 """
 The magics.
 
-A magic's docstring is its manual.  Magics run in the cell thread, the one in
-which IPython runs the cell.
+A magic's docstring is its manual.
+
+Thread: cell.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ class TwistedMagics(Settings, Magics):
 
     @cached_property
     def background(self) -> Background:
-        """What makes background cells; it takes a while to import: when there is one."""
+        """What makes background cells; imported when there is one.  Thread: cell."""
         from twisted_ipython._magics.run_in_reactor import Background
 
         parse = partial(magic_arguments.parse_argstring, self.run_in_reactor)
@@ -233,7 +234,7 @@ class TwistedMagics(Settings, Magics):
 
     @line_magic("%run_in_reactor")  # type: ignore[arg-type]  # typed for use without a name
     def refuse_line(self, line: str) -> None:  # noqa: ARG002
-        """`%%run_in_reactor` that is not the first line of its cell."""
+        """`%%run_in_reactor` that is not the first line of its cell.  Thread: cell."""
         raise UsageError(NOT_FIRST)
 
     def _wait_for(self, coro: Coroutine[Any, Any, Any]) -> Any:
@@ -245,8 +246,6 @@ class TwistedMagics(Settings, Magics):
         return run_blocking(
             AwaitingCell(thread, BlockingThread(), lambda _: coro, lambda: self.timeout).run()
         )
-
-    # ---- the reactor
 
     @line_magic
     def reactor(self, line: str) -> Any:
@@ -297,6 +296,8 @@ def give_body(lines: list[str]) -> list[str]:
     A hook for ``shell.input_transformers_post``: an empty `%%run_in_reactor` gets a line.
 
     IPython refuses a cell magic without lines below it before the magic is asked.
+
+    Thread: cell.
     """
     match lines:
         case [line] if line.startswith(_CALL) and line.endswith(_NO_BODY):

@@ -1,7 +1,7 @@
 """
 A cell of ``%%run_in_reactor``: its options, its function, and the job that it becomes.
 
-It is read and compiled in the cell thread, and begins in any.
+Thread: cell, where it is read and compiled; it begins in any.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from twisted.internet.threads import deferToThreadPool
 
 from twisted_ipython._base.tracebacks import of_cell
-from twisted_ipython._base.work_id import set_work
+from twisted_ipython._base.work_id import cell_number, set_work
 from twisted_ipython._bridge.ending import of_generator
 from twisted_ipython._cells.cell_function import CellFunction, Kind, rewrite
 from twisted_ipython._cells.source import ends_quietly, parse
@@ -57,7 +57,7 @@ class RunOptions(NamedTuple):
 
     @property
     def waits(self) -> bool:
-        """Whether the cell has to wait for something."""
+        """Whether the cell has to wait for something.  Thread: any."""
         return self.wait or self.replace
 
     @property
@@ -80,7 +80,14 @@ class Background:
         self._parse_line = parse_line
 
     def options(self, line: str) -> RunOptions:
-        """The options of `%%run_in_reactor`; a UsageError of one line for what is none."""
+        """
+        The options of `%%run_in_reactor`.
+
+        Raises:
+            UsageError: the line has others.
+
+        Thread: any.
+        """
         try:
             args = self._parse_line(line)
         except (UsageError, ValueError) as error:
@@ -110,6 +117,10 @@ class Background:
         """
         Compile the cell.
 
+        Args:
+            run: the options of its line.
+            cell: the lines below.
+
         Returns:
             what starts it as a job and binds its name.
 
@@ -123,7 +134,7 @@ class Background:
             function = self._compile(run, cell)
         except SyntaxError as error:
             raise of_cell(error) from None
-        number = self._shell.displayhook.prompt_count
+        number = cell_number(self._shell)
         names = self._shell.user_ns
         bound = function.bind(names)
         if run.in_process:
@@ -155,7 +166,7 @@ class Background:
         heading = f"%%run_in_reactor {run.line}".rstrip() + "\n"
         # A line in front, or IPython drops blank lines and dedents strings.
         text = shell.transform_cell("#\n" + cell).removeprefix("#\n")
-        number = shell.displayhook.prompt_count
+        number = cell_number(shell)
         name = shell.compile.cache(heading + text, number, raw_code=heading + cell)
         flags = shell.compile.flags
         tree = parse(text, filename=name, first_line=2, flags=flags)
@@ -205,10 +216,12 @@ def start_job(
         context: to run it in; it will carry the job's numbers.
 
     Returns:
-        what will come of it.
+        the job's result.
 
     Raises:
         RuntimeError: the reactor was stopped.
+
+    Thread: any.
     """
     context.run(set_work, job.work_id)
     note_local_names(cell.codes, job.cell)
