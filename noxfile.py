@@ -165,6 +165,14 @@ def with_kernels() -> list[Path]:
 
 
 @nox.session
+def parallel(session: nox.Session) -> None:
+    """Run what needs engines of ipyparallel's, which do not answer with the latest ipykernel."""
+    install(session, "parallel")
+    notebook = "tests/process/test_notebooks.py::test_saved_outputs[scale-out]"
+    session.run("python", "-m", "pytest", "tests/process/parallel.py", notebook, *session.posargs)
+
+
+@nox.session
 def stress(session: nox.Session) -> None:
     """Repeat a little of what has to hold every time; `nox -s stress -- --seed 2` tries another."""
     install(session, "tests")

@@ -32,7 +32,7 @@ from twisted_ipython._failures import asyncio_errors, namespace
 from twisted_ipython._failures.handlers import ScrapyLog
 from twisted_ipython._failures.reports import GRACE, reports
 from twisted_ipython._failures.show import showing_on
-from twisted_ipython._kernel import ignore_ended, say_status
+from twisted_ipython._kernel import NO_ANSWER, answers, ignore_ended, say_status
 from twisted_ipython._magics import sockets
 from twisted_ipython._magics.awaitable import awaitable
 from twisted_ipython._magics.completion import complete
@@ -79,6 +79,8 @@ def load(shell: InteractiveShell) -> None:
     _loaded[shell] = extension
     if thread.remark:
         print(thread.remark)
+    if not answers(getattr(shell, "kernel", None)):
+        print(NO_ANSWER)
     if extension.magics.autoawait:
         extension.magics.switch_autoawait("twisted")
 

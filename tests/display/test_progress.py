@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import nbformat.v4
@@ -204,6 +205,18 @@ async def test_under_twisteds_driver() -> None:
     with pytest.raises(CancelledError):
         await driving
     assert part.called
+
+
+@in_reactor
+async def test_futures_of_threads() -> None:
+    """Those of an executor are waited for as they are; the first failure cancels the rest."""
+    with ThreadPoolExecutor(1) as pool:
+        squares = [pool.submit(pow, number, 2) for number in range(3)]
+        assert await progress([*squares, succeed(9)]) == [0, 1, 4, 9]
+        never: Future[None] = Future()
+        with pytest.raises(ZeroDivisionError):
+            await progress([never, pool.submit(divmod, 1, 0)])
+        assert never.cancelled()
 
 
 @in_reactor

@@ -18,9 +18,9 @@ def completed(session: Session, code: str, cursor: int | None = None) -> list[st
 
 def test_options_complete(session: Session) -> None:
     """In the line of the magic, whatever else stands there."""
-    options = ["--global", "--replace", "--thread", "--wait", "-g", "-r", "-t", "-w"]
-    assert completed(session, "%%run_in_reactor -") == options
-    assert completed(session, "%%run_in_reactor x --") == options[:4]
+    options = ["--global", "--process", "--replace", "--thread", "--wait"]
+    assert completed(session, "%%run_in_reactor -") == [*options, "-g", "-p", "-r", "-t", "-w"]
+    assert completed(session, "%%run_in_reactor x --") == options
     assert completed(session, "%%run_in_reactor --wait --re") == ["--replace"]
     line = "%%run_in_reactor x --w"
     assert completed(session, f"{line}\n1 + 1", len(line)) == ["--wait"]

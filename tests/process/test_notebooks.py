@@ -37,11 +37,12 @@ VARYING = [
     (re.compile(r'("image/[a-z]+"|"model_id"): "[^"]*"'), r'\1: "..."'),
 ]
 
-# Autobahn has no wheel for Python 3.15.
+# Autobahn has no wheel for Python 3.15; ipyparallel is there in the nox session `parallel`.
+NEEDS = {"websocket": "autobahn", "scale-out": "ipyparallel"}
 PATHS = [
     path
     for path in sorted(NOTEBOOKS.glob("*.ipynb"))
-    if path.stem != "websocket" or find_spec("autobahn")
+    if find_spec(NEEDS.get(path.stem, "twisted_ipython"))
 ]
 
 

@@ -85,9 +85,14 @@ USE_FETCH: Final = (
     " scrapy.Selector(text=await response.text())"
 )
 
+WRAP_IT: Final = (
+    "A future of threads (concurrent.futures, ipyparallel's AsyncResult) is awaited by way of"
+    " asyncio: await asyncio.wrap_future(...); several by twisted_ipython.progress([...])"
+)
+
 NO_PROMPT: Final = (
     "IPython.embed() in code that awaits runs in the reactor thread, whose loop runs already, and"
-    " its prompt wants a loop of its own: say IPython.embed(simple_prompt=True), which asks in the"
+    " its prompt wants a loop of its own. Write IPython.embed(simple_prompt=True): it asks in the"
     " cell's thread"
 )
 
@@ -113,6 +118,14 @@ _CAUSES: Final = (
     ("cannot determine the parent task", OTHER_DRIVER),
     ("await wasn't used with future", OTHER_DRIVER),
     ("reactor already installed", ONE_REACTOR),
+    *(
+        (message.format(kind), WRAP_IT)
+        for kind in ("Future", "AsyncResult", "AsyncMapResult")
+        for message in (
+            "object {} can't be used in 'await' expression",
+            "'{}' object can't be awaited",  # since Python 3.14
+        )
+    ),
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import Future
 from inspect import isawaitable
 from threading import get_ident
 from time import monotonic
@@ -39,13 +40,16 @@ NOT_HERE: Final = (
 _PENDING: Final = object()
 
 
-async def progress(awaitables: Iterable[Awaitable[_T]], description: str | None = None) -> list[_T]:
+async def progress(
+    awaitables: Iterable[Awaitable[_T] | Future[_T]], description: str | None = None
+) -> list[_T]:
     """
     Wait for many things at once and show how far they are: ``await progress([d1, d2])``.
 
-    Deferreds, coroutines, asyncio's futures and tasks, and EventualResults, in any
-    mixture.  A bar shows their count, their rate and the time left while they end;
-    tqdm draws it, if that is installed (``pip install twisted_ipython[progress]``).
+    Deferreds, coroutines, asyncio's futures and tasks, EventualResults, futures of
+    `concurrent.futures` and ipyparallel's AsyncResults, in any mixture.  A bar shows
+    their count, their rate and the time left while they end; tqdm draws it, if that
+    is installed (``pip install twisted_ipython[progress]``).
 
     The first failure cancels what is left, waits until that has ended, and is
     raised; other failures are dropped.  So does Ctrl-C, or any cancellation.  A
@@ -68,7 +72,7 @@ async def progress(awaitables: Iterable[Awaitable[_T]], description: str | None 
     """
     items = list(awaitables)
     for index, item in enumerate(items):
-        if not isinstance(item, Deferred) and not isawaitable(item):
+        if not isinstance(item, (Deferred, Future)) and not isawaitable(item):
             raise TypeError(NOT_AWAITABLE.format(index=index, item=repr(item)))
     thread = current()
     if not thread.here():
@@ -110,7 +114,7 @@ class _Work:
         self._left = len(items)
         self._reason: Failure | None = None
         # All, before any is followed: one that has failed before cancels those after it.
-        self._parts = [_begun(item, thread.loop) for item in items]
+        self._parts = [_begun(item, thread) for item in items]
         for index, part in enumerate(self._parts):
             if isinstance(part, Deferred):
                 part.addBoth(self._fired, index, part)
@@ -169,11 +173,29 @@ class _Ended(Deferred[Failure | None]):
         super().cancel() if self.called else self._stop()
 
 
-def _begun(item: Any, loop: asyncio.AbstractEventLoop | None) -> _Part:
-    """A Deferred, or a future of the reactor's loop, for anything that can be awaited."""
+def _begun(item: Any, thread: ReactorThread) -> _Part:
+    """A Deferred, or a future of the reactor's loop, for anything that can be waited for."""
+    loop = thread.loop
     if isinstance(item, Deferred) or (asyncio.isfuture(item) and item.get_loop() is loop):
         return item
+    if isinstance(item, Future):
+        return _deferred_of(item, thread)
     return ensureDeferred(_await(item)) if loop is None else loop.create_task(_await(item))
+
+
+def _deferred_of(future: Future[Any], thread: ReactorThread) -> Deferred[Any]:
+    """A Deferred that fires with a future of threads."""
+    deferred: Deferred[Any] = Deferred(lambda _: stop())
+
+    def stop() -> None:
+        future.cancel()
+
+    def fire() -> None:
+        if not deferred.called:
+            deferred.callback(_result_of(future))
+
+    future.add_done_callback(lambda _: thread.call(fire))
+    return deferred
 
 
 async def _await(item: Awaitable[_T]) -> _T:
@@ -181,7 +203,7 @@ async def _await(item: Awaitable[_T]) -> _T:
     return await item
 
 
-def _result_of(future: asyncio.Future[Any]) -> Any:
+def _result_of(future: asyncio.Future[Any] | Future[Any]) -> Any:
     """What a future that is done holds, as a Deferred would."""
     if future.cancelled():
         return Failure(asyncio.CancelledError())

@@ -22,7 +22,8 @@ from twisted_ipython._reactor.jobs import Job, jobs
 
 __all__ = ["complete"]
 
-_OPTIONS: Final = ("--global", "--replace", "--thread", "--wait", "-g", "-r", "-t", "-w")
+_LONG: Final = ("--global", "--process", "--replace", "--thread", "--wait")
+_OPTIONS: Final = (*_LONG, "-g", "-p", "-r", "-t", "-w")
 # For each setting what it takes that is a word.
 _SETTINGS: Final = {
     name: sorted(re.findall(r"True|False|INFINITY", words)) for name, words in sorted(TAKES.items())

@@ -173,6 +173,9 @@ class TwistedMagics(Settings, Magics):
         "-t", "--thread", action="store_true", help="run blocking code, in Twisted's thread pool"
     )
     @magic_arguments.argument(
+        "-p", "--process", action="store_true", help="run heavy code, in a process of its own"
+    )
+    @magic_arguments.argument(
         "-g", "--global", action="store_true", help="names belong to the namespace, as in a script"
     )
     @no_var_expand
@@ -201,7 +204,9 @@ class TwistedMagics(Settings, Magics):
         ``--wait`` waits as an awaiting cell does: Ctrl-C cancels, the time
         limit of ``%twisted_config timeout`` holds.
 
-        ``--thread`` is for code that blocks. ``--global`` is for scripts, whose
+        ``--thread`` is for code that blocks. ``--process`` is for code that
+        computes: what it reads of the namespace is pickled, functions and
+        classes too, and so is its value. ``--global`` is for scripts, whose
         functions and classes use each other's names, and ``__main__.NAME``.
 
         Example::

@@ -11,6 +11,7 @@ import unicodedata
 from argparse import Namespace
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from types import FunctionType
 from typing import Any, Final, NamedTuple
 
 from IPython.core.error import UsageError
@@ -32,8 +33,14 @@ from twisted_ipython._scripts.session import new
 
 __all__ = ["Background", "RunOptions", "shown", "start_job"]
 
-RUN_USAGE: Final = "usage: %%run_in_reactor [NAME] [--wait] [--replace] [--thread] [--global]"
+RUN_USAGE: Final = (
+    "usage: %%run_in_reactor [NAME] [--wait] [--replace] [--thread | --process] [--global]"
+)
 NOT_A_NAME: Final = "{name!r} cannot be the name of a result; " + RUN_USAGE
+ONE_PLACE: Final = (
+    "--process cannot stand beside --{other}: the cell runs in a process of its own, whose names"
+    " end with it; " + RUN_USAGE
+)
 REPLACE_WHAT: Final = "--replace needs the NAME whose result is to be replaced; " + RUN_USAGE
 
 
@@ -46,11 +53,17 @@ class RunOptions(NamedTuple):
     replace: bool
     in_thread: bool
     as_script: bool
+    in_process: bool
 
     @property
     def waits(self) -> bool:
         """Whether the cell has to wait for something.  Thread: any."""
         return self.wait or self.replace
+
+    @property
+    def blocking(self) -> str:
+        """The option by which the cell runs where nothing drives it."""
+        return "--process" if self.in_process else "--thread" if self.in_thread else ""
 
 
 class Background:
@@ -87,7 +100,18 @@ class Background:
                 raise UsageError(NOT_A_NAME.format(name=args.name))
         if args.replace and name is None:
             raise UsageError(REPLACE_WHAT)
-        return RunOptions(line, name, args.wait, args.replace, args.thread, getattr(args, "global"))
+        run = RunOptions(
+            line,
+            name,
+            args.wait,
+            args.replace,
+            args.thread,
+            as_script=getattr(args, "global"),
+            in_process=args.process,
+        )
+        if run.in_process and (run.in_thread or run.as_script):
+            raise UsageError(ONE_PLACE.format(other="thread" if run.in_thread else "global"))
+        return run
 
     def prepare(self, run: RunOptions, cell: str) -> Callable[[], EventualResult]:
         """
@@ -102,6 +126,7 @@ class Background:
 
         Raises:
             SyntaxError: it does not compile; to be shown without a traceback.
+            UsageError: what it reads cannot go to another process.
 
         Thread: any.
         """
@@ -112,6 +137,8 @@ class Background:
         number = cell_number(self._shell)
         names = self._shell.user_ns
         bound = function.bind(names)
+        if run.in_process:
+            function, bound = _in_process(function, bound)
         context = copy_context()
 
         def begin() -> EventualResult:
@@ -151,8 +178,19 @@ class Background:
             flags=flags,
             quiet=ends_quietly(text),
             top_level_global=run.as_script,
-            in_thread=run.in_thread,
+            blocking=run.blocking,
         )
+
+
+def _in_process(
+    function: CellFunction, bound: Callable[[], Any]
+) -> tuple[CellFunction, Callable[[], Any]]:
+    """A coroutine function in place of a cell's function; it is the job.  Thread: any."""
+    from twisted_ipython._process.job import ProcessJob, pickled
+
+    assert isinstance(bound, FunctionType)  # it is no script
+    cell = pickled(bound)
+    return function._replace(kind=Kind.COROUTINE), lambda: ProcessJob(current().reactor, cell).run()
 
 
 def shown(cell: str, result: EventualResult) -> EventualResult | None:
