@@ -134,8 +134,8 @@ class _Extension:
             runners = {**(shell.loop_runner_map or {}), "twisted": (runner, True)}
             own = {**self.magics.auto.methods(), "loop_runner_map": runners}
             undo.callback(override(shell, own))
-            for event in ("pre_execute", "post_execute"):
-                self._on(event, main_thread.run)
+            self._on("pre_execute", main_thread.run)
+            self._on("post_execute", main_thread.run)
             self._show_failures()
             self._append(shell.input_transformers_post, give_body)
             self._append(shell.input_transformers_post, self._add_awaits())
@@ -198,8 +198,8 @@ class _Extension:
             for name in ours[kind]:
                 # IPython 9.18 keeps placeholders until a magic is looked for.
                 found = manager.find(kind, name) if hasattr(manager, "find") else None
-                before = found or table.get(name)
-                self._undo.callback(_put_back, table, name, before, ours[kind][name])
+                found = found or table.get(name)
+                self._undo.callback(_put_back, table, name, found, ours[kind][name])
         self._undo.callback(manager.registry.pop, "TwistedMagics", None)
         manager.register(self.magics)
 
@@ -222,8 +222,7 @@ class _Extension:
         application = getattr(getattr(shell, "pt_app", None), "app", None)
         if loop is not None:
             self._undo.callback(main_thread.woken_by(lambda: loop.add_callback(main_thread.run)))
-            own = getattr(kernel, "post_handler_hook", None)
-            if own is not None:
+            if (own := getattr(kernel, "post_handler_hook", None)) is not None:
                 hook = _then_watch(own)
                 self._undo.callback(override(kernel, {"post_handler_hook": hook}))
         elif application is not None:
@@ -253,8 +252,7 @@ class _Extension:
         undo.callback(use_printer(plain, asyncio.Future, shown.bundle))
         if is_terminal(shell):
             undo.callback(notices.close)
-            jobs.when_ended.append(notices.ended)
-            undo.callback(jobs.when_ended.remove, notices.ended)
+            self._append(jobs.when_ended, notices.ended)
         if is_silent(shell):
             undo.callback(CellStreams().attach(shell.events))
             self._on("post_run_cell", shown.show_itself)
