@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks._measures import MEASURES
+from benchmarks._plot import plot
 from benchmarks._subjects import Subjects, subjects
 from benchmarks._table import Comparison, save, table
 
@@ -22,6 +23,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--save", type=Path, metavar="FOLDER", help="keep the times, for `python -m pyperf`"
     )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the table, as .svg or .png")
     chosen = parser.parse_args(arguments)
     unknown = set(chosen.names) - set(MEASURES)
     if unknown:
@@ -62,6 +64,8 @@ def main(arguments: Sequence[str]) -> int:
     print(table(rows))
     if chosen.save is not None:
         save(rows, chosen.save)
+    if chosen.plot is not None:
+        plot(rows, chosen.plot)
     kept = all(row.kept for row in rows) or not chosen.check
     return 0 if complete and kept else 1
 

@@ -134,7 +134,7 @@ def load(subjects: Subjects) -> list[Comparison]:
         yield lambda: answer(subject)
 
     starts = [partial(side, subject) for subject in (subjects.ours, subjects.peer)]
-    limits = {"%load_ext": 1.1, "whole process": 1.1}
+    limits = {"%load_ext": 1.0, "whole process": 1.0}
     return _compared("load", "peer", starts, limits, processes=5, turns=4)
 
 
@@ -170,8 +170,16 @@ def timers(subjects: Subjects) -> list[Comparison]:
     """20,000 timers of the reactor thread's, on the reactor that a shell has loaded."""
     ours, bare = subjects.ours.serving, subjects.bare.serving
     limits = {"one after another": 1.1, "at once": 1.25}
-    sides = [partial(ours, "timers_ours"), partial(bare, "bare", "timers")]
+    sides = [partial(ours, "loaded", "timers", "asyncio"), partial(bare, "bare", "timers")]
     return _compared("callLater", "bare Twisted", sides, limits, processes=3, turns=10)
+
+
+def on_uvloop(subjects: Subjects) -> list[Comparison]:
+    """20,000 timers and 5,000 echoes on a reactor with uvloop's loop, against epoll's."""
+    ours, bare = subjects.ours.serving, subjects.bare.serving
+    limits = {"one after another": 0.7, "at once": 0.7, "echoes": 1.15}
+    sides = [partial(ours, "loaded", "echoes", "uvloop"), partial(bare, "bare", "echoes", "epoll")]
+    return _compared("uvloop", "bare epoll", sides, limits, processes=3, turns=5)
 
 
 def borrow(subjects: Subjects) -> list[Comparison]:
@@ -219,6 +227,29 @@ def crawl(subjects: Subjects) -> list[Comparison]:
     return _compared("crawl", "CrawlerRunner", starts, limits, processes=3, turns=10)
 
 
+def linked_crawl(subjects: Subjects) -> list[Comparison]:
+    """CPU time of a crawl of 300 linked pages of another process, by what runs it."""
+    ours, bare = subjects.ours.serving, subjects.bare.serving
+    against = {"scrapy runspider": ("runspider", 1.05), "bare crochet": ("crochet", 1.03)}
+    rows = []
+    for who in ("cell", "job", "process"):
+        for other, (name, limit) in against.items():
+            starts = [partial(ours, "crawls", who), partial(bare, "crawls", name)]
+            limits = {"300 pages": limit}
+            rows += _compared(f"crawl in a {who}", other, starts, limits, processes=2, turns=3)
+    return rows
+
+
+def web(subjects: Subjects) -> list[Comparison]:
+    """CPU time of 5,000 requests served, of 500 of treq's at once, and 100 of httpx's."""
+    starts = [
+        partial(subjects.ours.serving, "loaded", "web", "asyncio"),
+        partial(subjects.bare.serving, "under_crochet", "web"),
+    ]
+    limits = {"server": 1.03, "treq": 1.03, "httpx": 1.03}
+    return _compared("web", "bare crochet", starts, limits, processes=3, turns=4)
+
+
 # ---- against a bound
 
 
@@ -257,11 +288,14 @@ MEASURES: Final[dict[str, Callable[[Subjects], list[Comparison]]]] = {
     "cell": in_process,
     "awaits": awaits,
     "timers": timers,
+    "uvloop": on_uvloop,
     "tasks": tasks,
     "asyncio": of_asyncio,
     "borrow": borrow,
     "progress": progress,
     "crawl": crawl,
+    "linked": linked_crawl,
+    "web": web,
     "load": load,
     "magic": magic,
     "memory": memory,

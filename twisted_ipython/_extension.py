@@ -9,20 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from types import CoroutineType
+from types import CoroutineType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from IPython.core.completer import CompletionContext, SimpleMatcherResult, context_matcher
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 
-from twisted_ipython import _async_kernel, _kernel
 from twisted_ipython._base.frames import labels_of
 from twisted_ipython._base.instance import override
-from twisted_ipython._base.running_loop import loop_of_thread, put_back
+from twisted_ipython._base.running_loop import loop_of_thread
 from twisted_ipython._base.work_id import CellNumbers
 from twisted_ipython._cells.await_magics import AddAwaits
-from twisted_ipython._display import figures, kernel_messages
+from twisted_ipython._display import figures
 from twisted_ipython._display.deferred import ShownDeferreds, coroutine_text
 from twisted_ipython._display.late_output import is_for_program, telling_on
 from twisted_ipython._display.result_card import Cards
@@ -35,7 +35,6 @@ from twisted_ipython._failures.reports import GRACE, reports
 from twisted_ipython._failures.show import showing_on
 from twisted_ipython._magics import sockets
 from twisted_ipython._magics.awaitable import awaitable
-from twisted_ipython._magics.completion import complete
 from twisted_ipython._magics.magics import TwistedMagics, give_body
 from twisted_ipython._magics.runner import runner
 from twisted_ipython._magics.settings import Settings
@@ -49,7 +48,6 @@ from twisted_ipython._scripts import reactor_run
 from twisted_ipython._scripts.session import end_scripts
 from twisted_ipython._waiting import stdin
 from twisted_ipython._waiting.calls import main_thread
-from twisted_ipython._waiting.sigint import watch
 
 __all__ = ["attach", "load", "settings_of_last_load", "unload"]
 
@@ -72,15 +70,11 @@ def load(shell: InteractiveShell) -> None:
     if extension is not None:
         extension.magics.auto.stay()
         return
-    thread = lifecycle.start()
-    attach(thread)
-    extension = _Extension(shell)
+    extension = _loaded[shell] = _Extension(shell)
+    thread = lifecycle.current()
     sharing.attach(thread, on=extension.magics.share_reactor)
-    _loaded[shell] = extension
     if thread.remark:
         print(thread.remark)
-    if not _kernel.answers(getattr(shell, "kernel", None)):
-        print(_kernel.NO_ANSWER)
     if extension.magics.autoawait:
         extension.magics.switch_autoawait("twisted")
 
@@ -126,22 +120,27 @@ class _Extension:
         self._shell = shell
         with ExitStack() as undo:
             self._undo = undo
-            undo.callback(_async_kernel.prepare(shell))
+            others = _async_kernel_of(shell)
+            if others is not None:
+                undo.callback(others.prepare(shell))
             undo.callback(_remove_configurables, shell.configurables)
             self.magics = TwistedMagics(shell)
+            attach(lifecycle.start(self.magics.reactor))
             self._register_magics()
             self._note_runner()
             undo.callback(override(lifecycle.current(), {"label": labels_of(shell)}))
             own: dict[str, Any] = self.magics.auto.methods()
             own["loop_runner_map"] = {**(shell.loop_runner_map or {}), "twisted": (runner, True)}
             undo.callback(override(shell, own))
-            self._kernel = _async_kernel.attach(shell, self.magics.auto, lifecycle.current(), undo)
+            self._kernel = getattr(shell, "kernel", None)
+            if others is not None:
+                self._kernel = others.attach(shell, self.magics.auto, lifecycle.current(), undo)
             for event in ("pre_execute", "post_execute"):
                 self._on(event, main_thread.run)
             self._show_failures()
             self._append(shell.input_transformers_post, give_body)
             self._append(shell.input_transformers_post, self._add_awaits())
-            self._append(shell.Completer.custom_matchers, complete)
+            self._append(shell.Completer.custom_matchers, _complete)
             self._reach_main_thread()
             self._show_results()
             self._attach_to_kernel()
@@ -224,9 +223,9 @@ class _Extension:
         application = getattr(getattr(shell, "pt_app", None), "app", None)
         if loop is not None:
             self._undo.callback(main_thread.woken_by(lambda: loop.add_callback(main_thread.run)))
-            own = getattr(kernel, "post_handler_hook", None)
-            if own is not None:
-                self._undo.callback(override(kernel, {"post_handler_hook": _then_watch(own)}))
+            from twisted_ipython._kernel import watch_after_messages
+
+            self._undo.callback(watch_after_messages(kernel))
         elif application is not None:
             draws = application.before_render
             draws.add_handler(_run_later_calls_soon)  # at each prompt too, so that none is missed
@@ -264,21 +263,34 @@ class _Extension:
         """Have a kernel's messages belong to the cell that asked, and its questions be asked."""
         shell, kernel, undo, thread = self._shell, self._kernel, self._undo, lifecycle.current()
         undo.callback(figures.attach(shell))
+        undo.callback(stdin.attach(kernel))
+        if kernel is None:
+            return
+        from twisted_ipython._display import kernel_messages
+        from twisted_ipython._kernel import NO_ANSWER, answers, ignore_ended, say_status
+
         undo.callback(kernel_messages.attach(shell, kernel, thread.works_here, thread.loop))
-        of_kernel = _kernel.ignore_ended, _kernel.say_status, stdin.attach
-        for attach_to in (*of_kernel, sharing.attach_to_kernel):
+        for attach_to in (ignore_ended, say_status, sharing.attach_to_kernel):
             undo.callback(attach_to(kernel))
+        if not answers(kernel):
+            print(NO_ANSWER)
 
 
-def _then_watch(hook: Callable[[], None]) -> Callable[[], None]:
-    """What ipykernel does after each message (it has SIGINT ignored then), and our `watch`."""
+def _async_kernel_of(shell: InteractiveShell) -> ModuleType | None:
+    """What joins async-kernel, which is imported for its shells only."""
+    if not hasattr(shell, "transform_cell_async"):
+        return None
+    from twisted_ipython import _async_kernel
 
-    def post_handler_hook() -> None:
-        hook()
-        put_back()  # no Ctrl-C can come between here
-        watch()
+    return _async_kernel
 
-    return post_handler_hook
+
+@context_matcher(identifier="twisted_ipython")  # type: ignore[untyped-decorator]  # a partial
+def _complete(context: CompletionContext) -> SimpleMatcherResult:
+    """What `_magics.completion` offers, which the first Tab imports.  Thread: cell."""
+    from twisted_ipython._magics.completion import complete
+
+    return complete(context)
 
 
 def _run_later_calls_soon(application: Any) -> None:

@@ -22,10 +22,12 @@ from inspect import signature
 from typing import Any, Final
 
 from twisted_ipython._base.instance import override
+from twisted_ipython._base.running_loop import put_back
 from twisted_ipython._base.switch_interval import BRIEF, turns_of
 from twisted_ipython._private.ipykernel import PROCESS_CHILDREN
+from twisted_ipython._waiting.sigint import watch
 
-__all__ = ["NO_ANSWER", "answers", "ignore_ended", "say_status"]
+__all__ = ["NO_ANSWER", "answers", "ignore_ended", "say_status", "watch_after_messages"]
 
 NO_ANSWER: Final = (
     "An engine of ipyparallel's with ipykernel 7 never answers a cell that awaits, whoever runs it:"
@@ -34,6 +36,20 @@ NO_ANSWER: Final = (
 
 # What ipykernel says of a message that it handles beside a cell (7.4).
 _CONCURRENT: Final = "concurrent"
+
+
+def watch_after_messages(kernel: Any) -> Callable[[], None]:
+    """Have Ctrl-C watched after each message, where ipykernel ignores it; gives the undo."""
+    own = getattr(kernel, "post_handler_hook", None)
+    if own is None:
+        return lambda: None
+
+    def post_handler_hook() -> None:
+        own()
+        put_back()  # no Ctrl-C can come between here
+        watch()
+
+    return override(kernel, {"post_handler_hook": post_handler_hook})
 
 
 def ignore_ended(kernel: Any) -> Callable[[], None]:

@@ -1,7 +1,8 @@
 """
 Awaits, or what else is named, on an untouched reactor, driven by Twisted; answers with seconds.
 
-The argument is the module that measures: ``awaits``, or ``timers``.
+The arguments are the module that measures, ``awaits`` unless named, and ``epoll`` for a
+reactor of that kind in place of asyncio's.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from importlib import import_module
 
 from twisted.internet import asyncioreactor
 
-asyncioreactor.install(asyncio.SelectorEventLoop())
+if sys.argv[2:] != ["epoll"]:
+    asyncioreactor.install(asyncio.SelectorEventLoop())
 
-from serving import questions  # noqa: E402
-from twisted.internet import reactor  # noqa: E402
-from twisted.internet.defer import ensureDeferred  # noqa: E402
+from serving import questions
+from twisted.internet import reactor
+from twisted.internet.defer import ensureDeferred
 
 
 async def _serve() -> None:

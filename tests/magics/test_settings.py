@@ -104,6 +104,7 @@ def test_traits() -> None:
         "timeout",
         "autoawait",
         "share_reactor",
+        "reactor",
     }
 
 

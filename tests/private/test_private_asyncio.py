@@ -95,14 +95,14 @@ def test_without_codes() -> None:
 
 
 def test_timer_is_due() -> None:
-    """Only a timer whose time has come is; of a loop that keeps its timers to itself any may be."""
+    """Only a timer whose time has come is; a loop that keeps its timers to itself sees to them."""
     loop = asyncio.new_event_loop()
     assert not private.timer_is_due(loop)
     loop.call_later(100, int)
     assert not private.timer_is_due(loop)
     loop.call_later(0, int)
     assert private.timer_is_due(loop)
-    assert private.timer_is_due(object())
+    assert not private.timer_is_due(object())
     loop.close()
 
 

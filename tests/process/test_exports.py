@@ -63,10 +63,16 @@ heavy = {
     "unittest", "multiprocessing", "tqdm", "ipywidgets", "ipykernel", "treq", "scrapy", "klein",
     "twisted_ipython._magics.run_in_reactor", "twisted_ipython._cells.cell_function",
     "twisted_ipython._magics.timing", "twisted_ipython._process.job", "cloudpickle",
+    "twisted_ipython._magics.completion", "twisted_ipython._display.kernel_messages",
+    "twisted_ipython._scripts.greenlet_script", "greenlet",
+    "IPython.core.magics.execution", "IPython.core.debugger",
 }
 from importlib.util import find_spec
 assert all(find_spec(name) for name in heavy if name.startswith("twisted_ipython."))
 assert not heavy & (set(sys.modules) - before), heavy & (set(sys.modules) - before)
+# Loading collects no garbage; afterwards the collector is as it was.
+import gc
+assert gc.isenabled() and not gc.get_freeze_count()
 """
 
 

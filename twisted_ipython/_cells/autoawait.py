@@ -14,7 +14,6 @@ Thread: cell, but for `AutoAwait._evaluate`.
 from __future__ import annotations
 
 import ast
-import re
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
@@ -49,8 +48,7 @@ from twisted_ipython._waiting.work import CellInfo
 
 __all__ = ["AutoAwait"]
 
-# What a cell that awaits has in its text.
-_MAY_AWAIT: Final = re.compile("await|async")
+_AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 # IPython's own runner for asyncio, by which a kernel knows that it may await a cell.
 _ASYNCIO: Final = InteractiveShell.loop_runner_map["asyncio"][0]
 
@@ -158,7 +156,7 @@ class AutoAwait:
         own: Callable[..., Coroutine[Any, Any, bool | None]] = self._own("run_ast_nodes")
         text = getattr(getattr(result, "info", None), "transformed_cell", None)  # IPython 9.6
         thread, made = None, Statements(nodelist)
-        if text is None or _MAY_AWAIT.search(text):  # most cells do not, and need not be read
+        if text is None or "await" in text or "async" in text:  # most need not be read
             thread, made = self._prepared(nodelist, cell_name, interactivity, compiler)
         if thread is None or not made.codes:
             with plain_cell.of_nodes(nodelist, cell_name) as plain:
@@ -201,7 +199,7 @@ class AutoAwait:
             return None, Statements(nodelist)
         thread = reactor_thread()
         nodes, shown = statements.split(nodelist, interactivity)
-        with compiler.extra_flags(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT):
+        with compiler.extra_flags(_AWAIT):
             return thread, statements.prepare(nodes, shown, reading.language, cell_name, compiler)
 
     async def run_code(
@@ -217,11 +215,18 @@ class AutoAwait:
         active, own = self._active(), self._own("run_code")
         if not active or not async_ or statements.awaits_magic(code_obj):
             shares = active and not async_  # then nothing is awaited inside
-            with self._statement() if shares else nullcontext():
-                failed = await plain_cell.run_statement(own, code_obj, result, async_=async_)
+            try:
+                with self._statement() if shares else nullcontext():
+                    failed = await own(code_obj, result, async_=async_)
+            except plain_cell.Exited as exited:
+                failed = exited.note(result)
+            finally:
+                stay_installed()
             if shares and not failed:
                 sigint.end_statement()
-            plain_cell.note_statement(self.after_statement, code_obj)
+            cell = plain_cell.current_cell()
+            if cell is not None:
+                self.after_statement(code_obj, cell.running)
             return failed
         token = self._send(
             reactor_thread(), lambda _: placeholder.evaluate_shown(self.shell, code_obj)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import ast
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import CodeType
 from typing import Any, Final, Self
@@ -30,7 +30,7 @@ from twisted_ipython._base.tracebacks import in_one_line
 from twisted_ipython._base.work_id import NO_WORK, current_work, new_work, set_work
 from twisted_ipython._failures.reports import reports
 from twisted_ipython._failures.running_cell import RunningCell
-from twisted_ipython._reactor.lifecycle import started, stay_installed
+from twisted_ipython._reactor.lifecycle import started
 from twisted_ipython._scripts import registry
 from twisted_ipython._scripts.callers import would_run
 from twisted_ipython._scripts.session import exit_of
@@ -39,10 +39,9 @@ from twisted_ipython._scripts.thread_script import ThreadScript
 __all__ = [
     "Exited",
     "PlainCell",
+    "current_cell",
     "note_failure",
-    "note_statement",
     "of_nodes",
-    "run_statement",
     "show_exit",
 ]
 
@@ -58,6 +57,12 @@ class Exited(BaseException):
     def __init__(self, error: BaseException | None) -> None:
         super().__init__(error)
         self.error = error
+
+    def note(self, result: Any) -> bool:
+        """Note in the cell's result, if there is one, how it ended: it failed.  Thread: cell."""
+        if result is not None:
+            result.error_in_exec = self.error
+        return True
 
 
 class PlainCell:
@@ -156,22 +161,15 @@ _cells: Final[dict[int, PlainCell]] = {}
 
 def of_nodes(nodes: list[ast.stmt], name: str) -> PlainCell:
     """A cell that does not await, of that many statements and that name.  Thread: cell."""
-    module, flags = ast.Module(nodes, []), ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    return PlainCell(lambda: compile(module, name, "exec", flags=flags, dont_inherit=True), nodes)
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
+    def code() -> CodeType:
+        made: CodeType = compile(
+            ast.Module(nodes, []), name, "exec", flags=flags, dont_inherit=True
+        )
+        return made
 
-async def run_statement(
-    own: Callable[..., Coroutine[Any, Any, bool]], code: CodeType, result: Any, **options: Any
-) -> bool:
-    """`InteractiveShell.run_code`, but for the SystemExit of a script.  Thread: cell."""
-    try:
-        return await own(code, result, **options)
-    except Exited as exited:
-        if result is not None:
-            result.error_in_exec = exited.error
-        return True
-    finally:
-        stay_installed()
+    return PlainCell(code, nodes)
 
 
 def show_exit(error: SystemExit, show: Callable[..., object]) -> None:
@@ -187,7 +185,7 @@ def show_exit(error: SystemExit, show: Callable[..., object]) -> None:
 
     Thread: cell.
     """
-    cell = _current_cell()
+    cell = current_cell()
     exited = None if cell is None else cell.exit(error)
     if exited is not None:
         instead = exited.error
@@ -196,14 +194,14 @@ def show_exit(error: SystemExit, show: Callable[..., object]) -> None:
         raise exited
 
 
-def _current_cell() -> PlainCell | None:
+def current_cell() -> PlainCell | None:
     """The plain cell or file whose context this is, while it runs."""
     return _cells.get(current_work().work)
 
 
 def note_failure() -> None:
     """The code of this context has failed, as is shown now.  Thread: cell."""
-    cell = _current_cell()
+    cell = current_cell()
     if cell is not None:
         cell.raised = True
 
@@ -213,10 +211,3 @@ def _stop_other(*, crash: bool) -> None:
     script = registry.to_stop(crash=crash)
     if script is not None:
         (script.crash if crash else script.stop)()
-
-
-def note_statement(note: Callable[[CodeType, RunningCell], object], code: CodeType) -> None:
-    """Call ``note`` with a statement that has run in this context's plain cell.  Thread: cell."""
-    cell = _current_cell()
-    if cell is not None:
-        note(code, cell.running)

@@ -61,7 +61,39 @@ def attach(shell: InteractiveShell) -> Callable[[], None]:
     Thread: cell.
     """
     events: Any = shell.events
-    trigger, register = events.trigger, events.register
+    register = events.register
+    undo = ExitStack()
+
+    def register_event(event: str, function: Callable[..., Any]) -> None:
+        """The backend registers itself while it makes the first figure, before the hooks run."""
+        register(event, function)
+        begin()
+
+    def begin() -> None:
+        """Until the backend is there, events cost what they cost."""
+        if _INLINE in sys.modules and "trigger" not in vars(events):
+            undo.callback(override(events, {"trigger": _trigger(shell)}))
+        _add_hook()
+
+    def show_ended() -> None:
+        if _flush_figures(shell) is not None:
+            _show_ended(shell)
+
+    def ended(*_: object) -> None:
+        if _INLINE in sys.modules:
+            main_thread.call(show_ended)
+
+    undo.callback(_remove_hook)
+    undo.callback(override(events, {"register": register_event}))
+    begin()
+    jobs.when_ended.append(ended)
+    undo.callback(jobs.when_ended.remove, ended)
+    return undo.close
+
+
+def _trigger(shell: InteractiveShell) -> Callable[..., None]:
+    """``EventManager.trigger``, with our way to show figures in it.  Thread: cell."""
+    events, trigger = shell.events, shell.events.trigger
 
     def trigger_event(event: str, *args: Any, **kwargs: Any) -> None:
         if event == "pre_execute":
@@ -79,25 +111,7 @@ def attach(shell: InteractiveShell) -> Callable[[], None]:
             registered.insert(index, flush)
             _show_ended(shell)
 
-    def register_event(event: str, function: Callable[..., Any]) -> None:
-        """The backend registers itself while it makes the first figure, before the hooks run."""
-        register(event, function)
-        _add_hook()
-
-    def show_ended() -> None:
-        if _flush_figures(shell) is not None:
-            _show_ended(shell)
-
-    def ended(*_: object) -> None:
-        if _INLINE in sys.modules:
-            main_thread.call(show_ended)
-
-    undo = ExitStack()
-    undo.callback(_remove_hook)
-    undo.callback(override(events, {"trigger": trigger_event, "register": register_event}))
-    jobs.when_ended.append(ended)
-    undo.callback(jobs.when_ended.remove, ended)
-    return undo.close
+    return trigger_event
 
 
 def note_context(figure: Any) -> None:

@@ -177,7 +177,7 @@ class Watch:
         names = self._shell.user_ns
         failed, self._failures = self._failures != failure.count, failure.count
         latest = [*names] if failed else [*islice(reversed(names), _LATEST)]
-        bound = [(name, names.get(name)) for name in latest]
+        bound = [(name, held) for name in latest if type(held := names.get(name)) not in _DULL]
         found = self._new([(value, result.result), *bound], RunningCell())
         if found and current_work() == NO_WORK:  # a kernel may end cells elsewhere
             found[0].context.run(set_work, new_work(number))
@@ -194,7 +194,9 @@ class Watch:
             and _may_fail(held)
             and self._is_new(held)
         ]
-        context = copy_context() if found else Context()
+        if not found:
+            return []
+        context = copy_context()
         return [_Named(weakref.ref(held), name, kind, context, cell) for name, held, kind in found]
 
     def _is_new(self, held: Any) -> bool:

@@ -73,11 +73,12 @@ class Unawaited:
             if type(held) is CoroutineType and id(held) not in self._made and _is_new(held):
                 line = cell.line_of(name)
                 self._made[id(held)] = _Made(held, copy_context(), code.co_filename, line)
-        if self._made:
-            self.look()
+        self.look()
 
     def look(self) -> None:
         """Warn of what nobody holds any more.  Thread: any."""
+        if not self._made:
+            return
         alone = getrefcount(_ALONE[0][0])
         for key, made in [*self._made.items()]:
             if not _is_new(made.coroutine):

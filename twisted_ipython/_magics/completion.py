@@ -10,12 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from IPython.core.completer import (
-    CompletionContext,
-    SimpleCompletion,
-    SimpleMatcherResult,
-    context_matcher,
-)
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult
 
 from twisted_ipython._magics.settings import TAKES
 from twisted_ipython._reactor.jobs import Job, jobs
@@ -33,7 +28,6 @@ _LINE: Final = re.compile(r"\s*(?:[^=%]*=\s*)?%(reactor|twisted_config)\s+(.*)")
 _CELL: Final = re.compile(r"%%run_in_reactor\s.*")
 
 
-@context_matcher(identifier="twisted_ipython")  # type: ignore[untyped-decorator]  # a partial
 def complete(context: CompletionContext) -> SimpleMatcherResult:
     """What can stand where the cursor is, in a line of our magics.  Thread: cell."""
     found = [

@@ -241,8 +241,8 @@ class TwistedMagics(Settings, Magics):
             AwaitingCell(thread, BlockingThread(), lambda _: coro, lambda: self.timeout).run()
         )
 
-    @line_magic
-    def reactor(self, line: str) -> Any:
+    @line_magic("reactor")  # type: ignore[arg-type]  # typed for use without a name
+    def show_reactor(self, line: str) -> Any:
         """
         Show what the reactor is and does, and handle background jobs.
 

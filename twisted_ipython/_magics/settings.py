@@ -9,7 +9,7 @@ from __future__ import annotations
 from threading import TIMEOUT_MAX
 from typing import Any, Final
 
-from traitlets import Bool, CFloat, TraitError, validate
+from traitlets import Bool, CFloat, Enum, TraitError, validate
 from traitlets.config import Configurable
 
 __all__ = ["TAKES", "SettingError", "Settings"]
@@ -45,6 +45,14 @@ class Settings(Configurable):
         True,
         help="Whether cells that do not await share the reactor's loop, and borrow the reactor"
         " when they call it.",
+    ).tag(config=True)
+
+    # Not one that `%twisted_config` changes: a reactor cannot be started twice.
+    reactor = Enum(
+        ["asyncio", "uvloop"],
+        "asyncio",
+        help="Whose loop the reactor runs on that loading installs: for a configuration file, since"
+        " a reactor that runs stays.",
     ).tag(config=True)
 
     @validate("timeout")

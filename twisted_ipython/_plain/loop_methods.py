@@ -80,7 +80,7 @@ class LoopMethods:
         self._loop: AbstractEventLoop = thread.loop
         self._lock = threading.Lock()
         self._uses = 0
-        self._methods: dict[str, Callable[..., Any]] = {}
+        self._methods: list[tuple[str, Callable[..., Any]]] = []
         # Who waits, by the number of its work; and whose stop came before it waited.
         self._waits: list[tuple[int, Callable[[], object]]] = []
         self._early: set[int] = set()
@@ -90,7 +90,7 @@ class LoopMethods:
     def attach(self) -> Callable[[], None]:
         """Set what holds in every cell; returns what takes it off.  Thread: any."""
         loop = self._loop
-        self._methods = self._for_plain_cells()
+        self._methods = [*self._for_plain_cells().items()]
         self._run_forever, self._stop = loop.run_forever, loop.stop
         methods = {
             "run_until_complete": self.run_until_complete,
@@ -113,7 +113,7 @@ class LoopMethods:
             self._uses += 1
             if self._uses == 1:
                 loop = self._loop
-                for name, method in self._methods.items():
+                for name, method in self._methods:
                     setattr(loop, name, method)
 
     def end(self) -> None:
@@ -122,7 +122,7 @@ class LoopMethods:
             self._uses -= 1
             if not self._uses:
                 loop = self._loop
-                for name in self._methods:
+                for name, _ in self._methods:
                     delattr(loop, name)
                 if self._methods:
                     loop.create_task = self._create_task  # type: ignore[method-assign]

@@ -93,8 +93,8 @@ class _Carried:
             **{name: [self._carrying] for name in names if not _looks(getattr(reactor, name))},
             **{name: [self._carrying, self._following] for name in _INSTALLING},
             "iterate": [self._iterating],
-            "addReader": [self._finding_all, self._carrying],
-            "addWriter": [self._finding, self._carrying],
+            "addReader": [partial(self._finding, self._wrappers.find)],
+            "addWriter": [partial(self._finding, None)],
         }
         cooperator: Any = getattr(task, COOPERATOR, None)
         held: dict[str, list[Wrapper]] = {name: [self._holding] for name in _COOPERATE}
@@ -166,24 +166,24 @@ class _Carried:
 
         return iterate
 
-    def _finding(self, own: _Method) -> _Method:
-        """A method that has the reactor watch an object, whose methods any thread may call then."""
-        give = self._given.give
+    def _finding(self, find: Callable[[Any], None] | None, own: _Method) -> _Method:
+        """
+        A method that has the reactor watch an object, whose methods any thread may call then.
+
+        Args:
+            find: is told of it before: transports on top of it are there when it is first read.
+            own: the method.
+        """
+        ident, elsewhere, give = self._thread.ident, self._elsewhere, self._given.give
+
+        def found(one: Any) -> Any:
+            if find is not None:
+                find(one)
+            return own(give(one))
 
         @wraps(own)
         def method(one: Any) -> Any:
-            return own(give(one))
-
-        return method
-
-    def _finding_all(self, own: _Method) -> _Method:
-        """The same, with the transports on top of it, which are there when it is first read."""
-        give, find = self._given.give, self._wrappers.find
-
-        @wraps(own)
-        def method(one: Any) -> Any:
-            find(one)
-            return own(give(one))
+            return found(one) if get_ident() == ident else elsewhere(found, (one,), {})
 
         return method
 

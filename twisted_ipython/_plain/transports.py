@@ -50,6 +50,9 @@ _INTERFACES: Final = (
     IUNIXDatagramTransport,
 )
 
+# The attribute of an object that has its methods: whose they are.
+_GIVEN: Final = "_twisted_ipython_given"
+
 # Calls a method with the reactor borrowed.
 Elsewhere = Callable[[Callable[..., Any], Any, Any], Any]
 
@@ -85,8 +88,10 @@ class Given:
         methods = self._methods.get(type(one))
         if methods is None:
             methods = self._methods[type(one)] = self._methods_of(type(one))
-        if methods and one not in self._objects:
+        # A table would have to be asked for each write of each connection.
+        if methods and getattr(one, _GIVEN, None) is not self:
             self._objects.add(one)
+            setattr(one, _GIVEN, self)
             # What the reactor works for it holds; to what nobody holds nothing happens
             # any more.
             weak = isinstance(one, (FileDescriptor, LoopingCall))
@@ -101,7 +106,7 @@ class Given:
     def take_back(self) -> None:
         """Take the methods off all objects.  Thread: any."""
         for one in list(self._objects):
-            for name in self._methods[type(one)]:
+            for name in (_GIVEN, *self._methods[type(one)]):
                 one.__dict__.pop(name, None)
 
     def _methods_of(self, kind: type) -> dict[str, Callable[..., Any]]:

@@ -102,9 +102,9 @@ owns: Callable[[Any], bool] = type(threading.RLock())._is_owned  # type: ignore[
 
 
 def timer_is_due(loop: Any) -> bool:
-    """Whether a timer of the loop may be due; without its heap, it may."""
-    heap = getattr(loop, "_scheduled", None)
-    return heap is None or (bool(heap) and heap[0]._when <= loop.time())
+    """Whether a timer of the loop may be due; without, no: uvloop runs what is due first."""
+    heap: list[Any] = getattr(loop, "_scheduled", [])
+    return bool(heap) and heap[0]._when <= loop.time()
 
 
 def silence(task: Future[Any]) -> None:

@@ -13,14 +13,19 @@ from typing import Any, Final
 
 from IPython import get_ipython
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.core.magics import execution
 
 __all__ = ["EMBED", "format_time", "make_current", "shell_of", "show_traceback"]
 
 # The module and function that open a prompt in a program.
 EMBED: Final = "IPython.terminal.embed", "embed"
-# Seconds as %time shows them; without, with three digits.
-format_time: Callable[[float], str] = getattr(execution, "_format_time", "{:.3g} s".format)
+
+
+def format_time(seconds: float) -> str:
+    """Seconds as %time shows them; without, with three digits."""
+    from IPython.core.magics import execution  # which takes milliseconds to import
+
+    form: Callable[[float], str] = getattr(execution, "_format_time", "{:.3g} s".format)
+    return form(seconds)
 
 
 def show_traceback(shell: InteractiveShell, error: BaseException, lines: list[str]) -> None:

@@ -40,6 +40,7 @@ import threading
 import warnings
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from typing import Final
 
 import twisted.internet
@@ -55,6 +56,7 @@ from twisted_ipython._reactor.thread import ReactorThread
 
 __all__ = ["current", "end", "start", "started", "stay_installed"]
 
+ASYNCIO: Final = "asyncio"
 # Seconds that a starting reactor gets, and one that does not seem to run.
 _START: Final = 10.0
 _LOOK: Final = 0.5
@@ -74,6 +76,14 @@ NOT_NEEDED: Final = (
     "The module twisted.internet.reactor was put back: one reactor runs for the whole session, and"
     " a script runs again and again without deleting it, so leave that line out."
 )
+INSTALLED: Final = (
+    "TwistedMagics.reactor is {loop!r}, but a reactor is installed already (usually by an import"
+    " of twisted.internet.reactor), and is used as it is: load twisted_ipython before that."
+)
+NOT_THERE: Final = (
+    "TwistedMagics.reactor is {loop!r}, and there is no package of that name: install it, or take"
+    " that line out of IPython's configuration file."
+)
 _MODULE: Final = "twisted.internet.reactor"
 
 _lock = threading.Lock()
@@ -81,11 +91,14 @@ _lock = threading.Lock()
 _thread: ReactorThread | None = None
 
 
-def start() -> ReactorThread:
+def start(loop: str = ASYNCIO) -> ReactorThread:
     """
     Start the reactor thread, or find the one that is there.
 
     For what a user loads or runs; all else asks for `current`.
+
+    Args:
+        loop: whose loop the reactor runs on, if none is installed: asyncio's or uvloop's.
 
     Returns:
         The reactor thread.
@@ -99,7 +112,7 @@ def start() -> ReactorThread:
     global _thread
     with _lock:
         if _thread is None:
-            _thread = _start()
+            _thread = _start(loop)
     return current()
 
 
@@ -140,10 +153,12 @@ def stay_installed() -> None:
         print(NOT_NEEDED)
 
 
-def _start() -> ReactorThread:
+def _start(loop: str) -> ReactorThread:
     ours = _MODULE not in sys.modules
     if ours:
-        _install()
+        _install(_new_loop(loop))
+    elif loop != ASYNCIO:
+        print(INSTALLED.format(loop=loop))
     showwarning = warnings.showwarning
     set_up()
     thread = _find(ours=ours)
@@ -198,12 +213,22 @@ def _find(*, ours: bool) -> ReactorThread:
     return answer[0]
 
 
-def _install() -> None:
+def _new_loop(name: str) -> asyncio.AbstractEventLoop:
+    """A new loop of asyncio's, or of the package of that name.  Thread: any."""
+    if name == ASYNCIO:
+        return asyncio.SelectorEventLoop()
+    try:
+        loop: asyncio.AbstractEventLoop = import_module(name).new_event_loop()
+    except ImportError:
+        raise RuntimeError(NOT_THERE.format(loop=name)) from None
+    return loop
+
+
+def _install(loop: asyncio.AbstractEventLoop) -> None:
     """Install Twisted's asyncio reactor on a loop of its own."""
     from twisted.internet.asyncioreactor import AsyncioSelectorReactor
     from twisted.internet.main import installReactor
 
-    loop = asyncio.SelectorEventLoop()
     interrupt.resuming(loop)
     installReactor(AsyncioSelectorReactor(loop))
 

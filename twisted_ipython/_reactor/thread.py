@@ -47,8 +47,12 @@ NO_ASYNCIO: Final = (
 )
 POLICY: Final = (
     "The event loop policy of this process is {policy}. The reactor, and so all that cells await,"
-    " runs on asyncio's own {loop} instead: methods are set on that loop, which one that is written"
-    " in C refuses. Loops that you make are still the policy's."
+    " runs on asyncio's own {loop} instead, unless TwistedMagics.reactor says otherwise. Loops that"
+    " you make are still the policy's."
+)
+OTHER_LOOP: Final = (
+    "The reactor runs on {loop}: `%reactor` does not list asyncio's connections and processes, and"
+    " plain cells write to these without borrowing the reactor."
 )
 
 # What asyncio says where no loop runs; the second is what Queue, Event and the like say.
@@ -121,6 +125,8 @@ class ReactorThread:
         if self.loop is None:
             return self.refusal
         policy, kind = foreign_policy(), type(self.loop)
+        if not isinstance(self.loop, asyncio.BaseEventLoop):
+            return OTHER_LOOP.format(loop=kind.__module__)
         if policy is None or kind.__module__.partition(".")[0] != "asyncio":
             return ""
         return POLICY.format(policy=policy, loop=kind.__name__)

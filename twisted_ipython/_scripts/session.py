@@ -12,7 +12,7 @@ from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from types import CodeType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -25,9 +25,11 @@ from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.lifecycle import stay_installed
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import cleanup, registry, script_log
-from twisted_ipython._scripts.greenlet_script import GreenletScript
 from twisted_ipython._scripts.notes import explain_names
 from twisted_ipython._scripts.script import Script
+
+if TYPE_CHECKING:
+    from twisted_ipython._scripts.greenlet_script import GreenletScript
 
 __all__ = ["Session", "end_scripts", "exit_of", "new", "refuse"]
 
@@ -62,6 +64,8 @@ def new(
 
     Thread: reactor.
     """
+    from twisted_ipython._scripts.greenlet_script import GreenletScript
+
     script = GreenletScript(name, work_id, context, Session(reactor), function, codes)
     registry.note(reactor)
     script_log.begin(work_id.work, context)

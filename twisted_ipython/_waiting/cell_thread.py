@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Generator
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol, TypeVar, cast
 
+from twisted_ipython._private.asyncio import running_loop
 from twisted_ipython._waiting.sigint import Interrupts
 
 __all__ = [
@@ -134,16 +135,9 @@ class _Driving(threading.local):
 _driving = _Driving()
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
 def is_blocking() -> bool:
     """Whether `run_blocking` drives the code that asks, and no loop that was started inside."""
-    return _driving.blocking and _driving.loop is _running_loop()
+    return _driving.blocking and _driving.loop is running_loop()
 
 
 def run_blocking(coro: Coroutine[Any, Any, _T]) -> _T:
@@ -159,7 +153,7 @@ def run_blocking(coro: Coroutine[Any, Any, _T]) -> _T:
     value: Any = None
     while True:
         before = _driving.blocking, _driving.loop
-        _driving.blocking, _driving.loop = True, _running_loop()
+        _driving.blocking, _driving.loop = True, running_loop()
         try:
             awaited = step(value)
         except StopIteration as stop:

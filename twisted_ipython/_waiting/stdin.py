@@ -39,8 +39,6 @@ from time import monotonic
 from types import FrameType
 from typing import Any, Final
 
-from IPython.core import debugger
-
 from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.instance import override
 from twisted_ipython._private.ipykernel import INPUT_REQUEST, SAVED_GETPASS, SAVED_INPUT
@@ -188,6 +186,8 @@ def _replace_breakpoint() -> Callable[[], None]:
         here = thread is not None and thread.works_here()
         if not here or _is_debugged() or os.environ.get("PYTHONBREAKPOINT"):
             return own(*args, **kwargs)  # it stops at the next line: the user's
+        from IPython.core import debugger
+
         return debugger.set_trace(sys._getframe(1), *args, **kwargs)
 
     def put_back() -> None:
