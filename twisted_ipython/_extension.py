@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from types import CoroutineType
+from types import CoroutineType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -120,15 +120,21 @@ class _Extension:
         self._shell = shell
         with ExitStack() as undo:
             self._undo = undo
+            others = _async_kernel_of(shell)
+            if others is not None:
+                undo.callback(others.prepare(shell))
             undo.callback(_remove_configurables, shell.configurables)
             self.magics = TwistedMagics(shell)
             attach(lifecycle.start(self.magics.reactor))
             self._register_magics()
             self._note_runner()
             undo.callback(override(lifecycle.current(), {"label": labels_of(shell)}))
-            runners = {**(shell.loop_runner_map or {}), "twisted": (runner, True)}
-            own = {**self.magics.auto.methods(), "loop_runner_map": runners}
+            own: dict[str, Any] = self.magics.auto.methods()
+            own["loop_runner_map"] = {**(shell.loop_runner_map or {}), "twisted": (runner, True)}
             undo.callback(override(shell, own))
+            self._kernel = getattr(shell, "kernel", None)
+            if others is not None:
+                self._kernel = others.attach(shell, self.magics.auto, lifecycle.current(), undo)
             for event in ("pre_execute", "post_execute"):
                 self._on(event, main_thread.run)
             self._show_failures()
@@ -151,7 +157,8 @@ class _Extension:
     def _show_failures(self) -> None:
         """Show what fails in the background."""
         thread = lifecycle.current()
-        self._undo.callback(reports.add(showing_on(self._shell), telling_on(self._shell)))
+        show = showing_on(self._shell, getattr(self._kernel, "publish", None))
+        self._undo.callback(reports.add(show, telling_on(self._shell)))
         watch = namespace.Watch(self._shell, reports, thread.loop, thread.call, thread.later)
         self._undo.callback(reports.at_end(watch.look_last))
         self.magics.auto.after_statement = watch.look_at
@@ -211,8 +218,7 @@ class _Extension:
 
     def _reach_main_thread(self) -> None:
         """Have the main thread run what waits for it while the shell idles."""
-        shell = self._shell
-        kernel = getattr(shell, "kernel", None)
+        shell, kernel = self._shell, self._kernel
         loop = getattr(kernel, "io_loop", None)
         application = getattr(getattr(shell, "pt_app", None), "app", None)
         if loop is not None:
@@ -255,21 +261,28 @@ class _Extension:
 
     def _attach_to_kernel(self) -> None:
         """Have a kernel's messages belong to the cell that asked, and its questions be asked."""
-        shell, undo = self._shell, self._undo
+        shell, kernel, undo, thread = self._shell, self._kernel, self._undo, lifecycle.current()
         undo.callback(figures.attach(shell))
-        kernel = getattr(shell, "kernel", None)
         undo.callback(stdin.attach(kernel))
         if kernel is None:
             return
         from twisted_ipython._display import kernel_messages
         from twisted_ipython._kernel import NO_ANSWER, answers, ignore_ended, say_status
 
-        thread = lifecycle.current()
-        undo.callback(kernel_messages.attach(shell, thread.works_here, thread.loop))
+        undo.callback(kernel_messages.attach(shell, kernel, thread.works_here, thread.loop))
         for attach_to in (ignore_ended, say_status, sharing.attach_to_kernel):
             undo.callback(attach_to(kernel))
         if not answers(kernel):
             print(NO_ANSWER)
+
+
+def _async_kernel_of(shell: InteractiveShell) -> ModuleType | None:
+    """What joins async-kernel, which is imported for its shells only."""
+    if not hasattr(shell, "transform_cell_async"):
+        return None
+    from twisted_ipython import _async_kernel
+
+    return _async_kernel
 
 
 @context_matcher(identifier="twisted_ipython")  # type: ignore[untyped-decorator]  # a partial

@@ -30,10 +30,10 @@ from twisted_ipython._base.switch_interval import BRIEF, turns_of
 from twisted_ipython._base.tracebacks import is_of_cell, tidy
 from twisted_ipython._base.variables import Variables
 from twisted_ipython._base.work_id import cell_number, current_work
-from twisted_ipython._cells import placeholder, plain_cell
+from twisted_ipython._cells import placeholder, plain_cell, statements
 from twisted_ipython._cells.file import run_file
 from twisted_ipython._cells.start import reactor_thread
-from twisted_ipython._cells.statements import Statements, is_async, prepare, read, split
+from twisted_ipython._cells.statements import Statements
 from twisted_ipython._failures.reports import mark_shown
 from twisted_ipython._failures.running_cell import RunningCell
 from twisted_ipython._reactor.lifecycle import stay_installed
@@ -41,7 +41,8 @@ from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts.notes import explain_in
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
 from twisted_ipython._waiting.calls import main_thread
-from twisted_ipython._waiting.cell_thread import current_thread, is_blocking
+from twisted_ipython._waiting.cell_thread import CellThread, is_blocking
+from twisted_ipython._waiting.loop_thread import current_thread
 from twisted_ipython._waiting.sigint import pass_on
 from twisted_ipython._waiting.work import CellInfo
 
@@ -65,6 +66,8 @@ class AutoAwait:
 
     Attributes:
         after_statement: is called with the code of each statement that has run, and its cell.
+        thread_of_cell: gives the thread that waits for a cell.
+        left: whether the awaits of who asks are the kernel's.
     """
 
     def __init__(
@@ -81,8 +84,9 @@ class AutoAwait:
         self._statement = statement
         self._end_cell = end_cell
         self.after_statement: Callable[[CodeType, RunningCell], None] = lambda _code, _cell: None
-        self.on = False
-        self.awaiting = 0
+        self.thread_of_cell: Callable[[], CellThread] = current_thread
+        self.left: Callable[[], bool] = lambda: False
+        self.on, self.awaiting = False, 0
         self._variables = Variables()
         self._when_idle: list[Callable[[], None]] = []
         self._trio_runner: Any = None
@@ -190,13 +194,13 @@ class AutoAwait:
         self, nodelist: list[ast.stmt], cell_name: str, interactivity: str, compiler: Any
     ) -> tuple[ReactorThread | None, Statements]:
         """The reactor thread and what it is to run, if the cell awaits and that is our matter."""
-        reading = read(nodelist) if self._active() and self.shell.autoawait else None
+        reading = statements.read(nodelist) if self._active() and self.shell.autoawait else None
         if reading is None or not reading.awaits:
             return None, Statements(nodelist)
         thread = reactor_thread()
-        nodes, shown = split(nodelist, interactivity)
+        nodes, shown = statements.split(nodelist, interactivity)
         with compiler.extra_flags(_AWAIT):
-            return thread, prepare(nodes, shown, reading.language, cell_name, compiler)
+            return thread, statements.prepare(nodes, shown, reading.language, cell_name, compiler)
 
     async def run_code(
         self, code_obj: CodeType, result: Any = None, *, async_: bool = False
@@ -204,22 +208,21 @@ class AutoAwait:
         """
         `InteractiveShell.run_code`, with an awaiting statement sent off by itself.
 
-        That is for the rest of a cell whose earlier statement switched
-        awaiting on: IPython was running it by then.  Magics and commands inside
-        of such a statement run in the reactor thread too.
+        That is for the rest of a cell whose earlier statement has switched awaiting on.
 
         Thread: cell.
         """
-        active = self._active()
-        if not async_ or not active:  # when active, nothing is awaited inside
+        active, own = self._active(), self._own("run_code")
+        if not active or not async_ or statements.awaits_magic(code_obj):
+            shares = active and not async_  # then nothing is awaited inside
             try:
-                with self._statement() if active else nullcontext():
-                    failed = await self._own("run_code")(code_obj, result, async_=async_)
+                with self._statement() if shares else nullcontext():
+                    failed = await own(code_obj, result, async_=async_)
             except plain_cell.Exited as exited:
                 failed = exited.note(result)
             finally:
                 stay_installed()
-            if active and not failed:
+            if shares and not failed:
                 sigint.end_statement()
             cell = plain_cell.current_cell()
             if cell is not None:
@@ -229,7 +232,7 @@ class AutoAwait:
             reactor_thread(), lambda _: placeholder.evaluate_shown(self.shell, code_obj)
         )
         try:
-            return await self._own("run_code")(placeholder.RUN["single"], result, async_=True)
+            return await own(placeholder.RUN["single"], result, async_=True)
         finally:
             self._forget(token)
 
@@ -261,7 +264,7 @@ class AutoAwait:
 
     def _active(self) -> bool:
         """Whether awaits go to the reactor thread: switched on, or our runner runs this cell."""
-        return self.on or is_blocking()
+        return (self.on and not self.left()) or is_blocking()
 
     def _send(
         self,
@@ -274,7 +277,7 @@ class AutoAwait:
         self._variables.begin()
         shell = self.shell
         typed = CellInfo(cell_number(shell), source, labels_of(shell))
-        cell = AwaitingCell(thread, current_thread(), code, self.timeout, typed)
+        cell = AwaitingCell(thread, self.thread_of_cell(), code, self.timeout, typed)
         self.awaiting += 1
         return placeholder.current.set(cell)
 
@@ -295,7 +298,7 @@ class AutoAwait:
                 value = eval(code, shell.user_global_ns, shell.user_ns)
             except StopIteration as error:
                 return cell.fail(error)
-            if is_async(code):
+            if statements.is_async(code):
                 value = await cell.run_statement(value)
             stay_installed()
             self.after_statement(code, made.running)
