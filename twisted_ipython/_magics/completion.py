@@ -18,7 +18,8 @@ from IPython.core.completer import (
 )
 
 from twisted_ipython._magics.settings import TAKES
-from twisted_ipython._reactor.jobs import Job, jobs
+from twisted_ipython._reactor.jobs import Job
+from twisted_ipython._reactor.lifecycle import current
 
 __all__ = ["complete"]
 
@@ -57,6 +58,7 @@ def _candidates(context: CompletionContext) -> Iterable[str]:
 def _of_reactor(words: list[str]) -> Iterable[str]:
     from twisted_ipython._magics.reactor_command import COMMANDS
 
+    jobs = current().jobs
     match words:
         case []:
             return COMMANDS

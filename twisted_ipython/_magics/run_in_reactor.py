@@ -24,7 +24,7 @@ from twisted_ipython._cells.cell_function import CellFunction, Kind, rewrite
 from twisted_ipython._cells.source import ends_quietly, parse
 from twisted_ipython._cells.statements import await_magics
 from twisted_ipython._reactor.eventual_result import EventualResult
-from twisted_ipython._reactor.jobs import Job, first_line, jobs
+from twisted_ipython._reactor.jobs import Job, first_line
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts.notes import note_local_names
@@ -186,9 +186,9 @@ def start_job(
         if cell.kind is Kind.GENERATOR:
             return of_generator(job.follow(function()), context)
         name, codes = str(job), cell.codes
-        script = new(thread.reactor, name, job.work_id, context, function, codes)
+        script = new(thread, name, job.work_id, context, function, codes)
         return job.follow(script).begin()
 
     result = thread.run(begin)
-    jobs.add(job, result)
+    thread.jobs.add(job, result)
     return result

@@ -42,7 +42,7 @@ from twisted_ipython._base.work_id import current_work
 from twisted_ipython._plain.borrow import Borrow
 from twisted_ipython._private.asyncio import CHECK_THREAD, TRANSPORT_METHODS, silence
 from twisted_ipython._reactor.thread import ReactorThread
-from twisted_ipython._scripts.registry import is_cell
+from twisted_ipython._scripts.registry import Scripts
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
 from twisted_ipython._waiting.cell_thread import BlockingThread, run_blocking
 
@@ -243,7 +243,7 @@ class LoopMethods:
         )
         if mine:
             self._loop.call_soon_threadsafe(mine[-1])
-        elif is_cell(work):
+        elif self.thread.of(Scripts).is_cell(work):
             self._early.add(work)
         else:
             self._ignore("stop")

@@ -106,14 +106,14 @@ class _Carried:
         self._carry_resolver()
         if self._thread.timers is not None:
             self._thread.timers.borrowing = self.call
-        self._thread.on_loop_start.append(self.start_loop)
+        self._thread.loops.on_start.append(self.start_loop)
         undo.callback(self._detach)
         return undo
 
     def _detach(self) -> None:
         if self._thread.timers is not None:
             self._thread.timers.borrowing = None
-        self._thread.on_loop_start.remove(self.start_loop)
+        self._thread.loops.on_start.remove(self.start_loop)
 
     # ---- a method
 

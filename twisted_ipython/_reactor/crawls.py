@@ -34,7 +34,7 @@ from twisted_ipython._base.frames import frames_of_coroutine, is_our_frame
 from twisted_ipython._base.work_id import WorkId, context_of, current_work, work_in
 from twisted_ipython._private import scrapy
 
-__all__ = ["Crawls", "crawls"]
+__all__ = ["Crawls"]
 
 CLOSING: Final = (
     "Closing the crawl of {spider!r} when its requests are done ({requests} in flight). A second"
@@ -145,7 +145,7 @@ class _Crawl:
 
 
 class Crawls:
-    """The crawls of the process that have not ended."""
+    """The crawls that have not ended."""
 
     def __init__(self) -> None:
         self._crawls: dict[Any, _Crawl] = {}
@@ -287,6 +287,3 @@ class Crawls:
             self._undo()
         self._undo = None
         self._crawls = {}
-
-
-crawls: Final = Crawls()

@@ -28,7 +28,6 @@ from twisted_ipython._base.frames import in_files
 from twisted_ipython._base.work_id import WorkId
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._failures.reports import CANCELLATIONS, reports
-from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.interrupt import Heartbeat
 
 if TYPE_CHECKING:
@@ -61,6 +60,8 @@ class JobOfResult(Protocol):
     work_id: WorkId
     began: float
     in_thread: bool
+
+    close_crawls: Callable[[], object]
 
     @property
     def seconds(self) -> float:
@@ -187,7 +188,7 @@ class EventualResult(_Result):
     def cancel(self) -> None:
         """Cancel the work, and close its crawls; the second time, drop their requests."""
         if self.job is not None:
-            self._reactor.callFromThread(crawls.close, self.job.work_id)
+            self.job.close_crawls()
         super().cancel()
 
     @property

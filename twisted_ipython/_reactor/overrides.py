@@ -17,8 +17,6 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final
 
-from twisted.internet.task import LoopingCall
-
 from twisted_ipython._base.instance import override
 from twisted_ipython._private.twisted import SERVE
 from twisted_ipython._reactor import contexts, thread_pool, trial
@@ -93,13 +91,13 @@ def instead(method: Callable[..., Any]) -> Wrapper:
     return lambda _: method
 
 
-def of_reactor(timers: Timers | None, starts: list[Callable[[LoopingCall], object]]) -> Table:
+def of_reactor(timers: Timers | None, loops: contexts.LoopingCalls) -> Table:
     """
     What this folder sets on the reactor.
 
     Args:
         timers: its delayed calls, if it runs on a loop.
-        starts: what is told of each LoopingCall that is started.
+        loops: notes each LoopingCall that is started.
 
     Returns:
         The wrappers by the methods' names.
@@ -107,7 +105,7 @@ def of_reactor(timers: Timers | None, starts: list[Callable[[LoopingCall], objec
     Thread: any.
     """
     table: dict[str, Sequence[Wrapper]] = {
-        "seconds": [partial(contexts.note_starts, tell=starts)],
+        "seconds": [loops.note],
         "addReader": [contexts.keep_connection],
         "addWriter": [contexts.keep_connection],
         "spawnProcess": [contexts.keep_process],
@@ -136,6 +134,6 @@ def of_timers(timers: Timers) -> Table:
     }
 
 
-def of_pool() -> Table:
+def of_pool(work: thread_pool.PoolWork) -> Table:
     """What this folder sets on the reactor's thread pool."""
-    return {"callInThreadWithCallback": [thread_pool.note_work]}
+    return {"callInThreadWithCallback": [work.note]}

@@ -14,10 +14,9 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from functools import partial
 from time import time
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
-from twisted.internet.task import LoopingCall
 from twisted.python.threadpool import ThreadPool
 
 from twisted_ipython._base.collected import Unheld
@@ -32,10 +31,15 @@ from twisted_ipython._failures.reports import reports
 from twisted_ipython._private.asyncio import silence
 from twisted_ipython._private.crochet import THREAD_LOG_OBSERVER
 from twisted_ipython._reactor import crochet_adapter, overrides, thread_pool
+from twisted_ipython._reactor.contexts import LoopingCalls
+from twisted_ipython._reactor.crawls import Crawls
 from twisted_ipython._reactor.delayed_calls import Timers
 from twisted_ipython._reactor.eventual_result import EventualResult
+from twisted_ipython._reactor.jobs import Jobs
 
 __all__ = ["ReactorThread"]
+
+_T = TypeVar("_T")
 
 # Seconds that tasks get to clean up.
 _CLEANUP: Final = 0.3
@@ -69,7 +73,10 @@ class ReactorThread:
         overrides: what is set on the instances, layer upon layer.
         unheld: finds the failures that nothing holds.
         on_stop: what it calls when the reactor stops, before any task is cancelled.
-        on_loop_start: is called with each LoopingCall that is started, in any thread.
+        crawls: the crawls that have not ended.
+        loops: the LoopingCalls that were started.
+        jobs: the table of jobs.
+        pool_work: what runs in threads of the pool.
         ends: whether its tasks are being ended.
 
     Args:
@@ -91,7 +98,11 @@ class ReactorThread:
         self.overrides = overrides.Overrides()
         self.unheld = Unheld(self.call)
         self.on_stop: list[Callable[[], object]] = []
-        self.on_loop_start: list[Callable[[LoopingCall], object]] = []
+        self.crawls = Crawls()
+        self.loops = LoopingCalls()
+        self.jobs = Jobs(self.call, self.crawls, self.loops)
+        self.pool_work = thread_pool.PoolWork()
+        self._own: dict[Any, Any] = {}
         reactor.addSystemEventTrigger("before", "shutdown", self._note_stop)
         self.ends = False
         self.pool: ThreadPool = reactor.getThreadPool()
@@ -118,6 +129,21 @@ class ReactorThread:
         )
         if self.loop is None and missing and str(error) != self.refusal:
             error.add_note(self.refusal)
+
+    def of(self, kind: Callable[[ReactorThread], _T]) -> _T:
+        """
+        What a folder above keeps for this reactor, so that no module has to.
+
+        Args:
+            kind: makes it when it is first asked for, mostly a class.
+
+        Returns:
+            the one object.
+
+        Thread: any.
+        """
+        found: _T | None = self._own.get(kind)
+        return self._own.setdefault(kind, kind(self)) if found is None else found
 
     def allows(self) -> bool:
         """Whether the caller may call the reactor now: its thread, or one inside of a call."""
@@ -193,8 +219,8 @@ class ReactorThread:
             if not self._bridge_stays:
                 self._undo.append(task_factory.attach(self.loop))
             self._undo.append(namespace.attach(self.loop, reports))
-        reactors = self.reactor, overrides.of_reactor(self.timers, self.on_loop_start)
-        pools = self.pool, overrides.of_pool()
+        reactors = self.reactor, overrides.of_reactor(self.timers, self.loops)
+        pools = self.pool, overrides.of_pool(self.pool_work)
         self._undo.append(self.overrides.add("_reactor", reactors, pools))
 
     def attach_also(self, attach: Callable[[ReactorThread], Callable[[], None]]) -> None:

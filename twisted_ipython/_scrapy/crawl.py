@@ -26,7 +26,6 @@ from twisted_ipython._base.instance import override
 from twisted_ipython._bridge.ending import Ending, is_cancellation
 from twisted_ipython._failures.crawl_log import begin_log
 from twisted_ipython._private.scrapy import counts
-from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._scrapy.items import Items, count, name_of
 from twisted_ipython._scrapy.line import Line
@@ -163,7 +162,7 @@ class Crawl:
 
     def _close(self) -> None:
         self._closes = True
-        found = crawls.of(self.crawler)
+        found = self._thread.crawls.of(self.crawler)
         if found is not None and found.state == "running":
             found.close(quietly=True)
 

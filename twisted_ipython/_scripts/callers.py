@@ -22,7 +22,7 @@ from twisted.internet.task import react
 from twisted_ipython._base.work_id import current_work
 from twisted_ipython._private.scrapy import SIGNS, sets_up_reactor
 from twisted_ipython._private.twisted import awaited_by_react
-from twisted_ipython._reactor.crawls import crawls
+from twisted_ipython._reactor.crawls import Crawls
 
 __all__ = ["begun_by", "would_run"]
 
@@ -60,12 +60,13 @@ def _all(codes: Iterable[object]) -> Iterator[CodeType]:
             yield from _all(code.co_consts)
 
 
-def begun_by(caller: FrameType) -> Callable[[], object] | None:
+def begun_by(caller: FrameType, crawls: Crawls) -> Callable[[], object] | None:
     """
     What cancels the work of a function that is about to run the reactor.
 
     Args:
         caller: the frame that calls a method of the reactor.
+        crawls: the reactor's.
 
     Returns:
         what cancels it, in the reactor thread; None if it is no such function.

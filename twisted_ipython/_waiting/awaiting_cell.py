@@ -20,10 +20,8 @@ from twisted_ipython._base.frames import Place, of_thread
 from twisted_ipython._base.work_id import set_work
 from twisted_ipython._bridge.ending import Ending, end, is_cancellation
 from twisted_ipython._bridge.interruptible import Interruptible
-from twisted_ipython._reactor import thread_pool
-from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.interrupt import LEFT_STUCK, STOPPED
-from twisted_ipython._reactor.jobs import Job, first_line, jobs
+from twisted_ipython._reactor.jobs import Job, first_line
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._waiting.cell_thread import CellThread
 from twisted_ipython._waiting.time_limit import TimeLimit
@@ -147,7 +145,7 @@ class AwaitingCell(ReactorWork):
                 self._outcome = None, self._because(error) if is_cancellation(error) else error
             if self._reason is not None:
                 self._only_crawls = True
-                await crawls.when_closed(self.work_id)
+                await self._reactor.crawls.when_closed(self.work_id)
                 self._tell_of_threads(self._reason)
         finally:
             self._end_wait()
@@ -177,7 +175,7 @@ class AwaitingCell(ReactorWork):
 
     def _tell_of_threads(self, reason: BaseException) -> None:
         """Say which threads of the pool go on though the cell was to end."""
-        line = thread_pool.left_by(self.work_id, self.cell.label)
+        line = self._reactor.pool_work.left_by(self.work_id, self.cell.label)
         if line is not None and self._outcome[1] is reason:
             reason.add_note(line)
         elif line is not None:
@@ -222,7 +220,7 @@ class AwaitingCell(ReactorWork):
 
     def _end_because(self, reason: BaseException) -> None:
         self._reason = reason
-        crawls.close(self.work_id)
+        self._reactor.crawls.close(self.work_id)
         if self._door is not None and self._cancel is not None:
             end(self._door, self._cancel, reason, instead=isinstance(reason, KeyboardInterrupt))
 
@@ -282,7 +280,7 @@ class AwaitingCell(ReactorWork):
             self._reactor.call(self.context.copy().run, self._end_because, reason)
             self._heartbeat.free()
         elif not (self.given_up or self._over):
-            self._reactor.call(self.context.copy().run, crawls.close, self.work_id)
+            self._reactor.call(self.context.copy().run, self._reactor.crawls.close, self.work_id)
             if not self._only_crawls:
                 self._give_up(reason)
             self._only_crawls = False
@@ -291,7 +289,7 @@ class AwaitingCell(ReactorWork):
         """Stop waiting; the work goes on as a job."""
         job = Job(None, self.work_id.cell, first_line(self.cell.code))
         job.work_id = self.work_id
-        jobs.add(job, self.in_context(lambda: self._reactor.run(self._leave_rest)))
+        self._reactor.jobs.add(job, self.in_context(lambda: self._reactor.run(self._leave_rest)))
         stuck = self._heartbeat.stuck_at()
         given_up = GIVEN_UP.format(number=job.number)
         reason.add_note(given_up if stuck is None else LEFT_STUCK.format(stuck=stuck))
