@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import nox
-from nox.command import CommandFailed
 
 HERE = Path(__file__).parent
 PYPROJECT = tomllib.loads((HERE / "pyproject.toml").read_text())
@@ -117,28 +116,14 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
-# What measures a time against a promise wants a machine that does nothing else.
-CLOCK = re.compile(r"\b(monotonic|perf_counter)\b")
+# Those that hold a clock run alone all the same, and last: tests/support/clocks.py.
+TWO_AT_A_TIME = ["-n2", "--dist=loadfile", "--no-loadscope-reorder"]
 
 
-def run_tests(session: nox.Session, files: Iterable[Path] | None = None) -> None:
-    """Run these files of tests, or all: two at a time, but for those that hold a clock."""
-    chosen = sorted(files or Path("tests").rglob("test_*.py"))
-    clocked = [str(file) for file in chosen if CLOCK.search(file.read_text())]
-    others = [str(file) for file in chosen if str(file) not in clocked]
-    # When only those that failed are run again, it may be that none is in one of the two.
-    success = [0, 5] if session.posargs else [0]
-    failed = False
-    for options, part in ((["-n2", "--dist=loadfile"], others), ([], clocked)):
-        if not part:  # pytest would take that for all
-            continue
-        command = ["python", "-m", "pytest", *options, *part, *session.posargs]
-        try:
-            session.run(*command, success_codes=success)
-        except CommandFailed:  # the other part is run all the same
-            failed = True
-    if failed:
-        session.error("some tests failed")
+def run_tests(session: nox.Session, files: Iterable[Path] = ()) -> None:
+    """Run these files of tests, or all, two at a time."""
+    chosen = [str(file) for file in sorted(files)]
+    session.run("python", "-m", "pytest", *TWO_AT_A_TIME, *chosen, *session.posargs)
 
 
 @nox.session(python=PYTHONS)
