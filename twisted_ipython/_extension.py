@@ -49,8 +49,8 @@ from twisted_ipython._waiting.sigint import watch
 
 __all__ = ["attach", "load", "settings_of_last_load", "unload"]
 
+# The shells that have the extension, for who loads it again, which `%load_ext` allows.
 _loaded: WeakKeyDictionary[InteractiveShell, _Extension] = WeakKeyDictionary()
-_last: list[TwistedMagics] = []
 
 
 def load(shell: InteractiveShell) -> None:
@@ -98,7 +98,7 @@ def unload(shell: InteractiveShell) -> None:
             for line in thread.jobs.pending_lines() if thread is not None else ():
                 print(line)
         if not _loaded and thread is not None:
-            sharing.detach()
+            sharing.detach(thread)
             thread.detach()
 
     extension.magics.auto.when_idle(close)
@@ -106,7 +106,8 @@ def unload(shell: InteractiveShell) -> None:
 
 def settings_of_last_load() -> Settings | None:
     """The settings of the shell that loaded the extension last."""
-    return _last[-1] if _last else None
+    extensions = list(_loaded.values())
+    return extensions[-1].magics if extensions else None
 
 
 class _Extension:
@@ -118,8 +119,6 @@ class _Extension:
             self._undo = undo
             undo.callback(_remove_configurables, shell.configurables)
             self.magics = TwistedMagics(shell)
-            _last.append(self.magics)
-            undo.callback(_last.remove, self.magics)
             self._register_magics()
             self._note_runner()
             undo.callback(override(lifecycle.current(), {"label": labels_of(shell)}))

@@ -57,4 +57,5 @@ class Config:
         self.show()
 
 
+# A public name of version 2.
 config = Config()

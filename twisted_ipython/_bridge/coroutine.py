@@ -47,7 +47,6 @@ from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from twisted_ipython._bridge.drivers import drives
 from twisted_ipython._bridge.futures import (
     BridgedFuture,
     Mirror,
@@ -88,7 +87,6 @@ class Bridge(Steps, Coroutine[Any, Any, _T]):
         self._waiter = Waiter(self.cancel, self._loop)
         self.context.run(self._step, None)
 
-    @drives
     def __next__(self) -> Any:
         """Step the coroutine; give the Task what it has to wait for."""
         if self._waiter is not None:
@@ -122,7 +120,6 @@ class Bridge(Steps, Coroutine[Any, Any, _T]):
         """Close the user's coroutine."""
         self.coro.close()
 
-    @drives
     def _throw(self, error: BaseException) -> Any:
         try:
             awaited = (self._door or self.coro).throw(error)
@@ -156,7 +153,6 @@ class Bridge(Steps, Coroutine[Any, Any, _T]):
                 pass
         return self._throw(RuntimeError(IDLE_LOOP.format(what=future)))
 
-    @drives
     def _wait(self, deferred: Deferred[Any]) -> Any:
         """Leave the Task waiting while Deferreds step the coroutine."""
         self._thread = get_ident()

@@ -25,9 +25,8 @@ from twisted.python.failure import Failure
 
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._bridge.driven import cancel
-from twisted_ipython._bridge.drivers import drives
 from twisted_ipython._bridge.futures import Waiter
-from twisted_ipython._bridge.interruptible import Interruptible
+from twisted_ipython._bridge.interruptible import Interruptible, stack
 from twisted_ipython._private.asyncio import enter_task, leave_task
 from twisted_ipython._private.twisted import mark_handled
 
@@ -36,8 +35,6 @@ __all__ = ["Steps"]
 _Step = tuple[Callable[[Any], Any], Any]
 _log = Logger()
 
-# How many steps run inside each other now.
-_nesting = [0]
 # How many steps may nest (one step fires a Deferred that another coroutine
 # awaits, and so on) before the next one waits for the loop: far under Python's
 # recursion limit, far over what ordinary code does.
@@ -134,7 +131,7 @@ class Steps:
             self._ready = (result,)
         elif self._cancelling:
             self._deferred = None
-        elif self._unanswered is not None or _nesting[0] >= _DEEPEST:
+        elif self._unanswered is not None or stack.steps >= _DEEPEST:
             self._schedule(result, deferred)
         else:
             self._run(result, deferred)
@@ -159,7 +156,7 @@ class Steps:
 
     def _run(self, result: Any, deferred: Deferred[Any]) -> None:
         """Step the coroutine in its own context."""
-        _nesting[0] += 1
+        stack.steps += 1
         try:
             self.context.run(self._step, result)
         except RuntimeError:
@@ -168,9 +165,8 @@ class Steps:
             # The context is entered already, by a step below this one.
             self._schedule(result, deferred)
         finally:
-            _nesting[0] -= 1
+            stack.steps -= 1
 
-    @drives
     def _step(self, result: Any) -> None:
         """Step the coroutine as its own Task, entered in place of whichever runs now."""
         self._deferred = None

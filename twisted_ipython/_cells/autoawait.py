@@ -37,9 +37,9 @@ from twisted_ipython._cells.start import reactor_thread
 from twisted_ipython._cells.statements import Statements, is_async, prepare, read, split
 from twisted_ipython._failures.reports import mark_shown
 from twisted_ipython._failures.running_cell import RunningCell
-from twisted_ipython._reactor.lifecycle import stay_installed
+from twisted_ipython._reactor.lifecycle import started, stay_installed
 from twisted_ipython._reactor.thread import ReactorThread
-from twisted_ipython._scripts.notes import explain_local
+from twisted_ipython._scripts.notes import LocalNames
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
 from twisted_ipython._waiting.calls import main_thread
 from twisted_ipython._waiting.cell_thread import current_thread, is_blocking
@@ -244,7 +244,8 @@ class AutoAwait:
             if isinstance(error, KeyboardInterrupt) and placeholder.current.get(None) is None:
                 pass_on(error)
             explain(error)
-            explain_local(error)
+            if (thread := started()) is not None:
+                thread.of(LocalNames).explain(error)
             tidy(error)
             if exc_tuple is not None:
                 exc_tuple = (exc_tuple[0], error, error.__traceback__)

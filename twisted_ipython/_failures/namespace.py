@@ -39,7 +39,6 @@ from twisted.internet.defer import Deferred
 from twisted.python import failure
 from twisted.python.failure import Failure
 
-from twisted_ipython._base.collected import ago
 from twisted_ipython._base.work_id import NO_WORK, current_work, new_work, set_work
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._failures.reports import Reports
@@ -241,7 +240,7 @@ class Watch:
             return
         if _is_unhandled(held) and self._reports.active and not one.cell.will_use(one.name):
             count = 0 if isinstance(held, Future) else held.result.count
-            when = f" {text}" if (text := ago(count)) else ""
+            when = f" {text}" if (text := self._reports.ago(count)) else ""
             head = NOBODY_WAITS.format(name=one.name, kind=one.kind, ago=when, of_cell="{of_cell}")
             self._reports.report(_take(held), head, one.context)
         else:

@@ -110,15 +110,21 @@ class Reports:
 
     # ---- what loading sets
 
-    def attach(self, call: Callable[..., object], later: Callable[..., object]) -> None:
+    def attach(
+        self,
+        call: Callable[..., object],
+        later: Callable[..., object],
+        ago: Callable[[int], str],
+    ) -> None:
         """
         Show failures in the reactor thread.
 
         Args:
             call: calls a function in the reactor thread soon; any thread.
             later: the same after a number of seconds; in the reactor thread.
+            ago: how long ago the failure with a number was made, if that is long.
         """
-        self._call, self._later = call, later
+        self._call, self._later, self.ago = call, later, ago
 
     def add(self, show: _Show, tell: Tell = say) -> Callable[[], None]:
         """Show failures by ``show`` (the latest one added is used); returns what undoes it."""
@@ -275,4 +281,5 @@ def _safely(show: _Show, error: BaseException, head: str) -> None:
         print(head, *traceback.format_exception(error), sep="\n", file=sys.__stderr__)
 
 
+# One in the process: what fails before a reactor is there, and in a fork, is reported too.
 reports: Final = Reports()

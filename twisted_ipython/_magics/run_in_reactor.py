@@ -27,7 +27,7 @@ from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import Job, first_line
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._reactor.thread import ReactorThread
-from twisted_ipython._scripts.notes import note_local_names
+from twisted_ipython._scripts.notes import LocalNames
 from twisted_ipython._scripts.session import new
 
 __all__ = ["Background", "RunOptions", "shown", "start_job"]
@@ -173,7 +173,7 @@ def start_job(
         RuntimeError: the reactor was stopped.
     """
     context.run(set_work, job.work_id)
-    note_local_names(cell.codes, job.cell)
+    thread.of(LocalNames).note(cell.codes, job.cell)
 
     def begin() -> Any:
         if job.in_thread:

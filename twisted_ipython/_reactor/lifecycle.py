@@ -76,9 +76,17 @@ NOT_NEEDED: Final = (
 )
 _MODULE: Final = "twisted.internet.reactor"
 
-_lock = threading.Lock()
+
+class _Process:
+    """What this process has: a reactor thread, once it was started."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.thread: ReactorThread | None = None
+
+
 # A reactor cannot be started twice in a process.
-_thread: ReactorThread | None = None
+_process: Final = _Process()
 
 
 def start() -> ReactorThread:
@@ -96,10 +104,9 @@ def start() -> ReactorThread:
 
     Thread: any.
     """
-    global _thread
-    with _lock:
-        if _thread is None:
-            _thread = _start()
+    with _process.lock:
+        if _process.thread is None:
+            _process.thread = _start()
     return current()
 
 
@@ -116,16 +123,17 @@ def current() -> ReactorThread:
 
     Thread: any.
     """
-    if _thread is None:
+    thread = _process.thread
+    if thread is None:
         raise RuntimeError(NOT_STARTED)
-    if _thread.process != os.getpid():
+    if thread.process != os.getpid():
         raise RuntimeError(FORKED)
-    return _thread
+    return thread
 
 
 def started() -> ReactorThread | None:
     """The reactor thread, if one was started, in a fork too.  Thread: any."""
-    return _thread
+    return _process.thread
 
 
 def stay_installed() -> None:
@@ -134,9 +142,9 @@ def stay_installed() -> None:
 
     Thread: any.
     """
-    if _thread is not None and sys.modules.get(_MODULE) is not _thread.reactor:
-        sys.modules[_MODULE] = _thread.reactor
-        twisted.internet.reactor = _thread.reactor
+    thread = _process.thread
+    if thread is not None and sys.modules.get(_MODULE) is not thread.reactor:
+        sys.modules[_MODULE] = twisted.internet.reactor = thread.reactor
         print(NOT_NEEDED)
 
 

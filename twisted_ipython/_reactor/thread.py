@@ -211,7 +211,7 @@ class ReactorThread:
         if self._undo:
             return
         self._undo.append(crochet_adapter.adopt_results())
-        reports.attach(self.call, self.later)
+        reports.attach(self.call, self.later, self.unheld.ago)
         self.unheld.on = True
         self._undo.append(logs.attach(reports, THREAD_LOG_OBSERVER))
         if self.loop is not None:

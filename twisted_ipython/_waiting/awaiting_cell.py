@@ -44,9 +44,6 @@ GOES_ON: Final = (
 )
 IS_STUCK: Final = "{stuck} A second Ctrl-C gives up on the cell."
 
-# Cells that the reactor stopped under: asyncio would complain of their tasks when
-# they are collected.
-_stranded: list[AwaitingCell] = []
 # Seconds that a cell gets to end after its time limit cancelled it.
 _GRACE: Final = 1.0
 
@@ -116,7 +113,6 @@ class AwaitingCell(ReactorWork):
             assert self._reason is not None
             raise self._reason
         if self._stopped:
-            _stranded.append(self)
             raise RuntimeError(STOPPED)
         value, error = self._outcome
         error = error or self._failed

@@ -28,7 +28,6 @@ from twisted_ipython._waiting.cell_thread import CellThread
 __all__ = [
     "MainThread",
     "WaitingCell",
-    "cells",
     "in_cell_thread",
     "in_main_thread",
     "main_thread",
@@ -59,13 +58,9 @@ class WaitingCell(Protocol):
         """Take one Ctrl-C.  Thread: cell."""
 
 
-# What cell threads wait for: cells, mostly, by their work ids.
-cells: Final[dict[WorkId, WaitingCell]] = {}
-
-
 def _current() -> WaitingCell | None:
     """The awaiting cell whose context this is, while it is waited for.  Thread: any."""
-    return cells.get(current_work())
+    return main_thread.cells.get(current_work())
 
 
 def waiting_cell(*, any_cell: bool) -> WaitingCell | None:
@@ -77,7 +72,7 @@ def waiting_cell(*, any_cell: bool) -> WaitingCell | None:
 
     Thread: any.
     """
-    own, known = _current(), list(cells.values())
+    own, known = _current(), list(main_thread.cells.values())
     if own is None:
         return known[-1] if known and any_cell else None
     # A cell that its thread runs inside of it waits now.
@@ -170,9 +165,15 @@ def in_main_thread(function: Callable[..., _T], /, *args: Any) -> Deferred[_T]:
 
 
 class MainThread:
-    """What waits for the main thread, and how that is had look while it idles."""
+    """
+    What waits for the main thread, and how that is had look while it idles.
+
+    Attributes:
+        cells: what cell threads wait for: cells, mostly, by their work ids.
+    """
 
     def __init__(self) -> None:
+        self.cells: dict[WorkId, WaitingCell] = {}
         self._calls: deque[Callable[[], None]] = deque()
         self._wakers: list[Callable[[], object]] = []
 
@@ -195,7 +196,7 @@ class MainThread:
             function()
             return
         self._calls.append(function)
-        for cell in reversed(list(cells.values())):
+        for cell in reversed(list(self.cells.values())):
             if cell.cell_thread.thread == main:
                 cell.cell_thread.call(self.run)
                 return
