@@ -165,6 +165,14 @@ def with_kernels() -> list[Path]:
 
 
 @nox.session
+def parallel(session: nox.Session) -> None:
+    """Run what needs engines of ipyparallel's, which do not answer with the latest ipykernel."""
+    install(session, "parallel")
+    notebook = "tests/process/test_notebooks.py::test_saved_outputs[scale-out]"
+    session.run("python", "-m", "pytest", "tests/process/parallel.py", notebook, *session.posargs)
+
+
+@nox.session
 def stress(session: nox.Session) -> None:
     """Repeat a little of what has to hold every time; `nox -s stress -- --seed 2` tries another."""
     install(session, "tests")
@@ -173,16 +181,21 @@ def stress(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Build what is published, check it, and run the tour on nothing else."""
+    """Build what is published, check it, and run version 2's names and the tour on nothing else."""
     session.install("--upgrade", "pip>=25.1", "build", "check-wheel-contents", "twine")
     folder = Path(session.create_tmp()).resolve()
     session.run("python", "-m", "build", "--quiet", f"--outdir={folder}")
     session.run("twine", "check", "--strict", *map(str, folder.glob("*")))
     [wheel] = map(str, folder.glob("*.whl"))
     session.run("check-wheel-contents", wheel)
-    session.install(wheel, "--group=notebooks")
-    tour = Path("notebooks/tour.py").resolve()
+    session.install(wheel)
+    names, tour = (
+        Path(file).resolve() for file in ("tests/support/version_2.ipy", "notebooks/tour.py")
+    )
     with session.chdir(folder):  # where the package is not
+        session.run("ipython", "--no-banner", str(names))
+    session.install(wheel, "--group=notebooks")
+    with session.chdir(folder):
         session.run("python", str(tour))
 
 

@@ -17,7 +17,7 @@ class TwistedIPythonApp(TerminalIPythonApp):
     """IPython at the terminal, which loads the extension before those of the user."""
 
     def init_extensions(self) -> None:
-        """Load the extension; a list in the configuration would be replaced by ``--ext``."""
+        """Load the extension: ``--ext`` would replace a list of the user's.  Thread: cell."""
         assert self.shell is not None
         self.shell.extension_manager.load_extension("twisted_ipython")
         super().init_extensions()  # type: ignore[no-untyped-call]  # IPython has no types here
@@ -28,13 +28,15 @@ def main(arguments: list[str]) -> None:
     Start IPython with the extension loaded and ``%autoawait twisted`` on.
 
     The reactor is installed before anything of the user's is imported, be it
-    by a configuration file.  Runs in the main thread, until IPython ends.
+    by a configuration file.
 
     Args:
         arguments: IPython's own.
 
     Raises:
         SystemExit: with IPython's exit status, if that is not 0.
+
+    Thread: cell.
     """
     lifecycle.start().attach_also(reactor_run.attach)
     config = Config()

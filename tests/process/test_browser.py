@@ -141,6 +141,34 @@ def test_deferred(opened: Opened) -> None:
         assert notebook.outputs(1).locator("td#own").is_visible()
 
 
+def test_slider(lab: Lab, opened: Opened) -> None:
+    """A slider that is moved while a cell awaits lives on."""
+    # With a subshell for them, a slider's messages do not meet the cell.
+    lab.set("apputils-extension/kernels-settings", {"commsOverSubshells": "disabled"})
+    widgets = """
+        from ipywidgets import HTML, IntSlider, VBox
+
+        def moved(change):
+            shown.value = f"the kernel has {change.new}"
+
+        slider, shown = IntSlider(), HTML()
+        slider.observe(moved, "value")
+        VBox([slider, shown])
+    """
+    with opened(widgets, "await told('end')") as notebook:
+        notebook.run(1)
+        notebook.run(2)
+        notebook.expect_prompt(2, "[*]:")
+        slider = notebook.cell(1).get_by_role("slider")
+        for value in range(1, 11):
+            slider.press("ArrowRight")
+            notebook.expect_text(1, f"the kernel has {value}")
+            if value == 5:
+                notebook.expect_prompt(2, "[*]:")
+                notebook.tell("end")
+                notebook.expect_prompt(2, "[3]:")
+
+
 def test_picture(lab: Lab, browser: BrowserContext) -> None:
     """The picture of the README: a server and its client, a crawl twice, and a job."""
     cells = [

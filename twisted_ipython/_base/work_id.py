@@ -16,7 +16,9 @@ from typing import Any, Final, NamedTuple
 
 __all__ = [
     "NO_WORK",
+    "CellNumbers",
     "WorkId",
+    "cell_number",
     "context_of",
     "current_work",
     "is_work_variable",
@@ -58,6 +60,35 @@ def set_work(work_id: WorkId) -> None:
 def current_work() -> WorkId:
     """What the current context carries, or `NO_WORK`."""
     return _carried.get(NO_WORK)
+
+
+class CellNumbers:
+    """The numbers of one shell's cells: IPython's, or, of a shell that has counted none, ours."""
+
+    def __init__(self) -> None:
+        self._ours = 0
+
+    def begin(self, shell: Any, *, counted: bool) -> int:
+        """
+        The number of a cell that begins; a cell that another one runs has that one's.
+
+        Args:
+            shell: whose cell it is.
+            counted: whether the shell counts it.
+
+        Thread: cell.
+        """
+        if counted or shell.execution_count > 1:
+            return int(shell.displayhook.prompt_count)
+        if not current_work().cell:
+            self._ours += 1
+        return current_work().cell or self._ours
+
+
+def cell_number(shell: Any) -> int:
+    """The number of the cell whose code runs.  Thread: any."""
+    number: int = current_work().cell or shell.displayhook.prompt_count
+    return number
 
 
 def is_work_variable(variable: ContextVar[Any]) -> bool:

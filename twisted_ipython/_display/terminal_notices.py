@@ -9,6 +9,8 @@ thread of Twisted's pool.
 
 There is no line for what somebody waited for, nor for a job that failed: its
 traceback is shown elsewhere.
+
+Thread: any.
 """
 
 from __future__ import annotations
@@ -50,11 +52,11 @@ class Notices:
         self._open = is_terminal(shell)
 
     def close(self) -> None:
-        """Print no more."""
+        """Print no more.  Thread: cell."""
         self._open = False
 
     def ended(self, job: Job, result: EventualResult) -> None:
-        """Say that a job ended, unless somebody waited for it or it failed."""
+        """Say that a job ended, unless somebody waited for it or it failed.  Thread: any."""
         if result.awaited or job.state == "failed":
             return
         done = job.state == "done"
@@ -63,7 +65,7 @@ class Notices:
         self._say(line, result.peek() if done else None)
 
     def fired(self, state: DeferredState, result: object, awaited: bool) -> None:
-        """Say that a Deferred fired, unless its result goes on to other callbacks or it failed."""
+        """Say that a Deferred fired, unless it failed or has other callbacks.  Thread: any."""
         if awaited or state.state == "failed":
             return
         done = state.state == "done"
@@ -79,7 +81,7 @@ class Notices:
                 if self._open:
                     self._print(line if value is None else f"{line}: {own_text(value)}")
             except Exception:
-                _log.failure("The end of a job could not be said")
+                _log.failure("The end of a job could not be shown")
 
         if is_plain(value):
             say()

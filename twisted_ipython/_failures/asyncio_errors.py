@@ -1,5 +1,5 @@
 """
-Failures that asyncio reports: of handles, and of tasks that nobody looked at.
+What asyncio reports of its handles and tasks is shown as a failure.
 
 Thread: any.
 """
@@ -27,7 +27,7 @@ def attach(loop: AbstractEventLoop, reports: Reports, *, ours: bool = True) -> C
     """
     Show what asyncio reports of handles, and of tasks that nobody looked at.
 
-    Any thread.  A loop that has an exception handler of somebody's keeps it.
+    A loop that has an exception handler keeps it.
 
     Args:
         loop: the loop.
@@ -37,6 +37,8 @@ def attach(loop: AbstractEventLoop, reports: Reports, *, ours: bool = True) -> C
 
     Returns:
         what takes ours off.
+
+    Thread: any.
     """
     if loop.get_exception_handler() is not None:
         return lambda: None

@@ -1,8 +1,9 @@
 """
 The magics.
 
-A magic's docstring is its manual.  Magics run in the cell thread, the one in
-which IPython runs the cell.
+A magic's docstring is its manual.
+
+Thread: cell.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ class TwistedMagics(Settings, Magics):
 
     @cached_property
     def background(self) -> Background:
-        """What makes background cells; it takes a while to import: when there is one."""
+        """What makes background cells; imported when there is one.  Thread: cell."""
         from twisted_ipython._magics.run_in_reactor import Background
 
         parse = partial(magic_arguments.parse_argstring, self.run_in_reactor)
@@ -170,6 +171,9 @@ class TwistedMagics(Settings, Magics):
     )
     @magic_arguments.argument(
         "-t", "--thread", action="store_true", help="run blocking code, in Twisted's thread pool"
+    )
+    @magic_arguments.argument(
+        "-p", "--process", action="store_true", help="run heavy code, in a process of its own"
     )
     @magic_arguments.argument(
         "-g", "--global", action="store_true", help="names belong to the namespace, as in a script"
@@ -200,7 +204,9 @@ class TwistedMagics(Settings, Magics):
         ``--wait`` waits as an awaiting cell does: Ctrl-C cancels, the time
         limit of ``%twisted_config timeout`` holds.
 
-        ``--thread`` is for code that blocks. ``--global`` is for scripts, whose
+        ``--thread`` is for code that blocks. ``--process`` is for code that
+        computes: what it reads of the namespace is pickled, functions and
+        classes too, and so is its value. ``--global`` is for scripts, whose
         functions and classes use each other's names, and ``__main__.NAME``.
 
         Example::
@@ -228,7 +234,7 @@ class TwistedMagics(Settings, Magics):
 
     @line_magic("%run_in_reactor")  # type: ignore[arg-type]  # typed for use without a name
     def refuse_line(self, line: str) -> None:  # noqa: ARG002
-        """`%%run_in_reactor` that is not the first line of its cell."""
+        """`%%run_in_reactor` that is not the first line of its cell.  Thread: cell."""
         raise UsageError(NOT_FIRST)
 
     def _wait_for(self, coro: Coroutine[Any, Any, Any]) -> Any:
@@ -240,8 +246,6 @@ class TwistedMagics(Settings, Magics):
         return run_blocking(
             AwaitingCell(thread, BlockingThread(), lambda _: coro, lambda: self.timeout).run()
         )
-
-    # ---- the reactor
 
     @line_magic
     def reactor(self, line: str) -> Any:
@@ -292,6 +296,8 @@ def give_body(lines: list[str]) -> list[str]:
     A hook for ``shell.input_transformers_post``: an empty `%%run_in_reactor` gets a line.
 
     IPython refuses a cell magic without lines below it before the magic is asked.
+
+    Thread: cell.
     """
     match lines:
         case [line] if line.startswith(_CALL) and line.endswith(_NO_BODY):

@@ -1,4 +1,4 @@
-"""What `%reactor` does: show the reactor, and handle jobs and tasks."""
+"""What `%reactor` does: show the reactor, and handle jobs and tasks.  Thread: cell."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ NO_JOB: Final = "there is no job {word!r}; there are: {names}"
 STUCK: Final = "the reactor does not answer, so its tasks are not known; jobs: {names}"
 NOTHING_OPEN: Final = "{word!r} is no port that is open, nor a cell or job that has one: {open}"
 BOTH: Final = (
-    "{word} is a cell and a job, and both have opened something: say %reactor close cell {word},"
+    "{word} is a cell and a job, and both have opened something: write %reactor close cell {word},"
     " or job {word}"
 )
-NO_ANSWER: Final = "the reactor does not answer, so it can close nothing; %reactor stack says why"
+NO_ANSWER: Final = "the reactor does not answer, so it can close nothing; %reactor stack shows why"
 CLOSED: Final = "closed {things} of {opener}"
 NOT_SECONDS: Final = "{word!r} is not a number of seconds; " + USAGE
 STILL_PENDING: Final = "{job} is still pending after {seconds:g} s, and goes on"
@@ -60,6 +60,11 @@ def must_wait(line: str) -> bool:
 def command(shell: InteractiveShell, thread: ReactorThread, line: str) -> None:
     """
     Do what a `%reactor` that does not wait says.
+
+    Args:
+        shell: the shell.
+        thread: the reactor thread.
+        line: what follows the magic's name.
 
     Raises:
         UsageError: there is no such command, job or task.
@@ -226,6 +231,10 @@ def _closed(chosen: list[Socket]) -> Iterator[str]:
 def wait_for_job(thread: ReactorThread, line: str) -> Coroutine[Any, Any, EventualResult | None]:
     """
     What waits for the job that ``wait JOB [SECONDS]`` names.
+
+    Args:
+        thread: the reactor thread.
+        line: what follows the magic's name.
 
     Returns:
         a coroutine for the reactor thread, which gives the job's result; None

@@ -1,7 +1,7 @@
 """
 The settings: traits, and how `%twisted_config` reads and writes them.
 
-The thread that runs the shell's cells.
+Thread: cell.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Settings(Configurable):
     timeout = CFloat(
         None,
         allow_none=True,
-        help="Seconds that a cell may await; None (INFINITY in %twisted_config) is for ever.",
+        help="Seconds that a cell may await; None (INFINITY in %twisted_config) means no limit.",
     ).tag(config=True)
     autoawait = Bool(
-        False, help="Whether loading the extension also says `%autoawait twisted`."
+        False, help="Whether loading the extension also runs `%autoawait twisted`."
     ).tag(config=True)
 
     share_reactor = Bool(
@@ -55,15 +55,23 @@ class Settings(Configurable):
         return None if value is None or value > TIMEOUT_MAX else value
 
     def names(self) -> list[str]:
-        """The names of the settings."""
+        """The names of the settings.  Thread: any."""
         return sorted(TAKES)
 
     def written(self, name: str) -> str:
         """
         One setting as ``name=value``.
 
+        Args:
+            name: the setting's.
+
+        Returns:
+            the line.
+
         Raises:
             SettingError: there is none of that name.
+
+        Thread: cell.
         """
         self._check(name)
         value = getattr(self, name)
@@ -75,8 +83,14 @@ class Settings(Configurable):
         """
         Change one setting.
 
+        Args:
+            name: the setting's.
+            value: the new one, as it is typed.
+
         Raises:
             SettingError: there is none of that name, or it does not take that value.
+
+        Thread: cell.
         """
         self._check(name)
         try:
@@ -86,7 +100,7 @@ class Settings(Configurable):
             raise SettingError(BAD_VALUE.format(name=name, value=value, takes=takes)) from None
 
     def restore(self) -> None:
-        """Set everything as it is by default."""
+        """Set everything as it is by default.  Thread: cell."""
         for name in self.names():
             setattr(self, name, self.traits()[name].default_value)
 
