@@ -122,7 +122,7 @@ class Bridge(Steps, Coroutine[Any, Any, _T]):
 
     def _throw(self, error: BaseException) -> Any:
         try:
-            awaited = (self._door or self.coro).throw(error)
+            awaited = (self._interruptible or self.coro).throw(error)
         except (KeyboardInterrupt, SystemExit) as raised:
             kept = held(raised)
         else:

@@ -77,7 +77,7 @@ class Steps:
     # Whether its coroutine, of a cell or a job, is told of interrupts by itself.
     is_told = False
     # What steps the coroutine since it was interrupted.
-    _door: Interruptible[Any] | None = None
+    _interruptible: Interruptible[Any] | None = None
 
     def __init__(
         self, coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, context: Context
@@ -91,10 +91,10 @@ class Steps:
         """Have the coroutine end, whatever swallows the cancellation that follows."""
         if self.is_told:
             return
-        if self._door is None:
-            self._door = Interruptible(self.coro, is_task=True)
-            self._send = self._door.send
-        self._door.interrupt(KeyboardInterrupt())
+        if self._interruptible is None:
+            self._interruptible = Interruptible(self.coro, is_task=True)
+            self._send = self._interruptible.send
+        self._interruptible.interrupt(KeyboardInterrupt())
 
     # ---- what Deferreds call
 
@@ -108,7 +108,7 @@ class Steps:
             return None
         (result,), self._ready, self._deferred = self._ready, None, None
         if isinstance(result, Failure):
-            return (self._door or self.coro).throw, exception_of(result)
+            return (self._interruptible or self.coro).throw, exception_of(result)
         return self._send, None
 
     def _fired(self, result: Any, deferred: Deferred[Any]) -> Any:
@@ -179,7 +179,7 @@ class Steps:
         enter_task(loop, task)
         try:
             if isinstance(result, Failure):
-                awaited = (self._door or self.coro).throw(exception_of(result))
+                awaited = (self._interruptible or self.coro).throw(exception_of(result))
             else:
                 awaited = self._send(None)
             self._settle(awaited)

@@ -213,7 +213,7 @@ def start_job(
         job: the job that it is.
         function: the cell as a function.
         cell: what it was compiled to.
-        context: to run it in; it will carry the job's numbers.
+        context: to run it in; it will carry the job's work id.
 
     Returns:
         the job's result.

@@ -131,14 +131,14 @@ class LoopMethods:
         if not hasattr(loop, "__dict__"):  # one written in C keeps its own
             return {}
         names = [name for name in _SCHEDULE if hasattr(loop, name)]
-        methods = {name: self._door(getattr(loop, name)) for name in names}
-        methods["create_task"] = self._door(self._creating(loop.create_task))
+        methods = {name: self._borrowing(getattr(loop, name)) for name in names}
+        methods["create_task"] = self._borrowing(self._creating(loop.create_task))
         methods["add_signal_handler"] = self._add_signal_handler
         methods["remove_signal_handler"] = self._remove_signal_handler
         methods[CHECK_THREAD] = self._check_thread
         return methods
 
-    def _door(self, own: Callable[..., Any]) -> Callable[..., Any]:
+    def _borrowing(self, own: Callable[..., Any]) -> Callable[..., Any]:
         """A method that any thread may call."""
         ident, call = self.thread.ident, self._borrow.call
 

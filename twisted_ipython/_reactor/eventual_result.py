@@ -169,12 +169,12 @@ class EventualResult(_Result):
     @contextmanager
     def _waited_for(self) -> Iterator[None]:
         """Within, somebody waits for it.  Thread: any."""
-        waits: list[None] = self.__dict__.setdefault("_waits", [])
-        waits.append(None)
+        waiters: list[None] = self.__dict__.setdefault("_waiters", [])
+        waiters.append(None)
         try:
             yield
         finally:
-            waits.pop()
+            waiters.pop()
 
     # Whether somebody waited for it when it came.
     awaited = False
@@ -254,7 +254,7 @@ class EventualResult(_Result):
         """
         if not self._result_set.is_set():
             self._value = result
-            self.awaited = bool(self.__dict__.get("_waits"))
+            self.awaited = bool(self.__dict__.get("_waiters"))
             self._result_set.set()
             if self.state == "failed":
                 reports.unless_seen(self._report)

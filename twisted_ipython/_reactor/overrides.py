@@ -27,10 +27,10 @@ __all__ = [
     "Overrides",
     "Table",
     "Wrapper",
-    "instead",
     "of_pool",
     "of_reactor",
     "of_timers",
+    "replacement",
 ]
 
 Wrapper = Callable[[Any], Callable[..., Any]]
@@ -86,7 +86,7 @@ def _methods(instance: object, table: Table) -> dict[str, Callable[..., Any]]:
     return methods
 
 
-def instead(method: Callable[..., Any]) -> Wrapper:
+def replacement(method: Callable[..., Any]) -> Wrapper:
     """A wrapper that calls ``method`` and not what it wraps."""
     return lambda _: method
 

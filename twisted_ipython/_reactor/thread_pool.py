@@ -155,7 +155,7 @@ class Work:
     One call in a thread of the pool.
 
     Attributes:
-        numbers: of the cell or job that asked for it.
+        work_id: of the cell or job that asked for it.
         began: when it began to run, in seconds since the epoch.
         thread: the thread that runs it.
     """

@@ -49,7 +49,7 @@ from twisted_ipython._private.scrapy import SCRAPER
 from twisted_ipython._private.twisted import awaited_by_react, failure_of_react
 from twisted_ipython._reactor.crochet_adapter import reactor_thread
 from twisted_ipython._reactor.interrupt import FORKED
-from twisted_ipython._reactor.overrides import instead
+from twisted_ipython._reactor.overrides import replacement
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts.callers import begun_by
 from twisted_ipython._scripts.notes import ShellNote
@@ -121,14 +121,14 @@ class _Methods:
         """
         script = self._scripts.own()
         mine = script is not None and script.may_run()
-        inside = not mine or _in_task() if self._here() else self._waits(script)
+        inside = not mine or _in_task() if self._here() else self._is_waiting(script)
         if inside:
             cancel = begun_by(caller, self._crawls)
             self._reactor.callFromThread(copy_context().run, self._scripts.refuse, cancel)
             raise users_frames_only(ReactorAlreadyRunning(IN_CALLBACK))
         return script if mine else None
 
-    def _waits(self, script: Script | None) -> bool:
+    def _is_waiting(self, script: Script | None) -> bool:
         return script is not None and script.stage is not Stage.CODE
 
     def _check_process(self) -> None:
@@ -230,7 +230,7 @@ def attach(thread: ReactorThread) -> Callable[[], None]:
     scraper, shell_note = logging.getLogger(SCRAPER), ShellNote()
     scraper.addFilter(shell_note)
     undo.callback(scraper.removeFilter, shell_note)
-    table = {name: [instead(method)] for name, method in methods.all().items()}
+    table = {name: [replacement(method)] for name, method in methods.all().items()}
     undo.callback(thread.overrides.add("_scripts", (reactor, table)))
     scripts.note()
     # Not by the new method: in a cell's context it would be a trigger of the cell's.

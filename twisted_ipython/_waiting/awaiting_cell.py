@@ -76,7 +76,7 @@ class AwaitingCell(ReactorWork):
         self._place: Place | None = None
         # When a first Ctrl-C came, until it was said that nothing has ended.
         self._ends_since: float | None = None
-        self._door: Interruptible[Any] | None = None
+        self._interruptible: Interruptible[Any] | None = None
         self._failed: BaseException | None = None
         self._outcome: tuple[Any, BaseException | None] = None, None
         self._cancel: Callable[[], object] | None = None
@@ -132,8 +132,8 @@ class AwaitingCell(ReactorWork):
         """Run the code; nothing leaves this: a SystemExit would end the reactor's loop."""
         try:
             try:
-                self._door = Interruptible(self._code(self))
-                value = await self._door
+                self._interruptible = Interruptible(self._code(self))
+                value = await self._interruptible
                 self._raise_swallowed()
                 self._outcome = value, None
             except BaseException as error:
@@ -195,17 +195,17 @@ class AwaitingCell(ReactorWork):
 
     def _raise_swallowed(self) -> None:
         """Raise why the cell was to end, if it has gone on."""
-        if (door := self._door) is None:
+        if (code := self._interruptible) is None:
             return
-        if not self.given_up and self._reason not in (None, door.told):  # the reactor was stuck
+        if not self.given_up and self._reason not in (None, code.told):  # the reactor was stuck
             assert self._reason is not None
-            door.interrupt(self._reason, at=self._place)
-        door.raise_swallowed()
+            code.interrupt(self._reason, at=self._place)
+        code.raise_swallowed()
 
     def run_statement(self, coro: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
         """Note the coroutine of a statement, whose frame is the cell's own, and return it."""
-        if self._door is not None:
-            self._door.own = coro
+        if self._interruptible is not None:
+            self._interruptible.own = coro
         return coro
 
     def _because(self, cancelled: BaseException) -> BaseException:
@@ -217,8 +217,9 @@ class AwaitingCell(ReactorWork):
     def _end_because(self, reason: BaseException) -> None:
         self._reason = reason
         self._reactor.crawls.close(self.work_id)
-        if self._door is not None and self._cancel is not None:
-            end(self._door, self._cancel, reason, instead=isinstance(reason, KeyboardInterrupt))
+        if self._interruptible is not None and self._cancel is not None:
+            pressed = isinstance(reason, KeyboardInterrupt)
+            end(self._interruptible, self._cancel, reason, instead=pressed)
 
     # ---- what the cell thread calls
 
@@ -264,7 +265,8 @@ class AwaitingCell(ReactorWork):
     @property
     def _is_handled(self) -> bool:
         """Whether the cell's own code has handled why it was to end."""
-        return self._door is not None and self._door.handled and self._door.told is self._reason
+        code = self._interruptible
+        return code is not None and code.handled and code.told is self._reason
 
     def _end(self, reason: BaseException) -> None:
         pressed = isinstance(reason, KeyboardInterrupt)
