@@ -144,6 +144,11 @@ def tidied(error: BaseException) -> Iterator[None]:
 
     How a library got to the user's code says nothing there.  An exception in
     which the user has no frame keeps the one that raised it.
+
+    Args:
+        error: the exception.
+
+    Thread: any.
     """
     before = [(one, one.__traceback__) for one in chain(error)]
     tidy(error)
@@ -160,6 +165,9 @@ def tidied(error: BaseException) -> Iterator[None]:
 def explain(error: BaseException) -> bool:
     """
     Add a line to an exception that the reactor, its thread or Twisted's driver caused.
+
+    Args:
+        error: the exception.
 
     Returns:
         Whether ``IPython.embed()`` failed, which leaves its own shell as IPython's current one.

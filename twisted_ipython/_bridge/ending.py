@@ -85,6 +85,8 @@ def of_coroutine(
         coro: the coroutine.
         drive: steps another one to its end; gives what cancels that.
         where: it runs; once that ends, nobody takes a result.
+
+    Thread: reactor.
     """
     interruptible = Interruptible(coro)
     result = Ending(lambda: end(interruptible, stop))
@@ -110,6 +112,8 @@ def of_generator(generator: Generator[Any, Any, Any], context: Context) -> Endin
     Args:
         generator: the generator.
         context: to run it in.
+
+    Thread: reactor.
     """
     interruptible = Interruptible(generator)
 
@@ -146,6 +150,8 @@ def end(
         stop: cancels it.
         reason: what goes in when that was swallowed; one that no ``except Exception`` catches.
         instead: whether it goes in in place of the next CancelledError.
+
+    Thread: reactor.
     """
     interruptible.interrupt(reason or KeyboardInterrupt(), instead=instead)
     with interrupting():

@@ -151,6 +151,8 @@ class Interruptible(Generator[Any, Any, _T]):
             reason: the exception.
             instead: whether to throw it in place of the next CancelledError.
             at: where the coroutine was interrupted, if it does not wait.
+
+        Thread: reactor.
         """
         self.told = self._reason = reason
         self._note_waits()
@@ -173,6 +175,8 @@ class Interruptible(Generator[Any, Any, _T]):
 
         Raises:
             BaseException: what its own frame was to end with, which has gone on instead.
+
+        Thread: reactor.
         """
         self._note_reached()
         reason = self._reason

@@ -211,6 +211,11 @@ class AutoAwait:
         awaiting on: IPython was running it by then.  Magics and commands inside
         of such a statement run in the reactor thread too.
 
+        Args:
+            code_obj: of the statement.
+            result: IPython's, of the cell.
+            async_: whether it awaits, as far as IPython knows.
+
         Thread: cell.
         """
         if not async_ or not self._active():

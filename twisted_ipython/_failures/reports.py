@@ -159,6 +159,9 @@ class Reports:
         """
         Call ``look`` before the process ends, in the reactor thread.
 
+        Args:
+            look: looks for what has failed.
+
         Returns:
             what undoes it.
 

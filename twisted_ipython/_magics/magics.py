@@ -297,6 +297,9 @@ def give_body(lines: list[str]) -> list[str]:
 
     IPython refuses a cell magic without lines below it before the magic is asked.
 
+    Args:
+        lines: of the cell.
+
     Thread: cell.
     """
     match lines:

@@ -83,6 +83,9 @@ class Background:
         """
         The options of `%%run_in_reactor`.
 
+        Args:
+            line: what follows the name of the magic.
+
         Raises:
             UsageError: the line has others.
 

@@ -85,6 +85,8 @@ class Borrow:
                 from the one that has it.
             KeyboardInterrupt: Ctrl-C, when the method has returned.
             BaseException: what the method raises.
+
+        Thread: any but the reactor's.
         """
         if entry.waits or loans.may_not_wait():
             return self._thread.call(partial(own, *args, **kwargs))

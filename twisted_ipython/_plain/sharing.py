@@ -147,6 +147,8 @@ def attach_to_kernel(kernel: Any) -> Callable[[], None]:
 
     Args:
         kernel: the shell's, or None.
+
+    Thread: cell.
     """
     undo = ExitStack()
     table: dict[str, Callable[..., Any]] = getattr(kernel, "shell_handlers", {})

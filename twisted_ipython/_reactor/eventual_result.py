@@ -145,6 +145,8 @@ class EventualResult(_Result):
             KeyboardInterrupt: Ctrl-C, which also cancels the work, and breaks code
                 that holds the reactor.
             Exception: the failure, if the work failed.
+
+        Thread: any but the reactor's.
         """
         # One that is done can be read in a fork too.
         process = os.getpid() if self._result_set.is_set() else self._process
@@ -227,7 +229,10 @@ class EventualResult(_Result):
         """
         Call ``call`` once, when there is a result.
 
-        Any thread; ``call`` runs in the reactor thread, or at once in this one.
+        Args:
+            call: runs in the reactor thread, or at once in this one.
+
+        Thread: any.
         """
         self.__dict__.setdefault("_calls", []).append(call)
         if self._result_set.is_set():
@@ -292,6 +297,11 @@ def adopt(result: crochet.EventualResult[Any]) -> EventualResult:
     Make one of crochet's results awaitable; any thread.
 
     A result of somebody's own subclass stays as it is.
+
+    Args:
+        result: crochet's.
+
+    Thread: any.
     """
     if type(result) is crochet.EventualResult:
         result.__class__ = EventualResult

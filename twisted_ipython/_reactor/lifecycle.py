@@ -239,7 +239,10 @@ def end(reached: ReactorThread) -> None:
     """
     Keep the process until the reactor has stopped, `_GRACE` seconds at most.
 
-    In a thread of its own, which is no daemon.
+    Args:
+        reached: the reactor thread.
+
+    Thread: one of its own, which is no daemon.
     """
     loans.end_of_gone()
     thread = reactor_thread()

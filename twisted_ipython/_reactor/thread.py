@@ -184,6 +184,9 @@ class ReactorThread:
         """
         Run ``function`` in the reactor thread, as ``crochet.run_in_reactor`` does.
 
+        Args:
+            function: what to call.
+
         Returns:
             what will come of it; a Deferred that ``function`` returns is waited for.
 
@@ -197,6 +200,10 @@ class ReactorThread:
     def drive(self, coro: Coroutine[Any, Any, None], context: Context) -> Callable[[], object]:
         """
         Step a coroutine, which must not raise, until it ends.
+
+        Args:
+            coro: the coroutine.
+            context: to run it in.
 
         Returns:
             what cancels the coroutine.
@@ -214,6 +221,10 @@ class ReactorThread:
 
         It fires when the coroutine has ended, also when it is cancelled: what the
         coroutine awaits may clean up, and its own code may go on.
+
+        Args:
+            coro: the coroutine.
+            context: to run it in.
 
         Thread: reactor.
         """

@@ -73,6 +73,9 @@ def make_daemons(pool: ThreadPool) -> None:
 
     Threads that it has already stay as they are.
 
+    Args:
+        pool: the reactor's.
+
     Thread: any.
     """
     pool.threadFactory = _Daemon
@@ -121,11 +124,11 @@ def abandoned(reactor: threading.Thread, pool: ThreadPool) -> str | None:
     """
     What the process does not wait for, in one line; None if that is nothing.
 
-    Any other thread.
-
     Args:
         reactor: its thread, which had its time to stop.
         pool: its thread pool.
+
+    Thread: any other.
     """
     left = [f"a pool thread{where}" for where in map(_works, pool.threads) if where is not None]
     if reactor.is_alive():

@@ -45,6 +45,11 @@ class Crawl:
     """
     A crawl that has begun: ``await`` it, or iterate over its items by ``async for``.
 
+    Args:
+        crawler: Scrapy's Crawler, which crawls nothing yet.
+        args: for its spider.
+        kwargs: likewise.
+
     Attributes:
         crawler: Scrapy's Crawler.
         items: what was scraped so far.

@@ -42,6 +42,11 @@ def would_run(*codes: CodeType) -> bool:
     That is ``reactor.run``, and what the libraries call it that do the same.
     Other code may be wrapped around it (a function of the user's own module):
     that is not known here, so that what is no script is never taken for one.
+
+    Args:
+        codes: the code.
+
+    Thread: any.
     """
     names: set[str] = set()
     for one in _all(codes):
@@ -70,6 +75,8 @@ def begun_by(caller: FrameType, crawls: Crawls) -> Callable[[], object] | None:
 
     Returns:
         what cancels it, in the reactor thread; None if it is no such function.
+
+    Thread: any.
     """
     main = awaited_by_react(caller)
     if main is not None:

@@ -69,6 +69,11 @@ def close_reactors(reactor: Any) -> None:
     Close what reactors hold that were made in vain.
 
     Each of Scrapy's processes makes one before it finds that one is installed.
+
+    Args:
+        reactor: the session's, which stays.
+
+    Thread: reactor.
     """
     for one in gc.get_objects():
         # Not by isinstance(), which asks proxies.

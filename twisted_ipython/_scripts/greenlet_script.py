@@ -78,6 +78,8 @@ class GreenletScript(Script):
 
         Returns:
             a Deferred of what it will come to.
+
+        Thread: reactor.
         """
         self._thread = get_ident()
         self._greenlet = self._waiting = greenlet(self._body)

@@ -217,6 +217,8 @@ def attach(thread: ReactorThread) -> Callable[[], None]:
 
     Returns:
         What takes them off.
+
+    Thread: any.
     """
     reactor, crochets = thread.reactor, reactor_thread()
     owned = crochets is not None and crochets.ident == thread.ident

@@ -103,6 +103,8 @@ class ThreadScript(Script):
             KeyboardInterrupt: Ctrl-C, after the shutdown triggers; a second one
                 does not wait for these.
             RuntimeError: the reactor itself has stopped.
+
+        Thread: the script's.
         """
         self.ran = True
         cell_thread = BlockingThread()

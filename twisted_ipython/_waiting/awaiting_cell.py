@@ -188,6 +188,8 @@ class AwaitingCell(ReactorWork):
         Raises:
             asyncio.CancelledError: the cell was given up, so no statement follows.
             BaseException: the cell was to end, and what it awaited has swallowed that.
+
+        Thread: reactor.
         """
         if self.given_up:
             raise CancelledError

@@ -118,8 +118,7 @@ def run_in_cell_thread(source: str) -> Deferred[Any]:
     Raises:
         RuntimeError: nobody waits for the cell any more.
 
-    Thread: reactor, which turns
-    meanwhile.
+    Thread: reactor, which turns meanwhile.
     """
     caller = sys._getframe(1)
     code = compile(source, STUB, "eval", dont_inherit=True)
@@ -134,6 +133,9 @@ def show_in_cell_thread(value: object) -> Deferred[None]:
 def in_cell_thread(function: Callable[[], _T]) -> Deferred[_T]:
     """
     Run ``function`` where the cell was typed, or in the main thread if nobody waits for the cell.
+
+    Args:
+        function: what to run, in a copy of the context.
 
     Thread: reactor, which turns meanwhile.
     """
@@ -160,6 +162,8 @@ def in_main_thread(function: Callable[..., _T], /, *args: Any) -> Deferred[_T]:
 
     Returns:
         a Deferred of what it returns, or of the failure that it raises.
+
+    Thread: any.
     """
     return _send(main_thread.call, lambda: function(*args))
 
@@ -180,6 +184,9 @@ class MainThread:
     def woken_by(self, wake: Callable[[], object]) -> Callable[[], None]:
         """
         Have ``wake`` called when something waits for the main thread, which idles.
+
+        Args:
+            wake: has the main thread call `run`.
 
         Returns:
             what undoes it.

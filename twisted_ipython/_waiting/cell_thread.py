@@ -81,6 +81,9 @@ class LoopThread:
 
     Most cells end before a loop could have turned: for those it blocks `_SOON` seconds,
     unless it is sent something.
+
+    Args:
+        loop: the loop.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -240,6 +243,8 @@ def current_thread() -> CellThread:
 
     Raises:
         RuntimeError: nothing that could wait runs the cell.
+
+    Thread: cell.
     """
     if is_blocking():
         return BlockingThread()
@@ -252,6 +257,9 @@ def current_thread() -> CellThread:
 def run_blocking(coro: Coroutine[Any, Any, _T]) -> _T:
     """
     Drive a coroutine of IPython's to its end, blocking while it waits for the reactor thread.
+
+    Args:
+        coro: the coroutine.
 
     Raises:
         RuntimeError: in the coroutine, if it awaits anything else.
