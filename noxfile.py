@@ -21,7 +21,7 @@ PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 IPYKERNELS = ["6.29.0", "7.0.0"]
 # What the floors are tested with besides the dependencies' own floors. The rest of Jupyter follows
 # from it.
-FLOOR_COMPANIONS = [f"ipykernel=={IPYKERNELS[0]}"]
+FLOOR_COMPANIONS = [f"ipykernel=={IPYKERNELS[0]}", "scrapy==2.15.0"]
 
 # What differs between the versions of Python: tasks and loops, signals and threads.
 ON_PYTHON = [

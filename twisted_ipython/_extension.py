@@ -266,10 +266,8 @@ class _Extension:
         thread = lifecycle.current()
         undo.callback(figures.attach(shell))
         undo.callback(kernel_messages.attach(shell, thread.works_here, thread.loop))
-        undo.callback(ignore_ended(kernel))
-        undo.callback(say_status(kernel))
-        undo.callback(stdin.attach(kernel))
-        undo.callback(sharing.attach_to_kernel(kernel))
+        for attach_to in (ignore_ended, say_status, stdin.attach, sharing.attach_to_kernel):
+            undo.callback(attach_to(kernel))
 
 
 def _then_watch(hook: Callable[[], None]) -> Callable[[], None]:

@@ -70,7 +70,7 @@ def _status(child: Any) -> str:
 
 
 def answers(kernel: Any) -> bool:
-    """Whether a kernel answers cells that await."""
+    """Whether a kernel answers cells that await.  Thread: any."""
     is_engine = type(kernel).__module__.partition(".")[0] == "ipyparallel"
     return not (is_engine and sys.modules["ipykernel"].version_info >= (7,))
 

@@ -4,8 +4,8 @@ What each docstring says: the thread, and what is given.
 The public functions, classes and methods of the package (their names begin with no underscore, nor
 does that of their class) whose docstring has more than one line end it with the thread, and name
 what they take under Args.  A class names there what makes it, or what it keeps of that under
-Attributes, and has no thread.  One line is enough for what its name and types say; a magic's docstring
-is what its user reads.
+Attributes, and has no thread.  One line is enough for what its name and types say; a magic's
+docstring is what its user reads.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class CellStreams:
             events: the shell's.
 
         Returns:
-            What undoes it.
+            what undoes it.
 
         Thread: cell.
         """

@@ -171,7 +171,7 @@ def is_terminal(shell: InteractiveShell) -> bool:
 
 
 def is_silent(shell: Any) -> bool:
-    """Whether a shell shows nothing by itself: its front end takes what its cells leave."""
+    """Whether a shell shows nothing itself: its front end takes what cells leave.  Thread: any."""
     return getattr(shell, "kernel", None) is None and not is_terminal(shell)
 
 

@@ -240,8 +240,9 @@ class Watch:
         if held is None:
             return
         if _is_unhandled(held) and self._reports.active and not one.cell.will_use(one.name):
-            count = 0 if isinstance(held, Future) else held.result.count
-            when = f" {text}" if (text := self._reports.ago(count)) else ""
+            # Twisted counts its failures, asyncio does not.
+            text = "" if isinstance(held, Future) else self._reports.ago(held.result.count)
+            when = f" {text}" if text else ""
             head = NOBODY_WAITS.format(name=one.name, kind=one.kind, ago=when, of_cell="{of_cell}")
             self._reports.report(_take(held), head, one.context)
         else:

@@ -1,9 +1,7 @@
 """
 The magics.
 
-A magic's docstring is its manual.
-
-Thread: cell.
+A magic's docstring is its manual.  Thread: cell.
 """
 
 from __future__ import annotations
@@ -111,8 +109,6 @@ class TwistedMagics(Settings, Magics):
     def _print(self) -> None:
         print(*map(self.written, self.names()), sep="\n")
 
-    # ---- awaiting
-
     @line_magic("autoawait")  # type: ignore[arg-type]  # typed for use without a name
     def switch_autoawait(self, line: str) -> None:
         """
@@ -147,8 +143,6 @@ class TwistedMagics(Settings, Magics):
             if word.lower() not in _SWITCHES:
                 self.auto.switch_off()
             self._autoawait(line)
-
-    # ---- background cells
 
     @cached_property
     def background(self) -> Background:

@@ -62,7 +62,7 @@ class RunOptions(NamedTuple):
 
     @property
     def blocking(self) -> str:
-        """The option by which the cell runs where nothing drives it."""
+        """The option by which the cell runs where nothing drives it.  Thread: any."""
         return "--process" if self.in_process else "--thread" if self.in_thread else ""
 
 
