@@ -139,17 +139,7 @@ def tidy(error: BaseException) -> None:
 
 @contextmanager
 def tidied(error: BaseException) -> Iterator[None]:
-    """
-    Within, an exception of the background has the user's frames, and those that they called.
-
-    How a library got to the user's code says nothing there.  An exception in
-    which the user has no frame keeps the one that raised it.
-
-    Args:
-        error: the exception.
-
-    Thread: any.
-    """
+    """Within, an exception of the background has the user's frames, and those that they called."""
     before = [(one, one.__traceback__) for one in chain(error)]
     tidy(error)
     for one, _ in before:

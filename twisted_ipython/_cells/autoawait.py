@@ -204,20 +204,7 @@ class AutoAwait:
     async def run_code(
         self, code_obj: CodeType, result: Any = None, *, async_: bool = False
     ) -> Any:
-        """
-        `InteractiveShell.run_code`, with an awaiting statement sent off by itself.
-
-        That is for the rest of a cell whose earlier statement switched
-        awaiting on: IPython was running it by then.  Magics and commands inside
-        of such a statement run in the reactor thread too.
-
-        Args:
-            code_obj: of the statement.
-            result: IPython's, of the cell.
-            async_: whether it awaits, as far as IPython knows.
-
-        Thread: cell.
-        """
+        """`InteractiveShell.run_code`, for a statement after one that switched awaiting on.  Thread: cell."""
         if not async_ or not self._active():
             shares = self._active()  # then nothing is awaited inside
             with self._statement() if shares else nullcontext():

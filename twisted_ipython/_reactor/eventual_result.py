@@ -226,14 +226,7 @@ class EventualResult(_Result):
         return as_html(self.state, self.job, self.peek())
 
     def when_done(self, call: Callable[[], object]) -> None:
-        """
-        Call ``call`` once, when there is a result.
-
-        Args:
-            call: runs in the reactor thread, or at once in this one.
-
-        Thread: any.
-        """
+        """Call ``call`` once there is a result, in the reactor thread, or at once in this.  Thread: any."""
         self.__dict__.setdefault("_calls", []).append(call)
         if self._result_set.is_set():
             self._tell()
@@ -293,16 +286,7 @@ class EventualResult(_Result):
 
 
 def adopt(result: crochet.EventualResult[Any]) -> EventualResult:
-    """
-    Make one of crochet's results awaitable; any thread.
-
-    A result of somebody's own subclass stays as it is.
-
-    Args:
-        result: crochet's.
-
-    Thread: any.
-    """
+    """Make one of crochet's results awaitable, unless it is of somebody's own class.  Thread: any."""
     if type(result) is crochet.EventualResult:
         result.__class__ = EventualResult
         own = cast(EventualResult, result)

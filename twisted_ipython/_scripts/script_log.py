@@ -61,23 +61,20 @@ class _Log:
     Attributes:
         is_scrapys: whether Scrapy has set it up.
         lasts: whether the script has ended, and the next that Scrapy sets up takes its place.
+        observers: what stands for the observers that it has added.
+        added: its handlers on the root logger.
     """
 
     def __init__(self, work: int, *, own: bool) -> None:
         self.work = work
         self.is_scrapys = False
-        self.lasts = not own
-        self._own = own
+        self.lasts, self._own = not own, own
         self._context = copy_context()
-        self._observers: list[Any] = []
-        self._added: list[logging.Handler] = []
+        self.observers: list[Any] = []
+        self.added: list[logging.Handler] = []
         self._removed: list[logging.Handler] = []
         # By the names of loggers; the root's handlers are noted one by one.
         self._before: dict[str, tuple[int, Sequence[logging.Handler]]] = {}
-
-    def is_set_up(self) -> bool:
-        """Whether it has added anything."""
-        return bool(self._observers or self._added)
 
     def note(self, *names: str) -> None:
         """Note how loggers are that are about to be changed, unless they have been before."""
@@ -90,7 +87,7 @@ class _Log:
         if self._own:
             _mark(observer, self.work)
             observer = _Observer(self._give, observer)
-        self._observers.append(observer)
+        self.observers.append(observer)
         return observer
 
     def _give(self, observer: Callable[[LogEvent], object], event: LogEvent) -> None:
@@ -107,31 +104,31 @@ class _Log:
             _mark(handler, self.work)
             handler.addFilter(lambda _: not self._own or current_work().work == self.work)
         if self._own or handler is root_handler():
-            self._added.append(handler)
+            self.added.append(handler)
 
     def remove(self, handler: logging.Handler) -> None:
         """Note a handler that it takes off the root logger; Scrapy itself replaces its own."""
-        if handler in self._added:
-            self._added.remove(handler)
+        if handler in self.added:
+            self.added.remove(handler)
         elif self._own and handler is not root_handler():
             self._removed.append(handler)
 
     def give_up(self) -> None:
         """It was no script's: what it has added takes what all log."""
         self._own = False
-        for one in (*self._added, *(observer.args[0] for observer in self._observers)):
+        for one in (*self.added, *(observer.args[0] for observer in self.observers)):
             _mark(one, None)
 
     def undo(self, later: Sequence[_Log]) -> None:
         """Put the logs back; levels that scripts which began later set as well are theirs."""
-        for observer in self._observers:
+        for observer in self.observers:
             own = getattr(observer, "args", [observer])[0]
             legacy.removeObserver(getattr(own, "legacyObserver", None))
             globalLogPublisher.removeObserver(observer)
-        for handler in self._added:
+        for handler in self.added:
             type(_root).removeHandler(_root, handler)
             handler.close()
-        if root_handler() in self._added:
+        if root_handler() in self.added:
             forget_root_handler()  # or the next crawl of any cell would put it back
         for handler in self._removed:
             type(_root).addHandler(_root, handler)
@@ -186,7 +183,8 @@ class Logs:
 
     def is_set_up(self, work: int) -> bool:
         """Whether a script has set up a log of its own.  Thread: any."""
-        return work in self._logs and self._logs[work].is_set_up()
+        log = self._logs.get(work)
+        return log is not None and bool(log.observers or log.added)
 
     def give_up(self, work: int) -> None:
         """A cell turns out to be no script: what it added is the session's.  Thread: any."""
@@ -288,19 +286,14 @@ class Logs:
         undo = ExitStack()
         if owned:
             undo.callback(override(globalLogBeginner, {"beginLoggingTo": _begin_logging_to}))
-        for instance, methods in (
-            (globalLogPublisher, {"addObserver": self._add_observer}),
-            (
-                _root,
-                {
-                    "addHandler": self._add_handler,
-                    "removeHandler": self._remove_handler,
-                    "setLevel": self._set_level,
-                },
-            ),
+        for instance, name, method in (
+            (globalLogPublisher, "addObserver", self._add_observer),
+            (_root, "addHandler", self._add_handler),
+            (_root, "removeHandler", self._remove_handler),
+            (_root, "setLevel", self._set_level),
         ):
-            own = {n: partial(method, getattr(instance, n)) for n, method in methods.items()}
-            undo.callback(override(instance, own))
+            own = partial(method, getattr(instance, name))
+            undo.callback(override(instance, {name: own}))
         return undo.close
 
 
