@@ -204,7 +204,7 @@ class AutoAwait:
     async def run_code(
         self, code_obj: CodeType, result: Any = None, *, async_: bool = False
     ) -> Any:
-        """`InteractiveShell.run_code`, for a statement after one that switched awaiting on.  Thread: cell."""
+        """`run_code`, for a statement after one that switched awaiting on.  Thread: cell."""
         if not async_ or not self._active():
             shares = self._active()  # then nothing is awaited inside
             with self._statement() if shares else nullcontext():

@@ -156,7 +156,7 @@ class Reports:
         return lambda: self._shows.remove(one)
 
     def at_end(self, look: Callable[[], None]) -> Callable[[], None]:
-        """Call ``look`` before the process ends, in the reactor thread; gives the undo.  Thread: cell."""
+        """Look for failures before the process ends; gives the undo.  Thread: cell."""
         self._last_looks.append(look)
         return lambda: self._last_looks.remove(look)
 

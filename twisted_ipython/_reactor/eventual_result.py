@@ -226,7 +226,7 @@ class EventualResult(_Result):
         return as_html(self.state, self.job, self.peek())
 
     def when_done(self, call: Callable[[], object]) -> None:
-        """Call ``call`` once there is a result, in the reactor thread, or at once in this.  Thread: any."""
+        """Call ``call`` in the reactor thread once there is a result, or at once.  Thread: any."""
         self.__dict__.setdefault("_calls", []).append(call)
         if self._result_set.is_set():
             self._tell()
@@ -286,7 +286,7 @@ class EventualResult(_Result):
 
 
 def adopt(result: crochet.EventualResult[Any]) -> EventualResult:
-    """Make one of crochet's results awaitable, unless it is of somebody's own class.  Thread: any."""
+    """Make one of crochet's results awaitable, but for somebody's own class.  Thread: any."""
     if type(result) is crochet.EventualResult:
         result.__class__ = EventualResult
         own = cast(EventualResult, result)

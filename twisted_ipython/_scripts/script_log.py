@@ -19,9 +19,7 @@ A plain cell that adds to the logs is a script as far as is known until it ends;
 if it was none, what it has added becomes the session's.  What Scrapy sets up in
 any other cell is the session's too, until it sets up another.
 
-What can still go wrong.  What a script itself sets on other loggers stays.
-
-Thread: any.
+What can still go wrong.  What a script itself sets on other loggers stays.  Thread: any.
 """
 
 from __future__ import annotations
@@ -39,11 +37,7 @@ from twisted.python import log as legacy
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.work_id import current_work
 from twisted_ipython._failures.handlers import WORK, last_resort
-from twisted_ipython._private.scrapy import (
-    forget_root_handler,
-    loggers_it_sets,
-    root_handler,
-)
+from twisted_ipython._private.scrapy import forget_root_handler, loggers_it_sets, root_handler
 
 __all__ = ["Logs"]
 
