@@ -198,7 +198,7 @@ class ReactorThread:
         return crochet_adapter.call_in_reactor(function)
 
     def drive(self, coro: Coroutine[Any, Any, None], context: Context) -> Callable[[], object]:
-        """Step a coroutine that does not raise to its end; gives what cancels it.  Thread: reactor."""
+        """Step a coroutine that does not raise; gives what cancels it.  Thread: reactor."""
         if self.loop is None:
             guarded = deferreds_only(coro, self.refusal, self.ident, self.call)
             return partial(cancel, context.run(ensureDeferred, guarded))
