@@ -110,13 +110,13 @@ class _Log:
     def give_up(self) -> None:
         """It was no script's: what it has added takes what all log."""
         self._own = False
-        for one in (*self.added, *(observer.args[0] for observer in self.observers)):
+        for one in (*self.added, *(observer.own for observer in self.observers)):
             _mark(one, None)
 
     def undo(self, later: Sequence[_Log]) -> None:
         """Put the logs back; levels that scripts which began later set as well are theirs."""
         for observer in self.observers:
-            own = getattr(observer, "args", [observer])[0]
+            own = getattr(observer, "own", observer)
             legacy.removeObserver(getattr(own, "legacyObserver", None))
             globalLogPublisher.removeObserver(observer)
         for handler in self.added:
@@ -151,11 +151,16 @@ def _put_back(logger: logging.Logger, level: int, handlers: Sequence[logging.Han
 class _Observer(partial[None]):
     """What stands for an observer of a script's, and is found by it."""
 
+    @property
+    def own(self) -> Any:
+        """The observer, for who looks what becomes of events (`_failures.logs`)."""
+        return self.args[0]
+
     def __eq__(self, other: object) -> bool:
-        return other is self or other == self.args[0]
+        return other is self or other == self.own
 
     def __hash__(self) -> int:
-        return hash(self.args[0])
+        return hash(self.own)
 
 
 class Logs:
