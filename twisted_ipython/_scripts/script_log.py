@@ -5,10 +5,9 @@ The goal.  ``log.startLogging(sys.stdout)`` and Scrapy's ``configure_logging`` s
 up the log of a process.  Here they set up that of a script: it goes to the
 script's cell, and afterwards the session's log is as it was.
 
-What fails.  ``startLogging`` makes ``sys.stdout`` a log, which takes over every
-later ``print``.  Each `CrawlerProcess` adds an observer: after three of them
-Twisted's events are logged three times.  Its handler on the root logger, which
-then takes every level, writes the records of all other cells.
+What fails.  ``startLogging`` makes ``sys.stdout`` a log.  Each `CrawlerProcess` adds
+an observer: after three of them Twisted's events are logged three times.  Its
+handler on the root logger writes the records of all other cells.
 
 What we do.  On the instances of Twisted's publisher and of the root logger it
 is noted which script adds what.  Standard output is never redirected.  Scrapy
@@ -55,8 +54,6 @@ class _Log:
     Attributes:
         is_scrapys: whether Scrapy has set it up.
         lasts: whether the script has ended, and the next that Scrapy sets up takes its place.
-        observers: what stands for the observers that it has added.
-        added: its handlers on the root logger.
     """
 
     def __init__(self, work: int, *, own: bool) -> None:
@@ -67,7 +64,7 @@ class _Log:
         self.observers: list[Any] = []
         self.added: list[logging.Handler] = []
         self._removed: list[logging.Handler] = []
-        # By the names of loggers; the root's handlers are noted one by one.
+        # By the loggers' names; the root's handlers are noted one by one.
         self._before: dict[str, tuple[int, Sequence[logging.Handler]]] = {}
 
     def note(self, *names: str) -> None:
@@ -153,7 +150,7 @@ class _Observer(partial[None]):
 
     @property
     def own(self) -> Any:
-        """The observer, for who looks what becomes of events (`_failures.logs`)."""
+        """The observer."""  # for `_failures.logs`, too
         return self.args[0]
 
     def __eq__(self, other: object) -> bool:
