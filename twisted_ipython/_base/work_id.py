@@ -10,7 +10,6 @@ Thread: any.
 from __future__ import annotations
 
 import itertools
-from asyncio import Task
 from contextvars import Context, ContextVar
 from typing import Any, Final, NamedTuple
 
@@ -19,7 +18,6 @@ __all__ = [
     "CellNumbers",
     "WorkId",
     "cell_number",
-    "context_of",
     "current_work",
     "is_work_variable",
     "new_work",
@@ -94,13 +92,6 @@ def cell_number(shell: Any) -> int:
 def is_work_variable(variable: ContextVar[Any]) -> bool:
     """Whether it is the variable that carries the number."""
     return variable is _carried
-
-
-def context_of(task: Task[Any]) -> Context | None:
-    """The context in which a task runs; None if Python 3.11 does not tell.  Thread: any."""
-    tells = getattr(task, "get_context", None)
-    context: Context | None = tells() if tells else getattr(task.get_coro(), "context", None)
-    return context
 
 
 def work_in(context: Context | None) -> WorkId:

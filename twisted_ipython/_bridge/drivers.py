@@ -30,6 +30,7 @@ STEPS: Final = (
     "coroutine:Bridge._throw",
     "coroutine:Bridge._wait",
     "stepping:Steps._step",
+    "tasks:bridging.<locals>.body",
 )
 _OURS: Final = "twisted_ipython._bridge."
 _USERS: Final = (

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any, Final
 
-from twisted_ipython._base.work_id import context_of
 from twisted_ipython._bridge.futures import WrappedExit
 from twisted_ipython._failures.alike import user_lines
 from twisted_ipython._failures.handlers import is_shown_by_logging, takers
 from twisted_ipython._failures.reports import Reports
+from twisted_ipython._private.asyncio import context_of
 
 __all__ = ["attach"]
 

@@ -26,9 +26,9 @@ from twisted_ipython._base import frames
 from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.formatting import Report, Table, duration
 from twisted_ipython._base.loans import loans
-from twisted_ipython._base.work_id import context_of, work_in
+from twisted_ipython._base.work_id import work_in
 from twisted_ipython._magics.sockets import KINDS, is_on, living, name_of, sockets, what
-from twisted_ipython._private.asyncio import in_handle
+from twisted_ipython._private.asyncio import context_of, in_handle
 from twisted_ipython._reactor.delayed_calls import TIMER, LoopCall
 from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.jobs import Job

@@ -41,6 +41,7 @@ __all__ = [
     "abort_clients",
     "arguments_of_callback",
     "code_of",
+    "context_of",
     "context_served",
     "enter_task",
     "foreign_policy",
@@ -128,6 +129,14 @@ def context_served(loop: Any, descriptor: int) -> Context | None:
     key = None if selector is None else selector.get_map().get(descriptor)
     handle = None if key is None else key.data[0] or key.data[1]
     return getattr(handle, "_context", None)
+
+
+def context_of(task: asyncio.Task[Any]) -> Context | None:
+    """The context in which a task runs; without, none."""
+    if sys.version_info >= (3, 12):
+        return task.get_context()
+    # What the Task refers to has it before those of its callbacks.
+    return next((one for one in gc.get_referents(task) if isinstance(one, Context)), None)
 
 
 def in_handle(handle: Any) -> tuple[Any, Context | None]:

@@ -64,7 +64,7 @@ class _Log:
         self.observers: list[Any] = []
         self.added: list[logging.Handler] = []
         self._removed: list[logging.Handler] = []
-        # By the loggers' names; the root's handlers are noted one by one.
+        # By name; the root's handlers are noted one by one.
         self._before: dict[str, tuple[int, Sequence[logging.Handler]]] = {}
 
     def note(self, *names: str) -> None:
@@ -150,7 +150,7 @@ class _Observer(partial[None]):
 
     @property
     def own(self) -> Any:
-        """The observer."""  # for `_failures.logs`, too
+        """The observer; `_failures.logs` asks for it."""
         return self.args[0]
 
     def __eq__(self, other: object) -> bool:
@@ -179,8 +179,7 @@ class Logs:
 
     def is_set_up(self, work: int) -> bool:
         """Whether a script has set up a log of its own.  Thread: any."""
-        log = self._logs.get(work)
-        return log is not None and bool(log.observers or log.added)
+        return work in self._logs and bool(self._logs[work].observers or self._logs[work].added)
 
     def give_up(self, work: int) -> None:
         """A cell turns out to be no script: what it added is the session's.  Thread: any."""
