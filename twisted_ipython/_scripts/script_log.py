@@ -14,9 +14,8 @@ is noted which script adds what.  Standard output is never redirected.  Scrapy
 also sets the level of some loggers, and takes their handlers off: its observer
 comes first, so that is when these are noted.
 
-A plain cell that adds to the logs is a script as far as is known until it ends;
-if it was none, what it has added becomes the session's.  What Scrapy sets up in
-any other cell is the session's too, until it sets up another.
+A plain cell that adds to the logs is a script until it ends; if it was none, what it
+added becomes the session's, as what Scrapy sets up in other cells, until the next.
 
 What can still go wrong.  What a script itself sets on other loggers stays.  Thread: any.
 """
