@@ -40,9 +40,7 @@ from twisted_ipython._magics.runner import runner
 from twisted_ipython._magics.settings import Settings
 from twisted_ipython._plain import sharing
 from twisted_ipython._reactor import lifecycle
-from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.eventual_result import EventualResult, NotInTime
-from twisted_ipython._reactor.jobs import jobs, pending_lines
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import reactor_run
 from twisted_ipython._scripts.session import end_scripts
@@ -51,6 +49,7 @@ from twisted_ipython._waiting.calls import main_thread
 
 __all__ = ["attach", "load", "settings_of_last_load", "unload"]
 
+# The shells that have the extension, for who loads it again, which `%load_ext` allows.
 _loaded: WeakKeyDictionary[InteractiveShell, _Extension] = WeakKeyDictionary()
 
 
@@ -83,7 +82,7 @@ def attach(thread: ReactorThread) -> None:
     """Set on the reactor what all shells share; a second time changes nothing.  Thread: any."""
     thread.attach()
     thread.attach_also(reactor_run.attach)
-    thread.attach_also(crawls.attach)
+    thread.attach_also(thread.crawls.attach)
     thread.attach_also(sockets.attach)
 
 
@@ -99,10 +98,10 @@ def unload(shell: InteractiveShell) -> None:
             if not _loaded and thread is not None:
                 end_scripts(thread)
             extension.close()
-            for line in pending_lines():
+            for line in thread.jobs.pending_lines() if thread is not None else ():
                 print(line)
         if not _loaded and thread is not None:
-            sharing.detach()
+            sharing.detach(thread)
             thread.detach()
 
     extension.magics.auto.when_idle(close)
@@ -253,6 +252,7 @@ class _Extension:
         undo.callback(use_printer(plain, asyncio.Future, shown.bundle))
         if is_terminal(shell):
             undo.callback(notices.close)
+            jobs = lifecycle.current().jobs
             jobs.when_ended.append(notices.ended)
             undo.callback(jobs.when_ended.remove, notices.ended)
         if is_silent(shell):

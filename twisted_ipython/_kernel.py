@@ -56,6 +56,9 @@ def ignore_ended(kernel: Any) -> Callable[[], None]:
     """
     Have a kernel count only children that run.
 
+    Args:
+        kernel: the shell's, or None.
+
     Returns:
         what undoes it.
 
@@ -91,6 +94,9 @@ def answers(kernel: Any) -> bool:
 def say_status(kernel: Any) -> Callable[[], None]:
     """
     Have a kernel say busy and idle for what it handles beside a cell.
+
+    Args:
+        kernel: the shell's, or None.
 
     Returns:
         what undoes it.

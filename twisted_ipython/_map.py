@@ -44,7 +44,7 @@ The way of a plain cell, which may call the reactor, and may be a script::
     _plain.borrow:Borrow.call
     _waiting.entry:begin_entry
     _base.loans:loans
-    _plain.returning:watch
+    _plain.returning:Watch
     _scripts.reactor_run:attach
     _scripts.thread_script:ThreadScript.wait
     _waiting.entry:end_entry

@@ -58,4 +58,5 @@ class Config:
         self.show()
 
 
+# A public name of version 2.
 config = Config()

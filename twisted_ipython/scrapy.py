@@ -23,7 +23,6 @@ from twisted.python.failure import Failure
 from twisted_ipython._base.work_id import current_work, new_work, set_work
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._bridge.ending import Ending
-from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._scrapy.crawl import NOT_HERE, Crawl
 from twisted_ipython._scrapy.items import Items
@@ -102,7 +101,7 @@ async def fetch(request: Any, **settings: Any) -> Any:
     # A number of its own: it can be dropped without the other crawls of the cell.
     work_id, context = new_work(current_work().cell), copy_context()
     context.run(set_work, work_id)
-    done = Ending(partial(crawls.drop, work_id))
+    done = Ending(partial(thread.crawls.drop, work_id))
     context.run(crawler.crawl, request, came).addBoth(done.end)
     await done
     if not came:

@@ -21,7 +21,7 @@ from twisted.python import threadable
 
 from twisted_ipython._base.frames import is_debugged
 from twisted_ipython._base.loans import Loan, Loans, loans
-from twisted_ipython._plain.returning import _Watch, is_library
+from twisted_ipython._plain.returning import Watch
 
 
 class Reactor:
@@ -312,7 +312,7 @@ def test_finalizer_in_the_loans_thread(session: Session) -> None:
 
     # That thread prints what stands there, and drops it.
     look = loans.when_kept
-    assert isinstance(look, _Watch)
+    assert isinstance(look, Watch)
     look._lines.append(Closes())  # type: ignore[arg-type]
     reactor.callLater(60, int).cancel()
     assert dropped.wait(SECONDS)
@@ -367,14 +367,14 @@ class Standing:
 def test_users_code_stands() -> None:
     """A thread that stands in the user's own code keeps no loan."""
     with Standing("__main__", task=task) as ident:
-        assert not _Watch()._stays(Loan(ident, kept=True))
+        assert not Watch()._stays(Loan(ident, kept=True))
 
 
 def test_library_stands() -> None:
     """One that stands in a library's code keeps it for half a second."""
     for module, names in (("twisted.something", {}), ("of_somebody", {"task": task})):
         with Standing(module, **names) as ident:
-            watch, loan = _Watch(), Loan(ident, kept=True)
+            watch, loan = Watch(), Loan(ident, kept=True)
             assert watch._stays(loan)
             watch._called -= 0.5
             assert watch._stays(loan)
@@ -387,7 +387,7 @@ def test_library_stands() -> None:
 def test_library_works_on() -> None:
     """One that works on in a library without any call keeps it for 5 s, and is told so."""
     with Standing("twisted.something") as ident:
-        watch, loan = _Watch(), Loan(ident, kept=True)
+        watch, loan = Watch(), Loan(ident, kept=True)
         assert watch._stays(loan)
         watch._called -= 5
         assert not watch._stays(loan)
@@ -399,8 +399,8 @@ def test_thread_has_ended() -> None:
     """One that has ended keeps none; a loan for one call is the call's to end."""
     with Standing("twisted.something") as ident:
         pass
-    assert not _Watch()._stays(Loan(ident, kept=True))
-    assert _Watch()._stays(Loan(ident, kept=False))
+    assert not Watch()._stays(Loan(ident, kept=True))
+    assert Watch()._stays(Loan(ident, kept=False))
 
 
 class Proxy:
@@ -418,7 +418,7 @@ def test_libraries() -> None:
         code = compile("import sys\nframe = sys._getframe()", "<code>", "exec")
         names["__name__"] = name
         exec(code, names)
-        return is_library(names["frame"])
+        return Watch().is_library(names["frame"])
 
     class Lazy(ModuleType):
         def __getattribute__(self, name: str) -> Any:

@@ -20,15 +20,15 @@ class Oops(BaseException):
 
 async def cancelled(coro: Coroutine[Any, Any, Any], instead: BaseException | None) -> Any:
     """What comes of a coroutine that is cancelled in a task, once it waits."""
-    door = Interruptible(coro)
+    interruptible = Interruptible(coro)
 
     async def main() -> Any:
-        return await door
+        return await interruptible
 
     task = asyncio.create_task(main())
     await asyncio.sleep(0.01)
     if instead is not None:
-        door.interrupt(instead, instead=True)
+        interruptible.interrupt(instead, instead=True)
     task.cancel()
     return await task
 
@@ -104,9 +104,9 @@ async def test_other_errors() -> None:
     async def work() -> None:
         await deferred
 
-    door = Interruptible(work())
-    result = ensureDeferred(_await(door))
-    door.interrupt(Oops(), instead=True)
+    interruptible = Interruptible(work())
+    result = ensureDeferred(_await(interruptible))
+    interruptible.interrupt(Oops(), instead=True)
     deferred.errback(ValueError("its own"))
     with pytest.raises(ValueError, match="its own"):
         await result
@@ -115,13 +115,13 @@ async def test_other_errors() -> None:
 @in_reactor
 async def test_driven_by_twisted() -> None:
     """The cancellation of a Deferred that Twisted's driver awaits is replaced too."""
-    door = Interruptible(on_deferred())
-    result = ensureDeferred(_await(door))
-    door.interrupt(Oops(), instead=True)
+    interruptible = Interruptible(on_deferred())
+    result = ensureDeferred(_await(interruptible))
+    interruptible.interrupt(Oops(), instead=True)
     result.cancel()
     with pytest.raises(Oops):
         await result
 
 
-async def _await(door: Interruptible[Any]) -> Any:
-    return await door
+async def _await(interruptible: Interruptible[Any]) -> Any:
+    return await interruptible

@@ -15,7 +15,7 @@ from twisted_ipython._cells import plain_cell
 from twisted_ipython._cells.file import run_file
 from twisted_ipython._cells.plain_cell import Exited, PlainCell
 from twisted_ipython._reactor.lifecycle import start
-from twisted_ipython._scripts import registry
+from twisted_ipython._scripts.registry import Scripts
 
 SCRIPT = "from twisted.internet import reactor\nreactor.run()\nraise SystemExit({code})"
 
@@ -91,4 +91,4 @@ def test_one_that_is_no_script_leaves_what_it_began(session: Session) -> None:
     """A timer of a cell that ends without ``reactor.run()`` goes on."""
     session.ok("fired = []\nreactor.callLater(0.01, fired.append, 1);")
     eventually(lambda: session.names["fired"])
-    assert registry.to_stop(crash=False) is None
+    assert start().of(Scripts).to_stop(crash=False) is None

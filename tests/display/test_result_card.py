@@ -16,7 +16,7 @@ from IPython.display import display
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from twisted_ipython._reactor.jobs import jobs as table
+from twisted_ipython._reactor.lifecycle import current
 
 gates = []
 async def gate(value=None):
@@ -28,7 +28,7 @@ async def gate(value=None):
 
 def open_gates():
     deadline = time.monotonic() + 10
-    while len(gates) < len(table.pending()) and time.monotonic() < deadline:
+    while len(gates) < len(current().jobs.pending()) and time.monotonic() < deadline:
         time.sleep(0.001)
     while gates:
         reactor.callFromThread(gates.pop().callback, None)

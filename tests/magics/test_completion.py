@@ -5,7 +5,7 @@ from __future__ import annotations
 from IPython.core.completer import provisionalcompleter
 from session import Session, eventually
 
-from twisted_ipython._reactor.jobs import jobs
+from twisted_ipython._reactor.lifecycle import current
 
 
 def completed(session: Session, code: str, cursor: int | None = None) -> list[str]:
@@ -33,8 +33,8 @@ def test_subcommands_and_jobs_complete(session: Session) -> None:
     session.ok("%%run_in_reactor download\nawait Deferred()")
     session.ok("%%run_in_reactor done\n1")
     session.ok("%%run_in_reactor\nawait Deferred()")
-    eventually(lambda: len(jobs.pending()) == 2)
-    number = str(jobs.all()[-1].number)
+    eventually(lambda: len(current().jobs.pending()) == 2)
+    number = str(current().jobs.all()[-1].number)
     assert completed(session, "%reactor ") == ["cancel", "close", "jobs", "stack", "wait"]
     assert completed(session, "%reactor s") == ["stack"]
     assert completed(session, "%reactor cancel ") == ["all", *sorted([number, "done", "download"])]

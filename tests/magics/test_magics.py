@@ -13,7 +13,7 @@ from session import Session, eventually, in_reactor_thread
 
 from twisted_ipython._magics.magics import give_body
 from twisted_ipython._reactor.eventual_result import EventualResult
-from twisted_ipython._reactor.jobs import jobs
+from twisted_ipython._reactor.lifecycle import current
 
 USAGE = "usage: %%run_in_reactor [NAME] [--wait] [--replace] [--thread | --process] [--global]"
 
@@ -55,7 +55,7 @@ def test_a_bad_line_is_refused_in_one_line(session: Session, line: str) -> None:
     assert message == LINES[line]
     assert done == []
     assert new_names(session, before) == set()
-    assert jobs.all() == []
+    assert current().jobs.all() == []
 
 
 def new_names(session: Session, before: dict[str, Any]) -> set[str]:
@@ -106,7 +106,7 @@ def test_a_cell_that_does_not_compile_binds_nothing(session: Session) -> None:
     assert type(ran.error) is SyntaxError
     assert ran.error.lineno == 3
     assert session.names["x"] == "before"
-    assert jobs.all() == []
+    assert current().jobs.all() == []
     assert ran.out.lstrip().startswith("Cell In[2], line 3\n    b = = 1")
     assert "run_cell_magic" not in ran.out
     assert "Traceback" not in ran.out

@@ -9,8 +9,7 @@ import pytest
 from session import Session, eventually, in_reactor_thread
 
 from twisted_ipython._reactor.eventual_result import EventualResult
-from twisted_ipython._reactor.jobs import jobs
-from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor.lifecycle import current, start
 
 USAGE = (
     "usage: %reactor [jobs | cancel JOB... | cancel all | close PORT | close CELL | close JOB"
@@ -50,12 +49,12 @@ def test_an_unknown_job_is_answered_with_those_that_there_are(session: Session) 
     """Pending jobs, the latest that have ended, and, to cancel, the tasks on the loop."""
     for number in range(7):
         session.ok(f"%%run_in_reactor done{number}\n1")
-    eventually(lambda: not jobs.pending())
+    eventually(lambda: not current().jobs.pending())
     session.ok(
         "%%run_in_reactor x\ntask = asyncio.create_task(asyncio.sleep(60), name='nap')\nawait task"
     )
     settle()
-    known = [str(job) for job in jobs.all()[2:]]
+    known = [str(job) for job in current().jobs.all()[2:]]
     assert known[-1] == f"job {session.job('x').number} (x)"
     message = session.usage_error("%reactor wait nobody")
     assert message == f"there is no job 'nobody'; there are: {', '.join(known)}"
@@ -114,8 +113,13 @@ def test_jobs_are_cancelled_by_number_and_name(session: Session) -> None:
     assert first.endswith("s: await Deferred()")
     assert second.startswith(f"cancelled job {b} (b) of cell 3, after ")
     assert ended.startswith(f"job {d} (d) has ended: done after ")
-    eventually(lambda: len(jobs.pending()) == 1)
-    assert [job.state for job in jobs.all()] == ["cancelled", "cancelled", "pending", "done"]
+    eventually(lambda: len(current().jobs.pending()) == 1)
+    assert [job.state for job in current().jobs.all()] == [
+        "cancelled",
+        "cancelled",
+        "pending",
+        "done",
+    ]
     assert session.shown("%reactor cancel all").startswith(f"cancelled job {c} (c) of cell 4, ")
     eventually(lambda: session.job("c").state == "cancelled")
     said = session.shown("%reactor cancel all")
@@ -126,7 +130,7 @@ def test_all_jobs_of_one_name_are_cancelled(session: Session) -> None:
     """Each is said; a number names one of them."""
     for _ in range(3):
         session.ok("%%run_in_reactor x\nawait Deferred()")
-    first, second, third = jobs.all()
+    first, second, third = current().jobs.all()
     assert session.shown(f"%reactor cancel {first.number}").count("cancelled job") == 1
     eventually(lambda: first.state == "cancelled")
     assert second.state == third.state == "pending"

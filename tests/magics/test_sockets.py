@@ -145,10 +145,10 @@ def test_what_cannot_be_closed_is_refused_in_one_line(kernel: Kernel) -> None:
     )
     kernel.ok(
         "from twisted_ipython._reactor.jobs import Job\nimport itertools\n"
-        f"kept, Job._work_id = Job._work_id, itertools.count({cell})"
+        f"kept, Job._numbers = Job._numbers, itertools.count({cell})"
     )
     kernel.ok("%%run_in_reactor\nreactor.listenUDP(0, protocol.DatagramProtocol()); None")
-    kernel.ok("Job._work_id = kept")
+    kernel.ok("Job._numbers = kept")
     refused = fail(kernel, f"%reactor close {cell}").printed("stderr")
     assert refused == (
         f"UsageError: {cell} is a cell and a job, and both have opened something: write"

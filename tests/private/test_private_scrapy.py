@@ -27,6 +27,9 @@ NAMES = [
     ":".join(private.PROMPT),
     f"{private.LOG}:configure_logging",
     f"{private.SCRAPER}:Scraper",
+    f"{private.LOG}:{private.LOGGING}",
+    f"{private.LOG}:{private.FORGET}",
+    f"{private.LOG}:get_scrapy_root_handler",
 ]
 
 

@@ -20,6 +20,7 @@ from twisted.trial.runner import TrialSuite
 
 from twisted_ipython._private import twisted as private
 from twisted_ipython._reactor import trial
+from twisted_ipython._reactor.contexts import LoopingCalls
 from twisted_ipython._reactor.overrides import Overrides, of_reactor
 
 SEEN = f"Twisted 24.10 to 26.10 have it: look for its new name, for {private.__file__}"
@@ -213,7 +214,7 @@ def test_serving_without_the_name() -> None:
         addWriter=lambda _: added.append(asker.get()),
         **dict.fromkeys(("spawnProcess", "callLater", "callFromThread"), len),
     )
-    undo = Overrides().add("_reactor", (bare, of_reactor(None, [])))
+    undo = Overrides().add("_reactor", (bare, of_reactor(None, LoopingCalls())))
     connection = SimpleNamespace()
     first = copy_context()
     first.run(asker.set, "first")

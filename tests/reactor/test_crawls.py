@@ -183,10 +183,10 @@ def test_job(kernel: Kernel) -> None:
     kernel.ok("%%run_in_reactor job\nawait CrawlerRunner().crawl(Slow)").wait_for("It crawls.")
     first = kernel.run("%reactor cancel job")
     is_closing(kernel, first, "slow")
-    kernel.ok("from twisted_ipython._reactor.jobs import jobs")
+    kernel.ok("from twisted_ipython._reactor.lifecycle import current\njobs = current().jobs")
     assert kernel.value("jobs.find('job').state") == "'cancelled'"
     kernel.ok("%reactor cancel job")
-    kernel.ok("from twisted_ipython._reactor.crawls import crawls")
+    kernel.ok("from twisted_ipython._reactor.lifecycle import current\ncrawls = current().crawls")
     kernel.ok("while crawls.spiders(): await asyncio.sleep(0.01)")
 
 

@@ -243,7 +243,7 @@ def test_second_interrupt_gives_up(kernel: Kernel, kind: str) -> None:
     lines = [line for line in execution.traceback.splitlines() if "given up" in line]
     assert len(lines) == 1
     number = lines[0].partition("as job ")[2].split()[0]
-    kernel.ok("from twisted_ipython._reactor.jobs import jobs")
+    kernel.ok("from twisted_ipython._reactor.lifecycle import current\njobs = current().jobs")
     assert kernel.value(f"jobs.find('{number}').state") == "'pending'"
     kernel.ok(
         f"gate.set()\nawait later()\nwhile jobs.find('{number}').ended is None: await later()"
@@ -266,7 +266,8 @@ def test_given_up_cell_touches_nothing(kernel: Kernel) -> None:
     assert queued.reply["status"] == "aborted"
     number = execution.traceback.partition("as job ")[2].split()[0]
     kernel.ok(
-        "from twisted_ipython._reactor.jobs import jobs; counts = [get_ipython().execution_count]\n"
+        "from twisted_ipython._reactor.lifecycle import current; jobs = current().jobs\n"
+        "counts = [get_ipython().execution_count]\n"
         f"number = '{number}'; gate.set()\nwhile jobs.find(number).ended is None: await later()\n"
         "counts.append(get_ipython().execution_count); counts = len(set(counts))"
     )

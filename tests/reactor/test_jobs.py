@@ -16,10 +16,9 @@ from twisted.internet.task import LoopingCall
 from twisted_ipython._base.work_id import NO_WORK, WorkId, current_work, work_in
 from twisted_ipython._cells.cell_function import CellFunction, Kind
 from twisted_ipython._magics.run_in_reactor import start_job
-from twisted_ipython._reactor import contexts
 from twisted_ipython._reactor.eventual_result import EventualResult
-from twisted_ipython._reactor.jobs import Job, jobs, pending_lines
-from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor.jobs import Job
+from twisted_ipython._reactor.lifecycle import current, start
 
 
 class Value:
@@ -41,19 +40,19 @@ def test_every_cell_is_a_job_until_it_ends(session: Session) -> None:
     session.ok("gate = Deferred()")
     session.ok("%%run_in_reactor x\n\n# a comment\nawait gate")
     session.ok("%%run_in_reactor\n1/0")
-    first, second = jobs.all()
+    first, second = current().jobs.all()
     assert second.number == first.number + 1
     assert (first.name, first.cell, first.code) == ("x", 3, "await gate")
     assert (second.name, second.cell, second.code) == (None, 4, "1/0")
     eventually(lambda: second.state == "failed")
-    assert jobs.pending() == [first]
+    assert current().jobs.pending() == [first]
     assert second.ended is not None
     assert second.seconds == second.ended - second.began
     assert first.state == "pending"
     assert first.ended is None
     in_reactor_thread(lambda: session.names["gate"].callback(None))
     eventually(lambda: first.state == "done")
-    assert jobs.pending() == []
+    assert current().jobs.pending() == []
     session.names["_"].original_failure()
 
 
@@ -62,12 +61,12 @@ def test_a_job_is_found_by_number_or_name(session: Session) -> None:
     session.ok("%%run_in_reactor x\nawait Deferred()")
     session.ok("%%run_in_reactor x\n1")
     session.ok("%%run_in_reactor y\n1")
-    first, second, third = jobs.all()
-    assert jobs.find("x") is second
-    assert jobs.find("y") is third
-    assert jobs.find(str(first.number)) is first
-    assert jobs.find("z") is None
-    assert jobs.find("0") is None
+    first, second, third = current().jobs.all()
+    assert current().jobs.find("x") is second
+    assert current().jobs.find("y") is third
+    assert current().jobs.find(str(first.number)) is first
+    assert current().jobs.find("z") is None
+    assert current().jobs.find("0") is None
 
 
 def test_the_table_is_bounded(session: Session) -> None:
@@ -77,8 +76,8 @@ def test_the_table_is_bounded(session: Session) -> None:
         do(int)
     last = do(int)
     last.wait(10)
-    eventually(lambda: len(jobs.pending()) == 1)
-    known = jobs.all()
+    eventually(lambda: len(current().jobs.pending()) == 1)
+    known = current().jobs.all()
     assert len(known) == 101
     assert known[0] is session.job("x")
     assert known[-1] is last.job
@@ -91,7 +90,7 @@ def test_what_ended_is_not_kept_alive(session: Session) -> None:
         before = tracemalloc.get_traced_memory()[0]
         for _ in range(300):
             do(lambda: bytes(1_000_000)).wait(10)
-        eventually(lambda: not jobs.pending())
+        eventually(lambda: not current().jobs.pending())
         gc.collect()
         assert tracemalloc.get_traced_memory()[0] - before < 2_000_000
     finally:
@@ -137,7 +136,7 @@ def check_freed(session: Session, cell: str) -> None:
 def tidy_up(work_id: WorkId) -> None:
     """Stop what a cell of `LEAVE` left."""
     reactor = start().reactor
-    contexts.stop_looping_calls(work_id)
+    start().loops.stop(work_id)
     for call in reactor.getDelayedCalls():
         if call.func is int:
             call.cancel()
@@ -193,7 +192,7 @@ def test_a_pending_job_waits_at_a_line(
     place = job.waits_at
     assert place is not None
     assert (place.line, place.function) == (line, function)
-    jobs.cancel(start(), job)
+    current().jobs.cancel(job)
     eventually(lambda: job.ended)
     assert job.waits_at is None
 
@@ -243,10 +242,10 @@ def test_cancelling_a_job_stops_its_looping_calls(session: Session, loop: str, e
         eventually(lambda: in_reactor_thread(lambda: session.names["loop"].call is None))
     ours: LoopingCall = session.names["loop"]
     theirs: LoopingCall = session.names["theirs"]
-    jobs.cancel(start(), session.job("x"))
+    current().jobs.cancel(session.job("x"))
     eventually(lambda: not ours.running)
     assert theirs.running
-    jobs.cancel(start(), session.job("other"))
+    current().jobs.cancel(session.job("other"))
     eventually(lambda: not theirs.running)
 
 
@@ -257,11 +256,11 @@ def test_a_looping_call_belongs_to_the_last_work_that_started_it(session: Sessio
     session.ok("%%run_in_reactor y\nloop.start(60);")
     loop = session.names["loop"]
     eventually(lambda: loop.running)
-    jobs.cancel(start(), session.job("x"))
+    current().jobs.cancel(session.job("x"))
     in_reactor_thread(int)
     in_reactor_thread(int)
     assert loop.running
-    jobs.cancel(start(), session.job("y"))
+    current().jobs.cancel(session.job("y"))
     eventually(lambda: not loop.running)
 
 
@@ -281,7 +280,7 @@ def test_a_job_in_a_thread_ends_when_it_is_cancelled(session: Session) -> None:
     ended = session.names["ended"] = threading.Event()
     session.ok("%%run_in_reactor -t x\nbegan.set()\ngate.wait(10)\nended.set()")
     assert began.wait(10)
-    jobs.cancel(start(), session.job("x"))
+    current().jobs.cancel(session.job("x"))
     eventually(lambda: session.job("x").state == "cancelled")
     assert not ended.is_set()
     gate.set()
@@ -299,15 +298,15 @@ def test_unloading_lists_what_goes_on(session: Session) -> None:
     assert session.shown("%reload_ext twisted_ipython") == ""
     session.ok("%%run_in_reactor x\nawait gate\nawait deferLater(reactor, 0.001, lambda: 'late')")
     session.ok("%%run_in_reactor\nawait Deferred();")
-    first, second = jobs.pending()
+    first, second = current().jobs.pending()
     lines = session.shown("%unload_ext twisted_ipython").splitlines()
     assert [line.partition("; pending for ")[0] for line in lines] == [
         f"job {first.number} (x) of cell 5 goes on in the reactor thread",
         f"job {second.number} of cell 6 goes on in the reactor thread",
     ]
-    assert len(pending_lines()) == 2
+    assert len(current().jobs.pending_lines()) == 2
     thread = start()
     thread.run(lambda: session.names["gate"].callback(None)).wait(5)
     assert session.names["x"].wait(5) == "late"
     session.ok("%load_ext twisted_ipython")
-    assert [job.name for job in jobs.all()] == ["done", "x", None]
+    assert [job.name for job in current().jobs.all()] == ["done", "x", None]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from twisted_ipython._reactor.overrides import WRONG_ORDER, Overrides, Wrapper, instead
+from twisted_ipython._reactor.overrides import WRONG_ORDER, Overrides, Wrapper, replacement
 
 
 class Port:
@@ -36,7 +36,7 @@ def test_wrappers_in_their_order() -> None:
     assert port.close() == "c(b(a(close)))"
     upper()
     assert port.close() == "b(a(close))"
-    upper = overrides.add("_scripts", (port, {"close": [instead(lambda: "stopped")]}))
+    upper = overrides.add("_scripts", (port, {"close": [replacement(lambda: "stopped")]}))
     assert port.close() == "stopped"
     upper()
     lower()

@@ -10,7 +10,7 @@ from reactor_thread import in_reactor, later
 from session import eventually
 from twisted.internet.threads import deferToThread
 
-from twisted_ipython._reactor import thread_pool
+from twisted_ipython._reactor.lifecycle import current
 
 SETUP = """
 import asyncio, sys, threading, time
@@ -118,4 +118,4 @@ async def test_work_that_fails() -> None:
     with pytest.raises(ZeroDivisionError):
         await deferToThread(lambda: 1 / 0)
     await later(None, 0.01)
-    assert thread_pool.running() == []
+    assert current().pool_work.running() == []

@@ -71,7 +71,7 @@ def test_interrupt(kernel: Kernel) -> None:
     assert monotonic() - began < 2
     assert cell.error == "KeyboardInterrupt"
     assert cell.printed("stderr") == ""
-    kernel.ok("from twisted_ipython._reactor.crawls import crawls")
+    kernel.ok("from twisted_ipython._reactor.lifecycle import current\ncrawls = current().crawls")
     kernel.ok("while crawls.spiders(): await asyncio.sleep(0.01)")
 
 

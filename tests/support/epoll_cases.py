@@ -247,6 +247,6 @@ def test_carried() -> None:
         assert looped == [True]
         assert not threadable.isInIOThread()
     finally:
-        sharing.detach()
+        sharing.detach(start())
     assert "connectTCP" not in vars(reactor)
     assert "cancel" not in vars(call)

@@ -93,10 +93,12 @@ def unchanged(kernel: Kernel) -> Iterator[Kernel]:
 # What a script must not leave behind, and whether the reactor still turns.
 WATCHED = """
 def watched():
-    from twisted_ipython._scripts import registry
+    from twisted_ipython._reactor.lifecycle import current
+    from twisted_ipython._scripts.registry import Scripts
     triggers = reactor._eventTriggers["shutdown"]
     loop = getattr(reactor, "_asyncioEventloop", None)
-    return (len(registry._alive), len(reactor.getReaders()), loop and len(asyncio.all_tasks(loop)),
+    return (len(current().of(Scripts).alive), len(reactor.getReaders()),
+            loop and len(asyncio.all_tasks(loop)),
             *(len(getattr(triggers, phase)) for phase in ("before", "during", "after")))
 """
 

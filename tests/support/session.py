@@ -16,8 +16,8 @@ from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from traitlets.config import Config
 
 from twisted_ipython._base.loans import loans
-from twisted_ipython._reactor.jobs import Job, jobs
-from twisted_ipython._reactor.lifecycle import start
+from twisted_ipython._reactor.jobs import Job
+from twisted_ipython._reactor.lifecycle import current, start
 
 __all__ = ["SECONDS", "Ran", "Session", "eventually", "in_reactor_thread", "session_of"]
 
@@ -100,7 +100,7 @@ class Session:
 
     def job(self, name: str) -> Job:
         """The latest job of that name."""
-        job = jobs.find(name)
+        job = current().jobs.find(name)
         assert job is not None
         return job
 
@@ -130,9 +130,9 @@ def session_of() -> Iterator[Session]:
     try:
         yield session
     finally:
-        thread = start()
+        jobs = start().jobs
         for job in jobs.all():
-            jobs.cancel(thread, job)
+            jobs.cancel(job)
         eventually(lambda: not jobs.pending())
         in_reactor_thread(_cancel_tasks)
         jobs._ended.clear()

@@ -190,7 +190,8 @@ def test_cancel_after_giving_up(kernel: Kernel) -> None:
     given_up = re.search(r"goes on as job (\d+)", cell.wait().traceback)
     assert given_up is not None
     kernel.ok(f"%reactor cancel {given_up[1]}")
-    find = f"from twisted_ipython._reactor.jobs import jobs\njobs.find('{given_up[1]}').state"
+    kernel.ok("from twisted_ipython._reactor.lifecycle import current")
+    find = f"current().jobs.find('{given_up[1]}').state"
     kernel.pump(lambda: kernel.value(find) == "'cancelled'", 5)
 
 

@@ -239,6 +239,7 @@ class _BorrowedSigint:
                     raise error
 
 
+# One in the process, as the handler of SIGINT is.
 sigint: Final = _BorrowedSigint()
 
 

@@ -29,7 +29,7 @@ from typing import Final
 
 from twisted.python import failure
 
-__all__ = ["Unheld", "ago"]
+__all__ = ["Unheld"]
 
 # How many times as long as collecting everything took, until that may be done again.
 _REST: Final = 50
@@ -39,22 +39,6 @@ _NOTED: Final = 1000
 _LONG: Final = 2
 # Seconds that it may take at all.
 _LONGEST: Final = 0.2
-
-
-# Up to which number failures had been made by when: one in the process, as Twisted's count is.
-_made: Final[deque[tuple[int, float]]] = deque(maxlen=_NOTED)
-
-
-def _note() -> None:
-    if not _made or _made[-1][0] < failure.count:
-        _made.append((failure.count, perf_counter()))
-
-
-def ago(number: int) -> str:
-    """How long ago the failure of this number was made, if that is long.  Thread: any."""
-    made = next((when for count, when in [*_made] if number <= count), None)
-    seconds = 0 if made is None else perf_counter() - made
-    return f"{seconds:.0f} s ago" if seconds > _LONG else ""
 
 
 class Unheld:
@@ -76,10 +60,19 @@ class Unheld:
         # Whether only what is young was collected, and from when on it may be everything.
         self._owes = False
         self._all_from = 0.0
+        # Up to which number failures had been made by when.
+        self._made: deque[tuple[int, float]] = deque(maxlen=_NOTED)
+
+    def ago(self, number: int) -> str:
+        """How long ago the failure of this number was made, if that is long.  Thread: any."""
+        made = next((when for count, when in [*self._made] if number <= count), None)
+        seconds = 0 if made is None else perf_counter() - made
+        return f"{seconds:.0f} s ago" if seconds > _LONG else ""
 
     def look(self) -> None:
         """Have garbage collected if there is need to.  Thread: any."""
-        _note()
+        if not self._made or self._made[-1][0] < failure.count:
+            self._made.append((failure.count, perf_counter()))
         due = self._owes and perf_counter() >= self._all_from
         if self.on and not self._asked and (due or failure.count != self._seen):
             self._asked = True

@@ -173,6 +173,8 @@ def as_text(state: str, job: Shown | None, value: object, kind: str = _KIND) -> 
         job: the job that it is of, if any.
         value: its value when done, the exception when failed.
         kind: what the result is.
+
+    Thread: any.
     """
     own = own_text(value) if state == "done" else _failure_in(state, value)
     return with_text(state, job, own, kind)
@@ -198,12 +200,7 @@ def with_text(state: str, job: Shown | None, own: str, kind: str = _KIND) -> str
 
 
 def with_html(state: str, job: Shown | None, own: str, kind: str = _KIND) -> str:
-    """
-    A result in HTML, given its value in HTML, or an empty one.
-
-    The colours are those of JupyterLab's theme, light or dark; other front ends
-    have the text's own colour, and one for the state that shows on both.
-    """
+    """A result in HTML, given its value in HTML, or an empty one; the colours are JupyterLab's."""
     head = f"<b>{html.escape(kind)}</b> {html.escape(_head(state, job))}"
     body = f'<div style="margin-top:4px;overflow-x:auto">{own}</div>' if own else ""
     return f'<div style="{_CARD}{_EDGES[state]}">{head}{body}</div>'

@@ -136,6 +136,11 @@ def waits_at(coro: Any) -> Place | None:
     The innermost line of the user's that a coroutine waits at; any line if there is none.
 
     Or that a greenlet waits at.
+
+    Args:
+        coro: the coroutine.
+
+    Thread: any.
     """
     frame = getattr(coro, "gr_frame", None)
     places = of_coroutine(coro) if frame is None else of_frame(frame)

@@ -15,8 +15,14 @@ def override(instance: object, methods: Mapping[str, Any]) -> Callable[[], None]
 
     An instance that refuses attributes (a loop written in C) keeps its own methods.
 
+    Args:
+        instance: whose methods they are.
+        methods: by name.
+
     Returns:
         What takes them off; one that somebody else has set since then stays.
+
+    Thread: any.
     """
     # Not by way of `vars`: it would turn the instance's attributes into a real
     # dictionary, which Python 3.11 reads much more slowly, for good.

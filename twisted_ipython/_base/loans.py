@@ -217,4 +217,5 @@ class Loans:
         return self.on and self.inside != get_ident()
 
 
+# One in the process, as the reactor is; below everything that knows its thread.
 loans: Final = Loans()

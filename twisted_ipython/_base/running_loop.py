@@ -115,6 +115,8 @@ def switch(loop: AbstractEventLoop, hooks: tuple[Any, Any]) -> bool:
 
     Returns:
         whether that changed anything, so that it is to be put back.
+
+    Thread: cell.
     """
     running = private.running_loop()
     if _here.switched or running is loop:

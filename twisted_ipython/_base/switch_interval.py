@@ -33,23 +33,31 @@ __all__ = ["BRIEF", "turns_of"]
 # Seconds of a turn where a thread that works beside a loop should get on.
 BRIEF: Final = 1e-4
 
-_lock = threading.Lock()
-_asked: list[float] = []
-_before = 0.0
+
+class _SwitchInterval:
+    """What was asked for, the latest last, and the interval from before the first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked: list[float] = []
+        self._before = 0.0
+
+    @contextmanager
+    def turns_of(self, seconds: float) -> Iterator[None]:
+        """Within, have a thread keep the interpreter for so many seconds while others want it."""
+        with self._lock:
+            if not self._asked:
+                self._before = sys.getswitchinterval()
+            self._asked.append(seconds)
+        try:
+            sys.setswitchinterval(seconds)
+            yield
+        finally:
+            with self._lock:
+                self._asked.remove(seconds)
+                sys.setswitchinterval(self._asked[-1] if self._asked else self._before)
 
 
-@contextmanager
-def turns_of(seconds: float) -> Iterator[None]:
-    """Within, have a thread keep the interpreter for so many seconds while others want it."""
-    global _before
-    with _lock:
-        if not _asked:
-            _before = sys.getswitchinterval()
-        _asked.append(seconds)
-    try:
-        sys.setswitchinterval(seconds)
-        yield
-    finally:
-        with _lock:
-            _asked.remove(seconds)
-            sys.setswitchinterval(_asked[-1] if _asked else _before)
+# One in the process, as the interval is.
+_interval: Final = _SwitchInterval()
+turns_of: Final = _interval.turns_of

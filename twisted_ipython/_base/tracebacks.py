@@ -139,12 +139,7 @@ def tidy(error: BaseException) -> None:
 
 @contextmanager
 def tidied(error: BaseException) -> Iterator[None]:
-    """
-    Within, an exception of the background has the user's frames, and those that they called.
-
-    How a library got to the user's code says nothing there.  An exception in
-    which the user has no frame keeps the one that raised it.
-    """
+    """Within, an exception of the background has the user's frames, and those that they called."""
     before = [(one, one.__traceback__) for one in chain(error)]
     tidy(error)
     for one, _ in before:
@@ -160,6 +155,9 @@ def tidied(error: BaseException) -> Iterator[None]:
 def explain(error: BaseException) -> bool:
     """
     Add a line to an exception that the reactor, its thread or Twisted's driver caused.
+
+    Args:
+        error: the exception.
 
     Returns:
         Whether ``IPython.embed()`` failed, which leaves its own shell as IPython's current one.

@@ -41,6 +41,7 @@ class WorkId(NamedTuple):
 
 NO_WORK: Final = WorkId(0, 0)
 _carried: Final[ContextVar[WorkId]] = ContextVar("twisted_ipython_numbers")
+# No two pieces of work of the process have one number, whatever reactor runs them.
 _counter: Final = itertools.count(1)
 
 

@@ -48,7 +48,6 @@ from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from twisted_ipython._bridge.drivers import drives
 from twisted_ipython._bridge.futures import (
     BridgedFuture,
     Mirror,
@@ -108,7 +107,6 @@ class Bridge(Steps, Generator[Any, Any, _T], Coroutine[Any, Any, _T]):
         self._waiter.context = context
         context.run(self._step, None)
 
-    @drives
     def __next__(self) -> Any:
         """Step the coroutine; give the Task what it has to wait for."""
         if self._waiter is not None:
@@ -161,10 +159,9 @@ class Bridge(Steps, Generator[Any, Any, _T], Coroutine[Any, Any, _T]):
         """Close the user's coroutine."""
         self.coro.close()
 
-    @drives
     def _throw(self, error: BaseException) -> Any:
         try:
-            awaited = (self._door or self.coro).throw(error)
+            awaited = (self._interruptible or self.coro).throw(error)
         except (KeyboardInterrupt, SystemExit) as raised:
             kept = held(raised)
         else:
@@ -195,7 +192,6 @@ class Bridge(Steps, Generator[Any, Any, _T], Coroutine[Any, Any, _T]):
                 pass
         return self._throw(RuntimeError(IDLE_LOOP.format(what=future)))
 
-    @drives
     def _wait(self, deferred: Deferred[Any]) -> Any:
         """Leave the Task waiting while Deferreds step the coroutine."""
         self._thread = get_ident()

@@ -19,6 +19,11 @@ def exception_of(failure: Failure) -> BaseException:
 
     The value of one that Perspective Broker copied is a text: that gives what an
     await would raise, `twisted.spread.pb.RemoteError`.
+
+    Args:
+        failure: the failure.
+
+    Thread: any.
     """
     value: object = failure.value
     if isinstance(value, BaseException):

@@ -10,16 +10,13 @@ Thread: reactor.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from twisted_ipython._private.asyncio import TASK_GROUP, TIMEOUT, WAIT_FOR
 from twisted_ipython._private.twisted import DRIVER
 
-__all__ = ["NEEDS_TASK", "driven_by_twisted", "drives", "refuse_without_task"]
-
-_Method = TypeVar("_Method", bound=Callable[..., Any])
+__all__ = ["NEEDS_TASK", "STEPS", "driven_by_twisted", "refuse_without_task"]
 
 NEEDS_TASK: Final = (
     "{what} needs an asyncio Task, and the coroutine that uses it is driven by Twisted"
@@ -27,20 +24,20 @@ NEEDS_TASK: Final = (
     " await asyncio.create_task(...)"
 )
 
-# By the identity of what steps a coroutine: whether it is Twisted's.  A code object is
-# compared, and hashed, as a whole.
-_is_twisteds: Final = {id(DRIVER): True}
+# What steps a coroutine as a Task of ours.
+STEPS: Final = (
+    "coroutine:Bridge.__next__",
+    "coroutine:Bridge._throw",
+    "coroutine:Bridge._wait",
+    "stepping:Steps._step",
+    "tasks:bridging.<locals>.body",
+)
+_OURS: Final = "twisted_ipython._bridge."
 _USERS: Final = (
     (TASK_GROUP, "asyncio.TaskGroup"),
     (WAIT_FOR, "asyncio.wait_for"),
     (TIMEOUT, "asyncio.timeout"),
 )
-
-
-def drives(method: _Method) -> _Method:
-    """Note that ``method`` steps coroutines as a Task of ours; a decorator."""
-    _is_twisteds[id(method.__code__)] = False
-    return method
 
 
 def refuse_without_task(frame: FrameType, users: tuple[tuple[CodeType, str], ...] = _USERS) -> None:
@@ -69,8 +66,14 @@ def refuse_without_task(frame: FrameType, users: tuple[tuple[CodeType, str], ...
 def driven_by_twisted(frame: FrameType | None) -> bool:
     """Whether the coroutine that ``frame`` belongs to is stepped by Twisted.  Thread: any."""
     while frame is not None:
-        answer = _is_twisteds.get(id(frame.f_code))
-        if answer is not None:
-            return answer
+        if frame.f_code is DRIVER:
+            return True
+        module = str(frame.f_globals.get("__name__"))
+        if module.startswith(_OURS) and _is_step(module, frame.f_code):
+            return False
         frame = frame.f_back
     return False
+
+
+def _is_step(module: str, code: CodeType) -> bool:
+    return f"{module.removeprefix(_OURS)}:{code.co_qualname}" in STEPS

@@ -85,17 +85,19 @@ def of_coroutine(
         coro: the coroutine.
         drive: steps another one to its end; gives what cancels that.
         where: it runs; once that ends, nobody takes a result.
+
+    Thread: reactor.
     """
-    door = Interruptible(coro)
-    result = Ending(lambda: end(door, stop))
+    interruptible = Interruptible(coro)
+    result = Ending(lambda: end(interruptible, stop))
 
     async def body() -> None:
         try:
-            value: Any = await door
-            door.raise_swallowed()
+            value: Any = await interruptible
+            interruptible.raise_swallowed()
         except BaseException as error:
             where.explain(error)
-            value = _failure(door, asyncio.CancelledError)
+            value = _failure(interruptible, asyncio.CancelledError)
         if not where.ends:
             result.callback(value)
 
@@ -110,29 +112,31 @@ def of_generator(generator: Generator[Any, Any, Any], context: Context) -> Endin
     Args:
         generator: the generator.
         context: to run it in.
+
+    Thread: reactor.
     """
-    door = Interruptible(generator)
+    interruptible = Interruptible(generator)
 
     @inlineCallbacks
     def body() -> Generator[Any, Any, Any]:
         try:
             try:
-                value = yield from door
+                value = yield from interruptible
             except RETURNS as returned:
                 value = returned.value
-            door.raise_swallowed()
+            interruptible.raise_swallowed()
         except BaseException:
-            return _failure(door, CancelledError)
+            return _failure(interruptible, CancelledError)
         return value
 
     running = context.run(body)
-    result = Ending(lambda: end(door, partial(cancel, running)))
+    result = Ending(lambda: end(interruptible, partial(cancel, running)))
     running.addBoth(result.callback)
     return result
 
 
 def end(
-    door: Interruptible[Any],
+    interruptible: Interruptible[Any],
     stop: Callable[[], object],
     reason: BaseException | None = None,
     *,
@@ -142,20 +146,22 @@ def end(
     Cancel work, and what it waits for.
 
     Args:
-        door: steps it.
+        interruptible: steps it.
         stop: cancels it.
         reason: what goes in when that was swallowed; one that no ``except Exception`` catches.
         instead: whether it goes in in place of the next CancelledError.
+
+    Thread: reactor.
     """
-    door.interrupt(reason or KeyboardInterrupt(), instead=instead)
+    interruptible.interrupt(reason or KeyboardInterrupt(), instead=instead)
     with interrupting():
         stop()
 
 
-def _failure(door: Interruptible[Any], cancelled: type[BaseException]) -> Failure:
+def _failure(interruptible: Interruptible[Any], cancelled: type[BaseException]) -> Failure:
     """The failure that is being handled; a cancellation, if it is what `end` has led to."""
     failure = Failure()
-    if door.told and failure.value is not None and is_cancellation(failure.value):
+    if interruptible.told and failure.value is not None and is_cancellation(failure.value):
         return Failure(cancelled(), exc_tb=failure.getTracebackObject())
     return failure
 

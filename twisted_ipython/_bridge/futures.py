@@ -133,6 +133,10 @@ class Mirror(asyncio.Future[None]):
     Cancelling it cancels the other future, which has the say about what comes
     of that: a task may need time to end, or go on.
 
+    Args:
+        future: the future of the other loop.
+        loop: ours.
+
     Raises:
         RuntimeError: the other loop is closed.
     """

@@ -41,7 +41,7 @@ from twisted.internet.defer import CancelledError
 from twisted_ipython._base.frames import Place, frames_of_coroutine, is_user_frame, module_of
 from twisted_ipython._base.tracebacks import at_line
 
-__all__ = ["Interruptible", "frame_of", "interrupting", "is_interrupting"]
+__all__ = ["Interruptible", "frame_of", "interrupting", "is_interrupting", "stack"]
 
 _T = TypeVar("_T")
 
@@ -52,23 +52,38 @@ _BETWEEN: Final = ("twisted.internet.defer", "twisted_ipython")
 _STRUCTURED: Final = ("asyncio", "anyio")
 # How often what swallows it gets the exception within one step: it may do so for ever.
 _THROWS: Final = 20
-# How many blocks of `interrupting` the reactor thread is in.
-_depth: Final = [0]
+
+
+class _Stack:
+    """
+    What the reactor thread is in the middle of.
+
+    Attributes:
+        interrupting: how many blocks of `interrupting`.
+        steps: how many steps, which run inside each other.
+    """
+
+    interrupting = 0
+    steps = 0
+
+
+# One in the process, as the reactor thread is, and asked thousands of times in a second.
+stack: Final = _Stack()
 
 
 @contextmanager
 def interrupting() -> Iterator[None]:
     """Interrupt each task that is cancelled meanwhile, but those of cells and jobs themselves."""
-    _depth[0] += 1
+    stack.interrupting += 1
     try:
         yield
     finally:
-        _depth[0] -= 1
+        stack.interrupting -= 1
 
 
 def is_interrupting() -> bool:
     """Whether what is cancelled now is to be interrupted."""
-    return _depth[0] > 0
+    return stack.interrupting > 0
 
 
 class _Wait(NamedTuple):
@@ -136,6 +151,8 @@ class Interruptible(Generator[Any, Any, _T]):
             reason: the exception.
             instead: whether to throw it in place of the next CancelledError.
             at: where the coroutine was interrupted, if it does not wait.
+
+        Thread: reactor.
         """
         self.told = self._reason = reason
         self._note_waits()
@@ -158,6 +175,8 @@ class Interruptible(Generator[Any, Any, _T]):
 
         Raises:
             BaseException: what its own frame was to end with, which has gone on instead.
+
+        Thread: reactor.
         """
         self._note_reached()
         reason = self._reason

@@ -24,9 +24,8 @@ from twisted.python.failure import Failure
 
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._bridge.driven import cancel
-from twisted_ipython._bridge.drivers import drives
 from twisted_ipython._bridge.futures import Waiter
-from twisted_ipython._bridge.interruptible import Interruptible
+from twisted_ipython._bridge.interruptible import Interruptible, stack
 from twisted_ipython._private.asyncio import enter_task, leave_task
 from twisted_ipython._private.twisted import mark_handled
 
@@ -35,8 +34,6 @@ __all__ = ["Steps"]
 _Step = tuple[Callable[[Any], Any], Any]
 _log = Logger()
 
-# How many steps run inside each other now.
-_nesting = [0]
 # How many steps may nest (one step fires a Deferred that another coroutine
 # awaits, and so on) before the next one waits for the loop: far under Python's
 # recursion limit, far over what ordinary code does.
@@ -78,7 +75,7 @@ class Steps:
     # Whether its coroutine, of a cell or a job, is told of interrupts by itself.
     is_told = False
     # What steps the coroutine since it was interrupted.
-    _door: Interruptible[Any] | None = None
+    _interruptible: Interruptible[Any] | None = None
 
     def __init__(self, coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> None:
         self.coro = coro
@@ -89,10 +86,10 @@ class Steps:
         """Have the coroutine end, whatever swallows the cancellation that follows."""
         if self.is_told:
             return
-        if self._door is None:
-            self._door = Interruptible(self.coro, is_task=True)
-            self._send = self._door.send
-        self._door.interrupt(KeyboardInterrupt())
+        if self._interruptible is None:
+            self._interruptible = Interruptible(self.coro, is_task=True)
+            self._send = self._interruptible.send
+        self._interruptible.interrupt(KeyboardInterrupt())
 
     # ---- what Deferreds call
 
@@ -106,7 +103,7 @@ class Steps:
             return None
         (result,), self._ready, self._deferred = self._ready, None, None
         if isinstance(result, Failure):
-            return (self._door or self.coro).throw, exception_of(result)
+            return (self._interruptible or self.coro).throw, exception_of(result)
         return self._send, None
 
     def _fired(self, result: Any, deferred: Deferred[Any]) -> Any:
@@ -129,7 +126,7 @@ class Steps:
             self._ready = (result,)
         elif self._cancelling:
             self._deferred = None
-        elif self._unanswered is not None or _nesting[0] >= _DEEPEST:
+        elif self._unanswered is not None or stack.steps >= _DEEPEST:
             self._schedule(result, deferred)
         else:
             self._run(result, deferred)
@@ -156,7 +153,7 @@ class Steps:
         """Step the coroutine in its Task's context."""
         assert self._waiter is not None
         assert self._waiter.context is not None
-        _nesting[0] += 1
+        stack.steps += 1
         try:
             self._waiter.context.run(self._step, result)
         except RuntimeError:
@@ -165,9 +162,8 @@ class Steps:
             # The context is entered already, by a step below this one.
             self._schedule(result, deferred)
         finally:
-            _nesting[0] -= 1
+            stack.steps -= 1
 
-    @drives
     def _step(self, result: Any) -> None:
         """Step the coroutine as its own Task, entered in place of whichever runs now."""
         self._deferred = None
@@ -180,7 +176,7 @@ class Steps:
         enter_task(loop, task)
         try:
             if isinstance(result, Failure):
-                awaited = (self._door or self.coro).throw(exception_of(result))
+                awaited = (self._interruptible or self.coro).throw(exception_of(result))
             else:
                 awaited = self._send(None)
             self._settle(awaited)

@@ -37,10 +37,13 @@ def attach(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
     """
     Give every task and future of ``loop`` the bridge; a task factory of the user's is used by ours.
 
-    Call before the loop runs, or in its thread.
+    Args:
+        loop: the loop.
 
     Returns:
         What undoes it; tasks that exist by then keep their bridge.
+
+    Thread: reactor, or any before the loop runs.
     """
     factory = _TaskFactory(loop.get_task_factory())
     loop.set_task_factory(factory)
@@ -83,6 +86,11 @@ def begin_task(
 
     Its first step is taken at once, which saves a turn of the loop for each
     cell; an exception is the task's.
+
+    Args:
+        coro: its coroutine.
+        loop: the reactor's.
+        context: to run it in.
 
     Thread: reactor.
     """

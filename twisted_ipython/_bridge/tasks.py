@@ -20,7 +20,7 @@ from types import CoroutineType
 from typing import Any, TypeVar, cast
 
 from twisted_ipython._bridge.coroutine import Bridge, NotAsyncios
-from twisted_ipython._bridge.drivers import drives, refuse_without_task
+from twisted_ipython._bridge.drivers import refuse_without_task
 from twisted_ipython._bridge.futures import BridgedFuture, WrappedExit, await_future
 from twisted_ipython._bridge.interruptible import is_interrupting
 
@@ -143,7 +143,6 @@ def bridging(loop: asyncio.AbstractEventLoop) -> Callable[[Any], Coroutine[Any, 
             return True
         raise NotAsyncios(awaited)
 
-    @drives
     async def body(coro: CoroutineType[Any, Any, Any]) -> Any:
         try:
             return await _Awaits(is_asyncios, coro.__await__())

@@ -33,6 +33,8 @@ def deferreds_only(
         refusal: what a RuntimeError says to a coroutine that awaits an asyncio object.
         thread: the reactor thread's identifier.
         call: ``reactor.callFromThread``.
+
+    Thread: reactor.
     """
     step: Callable[[Any], Any] = coro.send
     value: Any = None

@@ -31,8 +31,8 @@ from twisted_ipython._base.work_id import NO_WORK, current_work, new_work, set_w
 from twisted_ipython._failures.reports import reports
 from twisted_ipython._failures.running_cell import RunningCell
 from twisted_ipython._reactor.lifecycle import started
-from twisted_ipython._scripts import registry
 from twisted_ipython._scripts.callers import would_run
+from twisted_ipython._scripts.registry import Scripts
 from twisted_ipython._scripts.session import exit_of
 from twisted_ipython._scripts.thread_script import ThreadScript
 
@@ -98,14 +98,14 @@ class PlainCell:
             return self
         set_work(self._work_id)
         _cells[self._work_id.work] = self
-        registry.begin_cell(self._thread.reactor, self._work_id, self._make)
+        self._thread.of(Scripts).begin_cell(self._work_id, self._make)
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if self._thread is None:
             return
         try:
-            script = registry.end_cell(self._work_id)
+            script = self._thread.of(Scripts).end_cell(self._work_id)
             self._end(script is not None, failed=self.raised or error is not None)
         finally:
             _cells.pop(self._work_id.work, None)
@@ -121,7 +121,7 @@ class PlainCell:
                 self._script = ThreadScript(
                     self._thread, self._work_id, self._ident, self._would_run
                 )
-                registry.enter(self._script)
+                self._thread.of(Scripts).enter(self._script)
         return self._script
 
     def _end(self, is_made: bool, *, failed: bool) -> None:
@@ -129,10 +129,12 @@ class PlainCell:
         closes = ran or (failed and self._would_run())
         if not (is_made or closes):
             return
+        assert self._thread is not None
         script = self._make()
         script.end(closes=closes, gone=not ran and self._would_run())
         if script.stops is not None and not closes:
-            script.run_in_context(partial(_stop_other, crash=script.stops == script.crash))
+            scripts, crash = self._thread.of(Scripts), script.stops == script.crash
+            script.run_in_context(partial(_stop_other, scripts, crash=crash))
 
     def _would_run(self) -> bool:
         """Whether its code names what runs the reactor.  Thread: any."""
@@ -206,8 +208,8 @@ def note_failure() -> None:
         cell.raised = True
 
 
-def _stop_other(*, crash: bool) -> None:
+def _stop_other(scripts: Scripts, *, crash: bool) -> None:
     """Do what a stop or crash does that came from a cell which turned out to be no script."""
-    script = registry.to_stop(crash=crash)
+    script = scripts.to_stop(crash=crash)
     if script is not None:
         (script.crash if crash else script.stop)()

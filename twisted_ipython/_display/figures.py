@@ -26,7 +26,7 @@ from IPython.display import display
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.work_id import work_in
 from twisted_ipython._private.matplotlib import metadata_of, set_drawn, take_drawn, was_drawn
-from twisted_ipython._reactor.jobs import jobs
+from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._waiting.calls import main_thread
 
 __all__ = ["attach", "note_context"]
@@ -86,6 +86,7 @@ def attach(shell: InteractiveShell) -> Callable[[], None]:
     undo.callback(_remove_hook)
     undo.callback(override(events, {"register": register_event}))
     begin()
+    jobs = current().jobs
     jobs.when_ended.append(ended)
     undo.callback(jobs.when_ended.remove, ended)
     return undo.close
@@ -150,7 +151,7 @@ def _show_ended(shell: InteractiveShell) -> None:
     if not was_drawn(inline):
         return
     set_drawn(inline, False)  # a job may draw meanwhile, which sets it
-    pending = {job.work_id.work for job in jobs.pending()}
+    pending = {job.work_id.work for job in current().jobs.pending()}
     closes = inline.InlineBackend.instance().close_figures
     for manager in inline.Gcf.get_all_fig_managers():
         figure = manager.canvas.figure

@@ -33,7 +33,6 @@ from twisted.logger import (
 from twisted.python import log as legacy
 from twisted.python.failure import Failure
 
-from twisted_ipython._base.collected import ago
 from twisted_ipython._base.frames import is_user_frame, module_of
 from twisted_ipython._base.work_id import NO_WORK, current_work
 from twisted_ipython._bridge.deferred_failure import exception_of
@@ -63,7 +62,7 @@ _CALLERS: Final = {
     ("twisted_ipython._reactor.delayed_calls", "_run"): "a timer's {function}()",
     ("twisted.internet.base", "runUntilCurrent"): "a timer's {function}()",
     ("twisted.internet.task", "__call__"): "a LoopingCall's {function}()",
-    ("twisted_ipython._reactor.thread_pool", "_noted"): "the thread pool's {function}()",
+    ("twisted_ipython._reactor.thread_pool", "_run"): "the thread pool's {function}()",
 }
 
 # ---- Twisted's log
@@ -113,7 +112,7 @@ class TwistedLog:
         lost = is_collected or current_work() == NO_WORK
         context = context_of(failure) if lost else None
         if is_collected:
-            when = ago(failure.count)
+            when = self._reports.ago(failure.count)
             head = UNHANDLED.replace("{ago}", when and f", which failed {when}")
             head = head.replace("{text}", _whose(failure)).rstrip()
         else:

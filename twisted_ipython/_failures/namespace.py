@@ -41,7 +41,6 @@ from twisted.internet.defer import Deferred
 from twisted.python import failure
 from twisted.python.failure import Failure
 
-from twisted_ipython._base.collected import ago
 from twisted_ipython._base.work_id import NO_WORK, current_work, new_work, set_work
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._failures.reports import Reports
@@ -244,7 +243,7 @@ class Watch:
             return
         if _is_unhandled(held) and self._reports.active and not one.cell.will_use(one.name):
             # Twisted counts its failures, asyncio does not.
-            text = "" if isinstance(held, Future) else ago(held.result.count)
+            text = "" if isinstance(held, Future) else self._reports.ago(held.result.count)
             when = f" {text}" if text else ""
             head = NOBODY_WAITS.format(name=one.name, kind=one.kind, ago=when, of_cell="{of_cell}")
             self._reports.report(_take(held), head, one.context)

@@ -120,17 +120,23 @@ class Reports:
 
     # ---- what loading sets
 
-    def attach(self, call: Callable[..., object], later: Callable[..., object]) -> None:
+    def attach(
+        self,
+        call: Callable[..., object],
+        later: Callable[..., object],
+        ago: Callable[[int], str],
+    ) -> None:
         """
         Show failures in the reactor thread.
 
         Args:
             call: calls a function in the reactor thread soon; any thread.
             later: the same after a number of seconds; in the reactor thread.
+            ago: how long ago the failure with a number was made, if that is long.
 
         Thread: any.
         """
-        self._call, self._later = call, later
+        self._call, self._later, self.ago = call, later, ago
 
     def add(self, show: _Show, tell: Tell = say) -> Callable[[], None]:
         """
@@ -150,14 +156,7 @@ class Reports:
         return lambda: self._shows.remove(one)
 
     def at_end(self, look: Callable[[], None]) -> Callable[[], None]:
-        """
-        Call ``look`` before the process ends, in the reactor thread.
-
-        Returns:
-            what undoes it.
-
-        Thread: cell.
-        """
+        """Look for failures before the process ends; gives the undo.  Thread: cell."""
         self._last_looks.append(look)
         return lambda: self._last_looks.remove(look)
 

@@ -13,7 +13,8 @@ from typing import Final
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult
 
 from twisted_ipython._magics.settings import TAKES
-from twisted_ipython._reactor.jobs import Job, jobs
+from twisted_ipython._reactor.jobs import Job
+from twisted_ipython._reactor.lifecycle import current
 
 __all__ = ["complete"]
 
@@ -52,6 +53,7 @@ def _candidates(context: CompletionContext) -> Iterable[str]:
 def _of_reactor(words: list[str]) -> Iterable[str]:
     from twisted_ipython._magics.reactor_command import COMMANDS
 
+    jobs = current().jobs
     match words:
         case []:
             return COMMANDS

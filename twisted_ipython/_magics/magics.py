@@ -286,13 +286,7 @@ _NO_BODY: Final = ", '')\n"
 
 
 def give_body(lines: list[str]) -> list[str]:
-    """
-    A hook for ``shell.input_transformers_post``: an empty `%%run_in_reactor` gets a line.
-
-    IPython refuses a cell magic without lines below it before the magic is asked.
-
-    Thread: cell.
-    """
+    """A hook of the shell: a magic without lines, which it refuses, gets one.  Thread: cell."""
     match lines:
         case [line] if line.startswith(_CALL) and line.endswith(_NO_BODY):
             return [line.removesuffix(_NO_BODY) + ", '\\n')\n"]

@@ -22,9 +22,8 @@ from twisted_ipython._magics.reactor_tables import (
     threads_table,
 )
 from twisted_ipython._magics.sockets import KINDS, Socket, living, name_of, opener, sockets
-from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.eventual_result import EventualResult, NotInTime
-from twisted_ipython._reactor.jobs import THREAD_GOES_ON, Job, jobs
+from twisted_ipython._reactor.jobs import THREAD_GOES_ON, Job
 from twisted_ipython._reactor.thread import ReactorThread
 
 __all__ = ["COMMANDS", "command", "must_wait", "wait_for_job"]
@@ -76,9 +75,9 @@ def command(shell: InteractiveShell, thread: ReactorThread, line: str) -> None:
         case []:
             _show(shell, overview(thread, labels_of(shell)))
         case ["jobs"]:
-            others = crawls.table(), threads_table(labels_of(shell))
+            others = thread.crawls.table(), threads_table(thread, labels_of(shell))
             shown = [table for table in others if table.rows]
-            _show(shell, Report(jobs_table(labels_of(shell)), *shown))
+            _show(shell, Report(jobs_table(thread, labels_of(shell)), *shown))
         case ["stack"]:
             _show(shell, Report(stack_table(thread, labels_of(shell))))
         case ["cancel", *words] if words:
@@ -101,7 +100,7 @@ def _show(shell: InteractiveShell, report: Report) -> None:
 
 def _cancel(thread: ReactorThread, words: list[str]) -> None:
     """Cancel jobs, by number or name, tasks and crawls, by name; nothing if one is unknown."""
-    found = {"all": _all()} if words == ["all"] else _named(thread, words)
+    found = {"all": _all(thread)} if words == ["all"] else _named(thread, words)
     if found == {"all": []}:
         print(NO_PENDING)
     for named in found.values():
@@ -111,17 +110,17 @@ def _cancel(thread: ReactorThread, words: list[str]) -> None:
                 print(_cancelled(one))
         for one in named:
             if isinstance(one, Job):
-                jobs.cancel(thread, one)
+                thread.jobs.cancel(one)
             elif isinstance(one, str):
-                thread.call(crawls.close_spider, one)
+                thread.call(thread.crawls.close_spider, one)
             else:
                 thread.call(one.cancel)
 
 
-def _all() -> list[Any]:
+def _all(thread: ReactorThread) -> list[Any]:
     """All pending jobs, and the spiders of crawls that belong to none of them."""
-    pending = jobs.pending()
-    return [*pending, *crawls.spiders(besides={job.work_id for job in pending})]
+    pending = thread.jobs.pending()
+    return [*pending, *thread.crawls.spiders(besides={job.work_id for job in pending})]
 
 
 def _cancelled(one: Job | asyncio.Task[Any]) -> str:
@@ -140,38 +139,38 @@ def _cancelled(one: Job | asyncio.Task[Any]) -> str:
 
 def _named(thread: ReactorThread, words: list[str]) -> dict[str, list[Any]]:
     """For each word its crawl and all jobs of that number or name; else all tasks."""
-    spiders = crawls.spiders()
-    found = {word: [*_jobs_of(word), *({word} & spiders)] for word in words}
+    spiders = thread.crawls.spiders()
+    found = {word: [*_jobs_of(thread, word), *({word} & spiders)] for word in words}
     if not all(found.values()):
         running = _running(thread)
         for word, named in found.items():
             named += [] if named else [task for task in running if task.get_name() == word]
             if not named:
-                _refuse(word, [task.get_name() for task in running])
+                _refuse(thread, word, [task.get_name() for task in running])
     return found
 
 
-def _jobs_of(word: str) -> list[Job]:
-    return [job for job in jobs.all() if word in (str(job.number), job.name)]
+def _jobs_of(thread: ReactorThread, word: str) -> list[Job]:
+    return [job for job in thread.jobs.all() if word in (str(job.number), job.name)]
 
 
 def _running(thread: ReactorThread) -> list[asyncio.Task[Any]]:
     try:
         return ask(thread, lambda: tasks(thread))
     except NotInTime:
-        raise UsageError(STUCK.format(names=_names([]))) from None
+        raise UsageError(STUCK.format(names=_names(thread, []))) from None
 
 
-def _refuse(word: str, running: Sequence[str]) -> Any:
-    raise UsageError(NO_JOB.format(word=word, names=_names(running)))
+def _refuse(thread: ReactorThread, word: str, running: Sequence[str]) -> Any:
+    raise UsageError(NO_JOB.format(word=word, names=_names(thread, running)))
 
 
-def _names(running: Sequence[str]) -> str:
+def _names(thread: ReactorThread, running: Sequence[str]) -> str:
     """The latest jobs that have ended, those that have not, and tasks."""
-    known = jobs.all()
+    known = thread.jobs.all()
     old = [job for job in known if job.ended is not None][:-_NAMED]
     names = [str(job) for job in known if job not in old]
-    names += [f"crawl {name}" for name in sorted(crawls.spiders())]
+    names += [f"crawl {name}" for name in sorted(thread.crawls.spiders())]
     return ", ".join([*names, *(f"task {name}" for name in running)]) or "none"
 
 
@@ -184,7 +183,7 @@ def _close(thread: ReactorThread, words: list[str]) -> None:
 
     found = living(*KINDS)  # out of the reactor's way
     try:
-        chosen = _chosen(ask(thread, lambda: sockets(thread, found)), words)
+        chosen = _chosen(thread, ask(thread, lambda: sockets(thread, found)), words)
     except NotInTime:
         raise UsageError(NO_ANSWER) from None
     ports = [one for one in chosen if one.port]
@@ -197,7 +196,7 @@ def _close(thread: ReactorThread, words: list[str]) -> None:
         print(line)
 
 
-def _chosen(found: list[Socket], words: list[str]) -> list[Socket]:
+def _chosen(thread: ReactorThread, found: list[Socket], words: list[str]) -> list[Socket]:
     """The port with its connections, or what the cell or job has opened."""
     kind, word = words if len(words) == 2 and words[0] in ("cell", "job") else ("", words[0])
     if len(words) > 1 and not kind:
@@ -205,7 +204,7 @@ def _chosen(found: list[Socket], words: list[str]) -> list[Socket]:
     ports = [one.one for one in found if one.port == word and not kind]
     if ports:
         return [one for one in found if one.one in ports or one.accepted_by in ports]
-    works = {job.work_id for job in _jobs_of(word)}
+    works = {job.work_id for job in _jobs_of(thread, word)}
     of_job = [one for one in found if one.work_id in works and kind != "cell"]
     of_cell = [one for one in found if str(one.work_id.cell or "") == word and kind != "job"]
     if of_job and of_cell and of_job != of_cell:
@@ -254,7 +253,7 @@ def wait_for_job(thread: ReactorThread, line: str) -> Coroutine[Any, Any, Eventu
             seconds = _seconds(number)
         case _:
             raise UsageError(USAGE)
-    return _wait(thread, jobs.find(word) or _refuse(word, []), seconds)
+    return _wait(thread, thread.jobs.find(word) or _refuse(thread, word, []), seconds)
 
 
 def _seconds(word: str) -> float:

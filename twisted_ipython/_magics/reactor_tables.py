@@ -29,12 +29,11 @@ from twisted_ipython._base.loans import loans
 from twisted_ipython._base.work_id import work_in
 from twisted_ipython._magics.sockets import KINDS, is_on, living, name_of, sockets, what
 from twisted_ipython._private.asyncio import context_of, in_handle
-from twisted_ipython._reactor import thread_pool
-from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.delayed_calls import TIMER, LoopCall
 from twisted_ipython._reactor.eventual_result import NotInTime
-from twisted_ipython._reactor.jobs import Job, jobs
+from twisted_ipython._reactor.jobs import Job
 from twisted_ipython._reactor.thread import ReactorThread
+from twisted_ipython._reactor.thread_pool import Work
 
 __all__ = ["ask", "jobs_table", "overview", "stack_table", "tasks", "threads_table"]
 
@@ -100,7 +99,7 @@ def overview(thread: ReactorThread, label: frames.Label) -> Report:
         tables = ask(thread, lambda: _tables(thread, label, found))
     except NotInTime:
         state = loans.borrower() or f"stuck: no answer within {duration(_BOUND)}"
-        return Report(_about(thread, state), jobs_table(label), stack_table(thread, label))
+        return Report(_about(thread, state), jobs_table(thread, label), stack_table(thread, label))
     return Report(_about(thread, f"answers in {duration(latency)}"), *tables)
 
 
@@ -124,14 +123,14 @@ def _thread_name(ident: int) -> str:
 def _tables(thread: ReactorThread, label: frames.Label, found: list[Any]) -> list[Table]:
     """The tables that only the reactor thread can make; those without rows are left out."""
     tables = [
-        jobs_table(label),
-        crawls.table(),
+        jobs_table(thread, label),
+        thread.crawls.table(),
         _tasks_table(thread, label),
         _calls_table(thread.reactor),
         _sockets_table(thread, found),
         _processes_table(thread, found),
         _pool_table(thread.reactor),
-        threads_table(label),
+        threads_table(thread, label),
     ]
     return [table for table in tables if table.rows]
 
@@ -139,21 +138,21 @@ def _tables(thread: ReactorThread, label: frames.Label, found: list[Any]) -> lis
 # ---- jobs and tasks
 
 
-def jobs_table(label: frames.Label) -> Table:
+def jobs_table(thread: ReactorThread, label: frames.Label) -> Table:
     """All jobs.  Thread: any."""
     headings = ("job", "name", "cell", "code", "state", "age", "waits at")
-    return Table("Jobs", headings, [_job_row(job, label) for job in jobs.all()])
+    return Table("Jobs", headings, [_job_row(job, label) for job in thread.jobs.all()])
 
 
-def threads_table(label: frames.Label) -> Table:
+def threads_table(thread: ReactorThread, label: frames.Label) -> Table:
     """What threads of the pool work on.  Thread: any."""
     headings = ("cell", "age", "at")
     return Table(
-        "Pool threads", headings, [_thread_row(work, label) for work in thread_pool.running()]
+        "Pool threads", headings, [_thread_row(work, label) for work in thread.pool_work.running()]
     )
 
 
-def _thread_row(work: thread_pool.Work, label: frames.Label) -> tuple[object, ...]:
+def _thread_row(work: Work, label: frames.Label) -> tuple[object, ...]:
     place = work.place
     where = "" if place is None else label(place)
     return work.work_id.cell or "", duration(time() - work.began), where

@@ -29,8 +29,6 @@ from twisted.python.reflect import safe_repr
 from twisted_ipython._base.formatting import failure_line, one_line
 from twisted_ipython._magics.sockets import living
 from twisted_ipython._private.asyncio import abort_clients
-from twisted_ipython._reactor.contexts import stop_looping_calls
-from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import THREAD_GOES_ON
 from twisted_ipython._reactor.thread import ReactorThread
@@ -102,11 +100,11 @@ def _too_long(_: object, seconds: float) -> None:
 
 
 @inlineCallbacks
-def _stop_result(_: ReactorThread, held: EventualResult) -> _Steps:
+def _stop_result(thread: ReactorThread, held: EventualResult) -> _Steps:
     """Cancel the work, and stop the LoopingCalls and crawls that it left behind, done or not."""
     job = held.job
     if job is not None:
-        stop_looping_calls(job.work_id)
+        thread.loops.stop(job.work_id)
     if held.state == "pending":
         if job is not None and job.in_thread:
             print(THREAD_GOES_ON.format(job=job))
@@ -115,9 +113,9 @@ def _stop_result(_: ReactorThread, held: EventualResult) -> _Steps:
         held.cancel()
         yield ended
     elif job is not None:
-        crawls.close(job.work_id)
+        thread.crawls.close(job.work_id)
     if job is not None:
-        yield crawls.when_closed(job.work_id)
+        yield thread.crawls.when_closed(job.work_id)
 
 
 @inlineCallbacks

@@ -25,10 +25,10 @@ from twisted_ipython._cells.cell_function import CellFunction, Kind, rewrite
 from twisted_ipython._cells.source import ends_quietly, parse
 from twisted_ipython._cells.statements import await_magics
 from twisted_ipython._reactor.eventual_result import EventualResult
-from twisted_ipython._reactor.jobs import Job, first_line, jobs
+from twisted_ipython._reactor.jobs import Job, first_line
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._reactor.thread import ReactorThread
-from twisted_ipython._scripts.notes import note_local_names
+from twisted_ipython._scripts.notes import LocalNames
 from twisted_ipython._scripts.session import new
 
 __all__ = ["Background", "RunOptions", "shown", "start_job"]
@@ -82,6 +82,9 @@ class Background:
     def options(self, line: str) -> RunOptions:
         """
         The options of `%%run_in_reactor`.
+
+        Args:
+            line: what follows the name of the magic.
 
         Raises:
             UsageError: the line has others.
@@ -213,7 +216,7 @@ def start_job(
         job: the job that it is.
         function: the cell as a function.
         cell: what it was compiled to.
-        context: to run it in; it will carry the job's numbers.
+        context: to run it in; it will carry the job's work id.
 
     Returns:
         the job's result.
@@ -224,7 +227,7 @@ def start_job(
     Thread: any.
     """
     context.run(set_work, job.work_id)
-    note_local_names(cell.codes, job.cell)
+    thread.of(LocalNames).note(cell.codes, job.cell)
 
     def begin() -> Any:
         if job.in_thread:
@@ -237,9 +240,9 @@ def start_job(
         if cell.kind is Kind.GENERATOR:
             return of_generator(job.follow(function()), context)
         name, codes = str(job), cell.codes
-        script = new(thread.reactor, name, job.work_id, context, function, codes)
+        script = new(thread, name, job.work_id, context, function, codes)
         return job.follow(script).begin()
 
     result = thread.run(begin)
-    jobs.add(job, result)
+    thread.jobs.add(job, result)
     return result

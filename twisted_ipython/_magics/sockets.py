@@ -27,7 +27,7 @@ from twisted_ipython._base.work_id import WorkId, work_in
 from twisted_ipython._private.asyncio import LOOP, PROTOCOL_FACTORY, SERVER, SOCKET, context_served
 from twisted_ipython._private.twisted import WRAPPED
 from twisted_ipython._reactor.contexts import opened_in
-from twisted_ipython._reactor.jobs import jobs
+from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._reactor.overrides import Table
 from twisted_ipython._reactor.thread import ReactorThread
 
@@ -180,7 +180,7 @@ def _address(address: Any) -> str:
 def opener(work_id: WorkId) -> str:
     """Which cell or job a work id belongs to, in words.  Thread: any."""
     cell = f"cell {work_id.cell}" if work_id.cell else "code of no cell"
-    job = next((job for job in jobs.all() if job.work_id == work_id), None)
+    job = next((job for job in current().jobs.all() if job.work_id == work_id), None)
     return cell if job is None else f"{job} of {cell}"
 
 

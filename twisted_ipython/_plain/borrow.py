@@ -37,7 +37,7 @@ from twisted_ipython._base.borrowed_sigint import sigint
 from twisted_ipython._base.frames import Label, Place, is_debugged, of_thread
 from twisted_ipython._base.loans import Loan, loans
 from twisted_ipython._base.tracebacks import tidy
-from twisted_ipython._plain.returning import watch
+from twisted_ipython._plain.returning import Watch
 from twisted_ipython._private.twisted import is_stopping
 from twisted_ipython._reactor.interrupt import STOPPED
 from twisted_ipython._reactor.thread import ReactorThread
@@ -66,6 +66,7 @@ class Borrow:
 
     def __init__(self, thread: ReactorThread) -> None:
         self._thread = thread
+        watch = thread.of(Watch)
         loans.when_kept = sigint.when_raised = watch
         watch.begin()
 
@@ -84,6 +85,8 @@ class Borrow:
                 from the one that has it.
             KeyboardInterrupt: Ctrl-C, when the method has returned.
             BaseException: what the method raises.
+
+        Thread: any but the reactor's.
         """
         if entry.waits or loans.may_not_wait():
             return self._thread.call(partial(own, *args, **kwargs))

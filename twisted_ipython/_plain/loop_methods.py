@@ -42,7 +42,7 @@ from twisted_ipython._base.work_id import current_work
 from twisted_ipython._plain.borrow import Borrow
 from twisted_ipython._private.asyncio import CHECK_THREAD, TRANSPORT_METHODS, silence
 from twisted_ipython._reactor.thread import ReactorThread
-from twisted_ipython._scripts.registry import is_cell
+from twisted_ipython._scripts.registry import Scripts
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
 from twisted_ipython._waiting.cell_thread import BlockingThread, run_blocking
 
@@ -133,15 +133,15 @@ class LoopMethods:
         if not hasattr(loop, "__dict__"):  # one written in C keeps its own
             return {}
         names = [name for name in _SCHEDULE if hasattr(loop, name)]
-        methods = {name: self._door(getattr(loop, name)) for name in names}
+        methods = {name: self._borrowing(getattr(loop, name)) for name in names}
         self._create_task = loop.create_task  # the bridge's own
-        methods["create_task"] = self._door(self._creating(loop.create_task))
+        methods["create_task"] = self._borrowing(self._creating(loop.create_task))
         methods["add_signal_handler"] = self._add_signal_handler
         methods["remove_signal_handler"] = self._remove_signal_handler
         methods[CHECK_THREAD] = self._check_thread
         return methods
 
-    def _door(self, own: Callable[..., Any]) -> Callable[..., Any]:
+    def _borrowing(self, own: Callable[..., Any]) -> Callable[..., Any]:
         """A method that any thread may call."""
         ident, call = self.thread.ident, self._borrow.call
 
@@ -246,7 +246,7 @@ class LoopMethods:
         )
         if mine:
             self._loop.call_soon_threadsafe(mine[-1])
-        elif is_cell(work):
+        elif self.thread.of(Scripts).is_cell(work):
             self._early.add(work)
         else:
             self._ignore("stop")

@@ -11,7 +11,7 @@ do at once is lost or done twice, now and then.
 
 What we do.  Each such method is set on the one instance, behind a look at the
 thread: another thread borrows the reactor (`_plain.borrow`).  What changes something
-before it calls the reactor borrows at its own door: ports, connections, timers
+before it calls the reactor borrows by itself: ports, connections, timers
 and LoopingCalls (`_plain.transports`), TLS on top of a connection (`_plain.tls`), the
 resolver of names and Twisted's one Cooperator.  `LoopingCall.start` asks the
 reactor for the time first.
@@ -106,14 +106,14 @@ class _Carried:
         self._carry_resolver()
         if self._thread.timers is not None:
             self._thread.timers.borrowing = self.call
-        self._thread.on_loop_start.append(self.start_loop)
+        self._thread.loops.on_start.append(self.start_loop)
         undo.callback(self._detach)
         return undo
 
     def _detach(self) -> None:
         if self._thread.timers is not None:
             self._thread.timers.borrowing = None
-        self._thread.on_loop_start.remove(self.start_loop)
+        self._thread.loops.on_start.remove(self.start_loop)
 
     # ---- a method
 

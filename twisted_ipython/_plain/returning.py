@@ -36,7 +36,7 @@ from twisted_ipython._base.formatting import say
 from twisted_ipython._base.frames import of_frame
 from twisted_ipython._base.loans import Loan, loans
 
-__all__ = ["is_library", "watch"]
+__all__ = ["Watch"]
 
 _LOOK: Final = 0.02
 # Seconds that a stack may stand still, and that a library may be at work without a call.
@@ -65,22 +65,6 @@ _ENTRIES: Final = {
 }
 # Where a call of the reactor is made for another thread, and waited for.
 _BORROW: Final = "twisted_ipython._plain.borrow"
-# By a module's name: whether it is such a library.
-_known: Final[dict[str, bool]] = {"__main__": False}
-
-
-def is_library(frame: FrameType) -> bool:
-    """Whether the code of a frame is of a library built on Twisted or asyncio.  Thread: any."""
-    names = frame.f_globals
-    name = str(names.get("__name__", ""))
-    known = _known.get(name)
-    if known is None:
-        top = name.partition(".")[0]
-        known = top in _BUILT_ON or (
-            top not in _SHELLS and top != "twisted_ipython" and _imports(names)
-        )
-        _known[name] = known
-    return known
 
 
 def _imports(names: dict[str, Any]) -> bool:
@@ -117,10 +101,12 @@ def _is_in_call(frame: FrameType | None) -> bool:
     return False
 
 
-class _Watch:
-    """Looks at whoever has the reactor."""
+class Watch:
+    """Looks at whoever has the reactor; `ReactorThread.of` makes the one that does."""
 
-    def __init__(self) -> None:
+    def __init__(self, _: object = None) -> None:
+        # By a module's name: whether it is of a library built on Twisted or asyncio.
+        self._known: dict[str, bool] = {"__main__": False}
         # Filled from a handler of signals too, which this queue bears.
         self._wakes: SimpleQueue[None] = SimpleQueue()
         # What there is to say once nothing waits for this thread.
@@ -151,6 +137,19 @@ class _Watch:
                 while self._lines:
                     say(self._lines.pop())
 
+    def is_library(self, frame: FrameType) -> bool:
+        """Whether the code of a frame is of a library built on Twisted or asyncio.  Thread: any."""
+        names = frame.f_globals
+        name = str(names.get("__name__", ""))
+        known = self._known.get(name)
+        if known is None:
+            top = name.partition(".")[0]
+            known = top in _BUILT_ON or (
+                top not in _SHELLS and top != "twisted_ipython" and _imports(names)
+            )
+            self._known[name] = known
+        return known
+
     def _stays(self, loan: Loan) -> bool:
         """Whether a loan goes on; nobody can enter it meanwhile."""
         if not loan.kept:
@@ -159,7 +158,7 @@ class _Watch:
         if loans.inside is not None:
             return _is_in_call(frame)  # or somebody's exception came between
         frames = list(_frames_of_entry(frame))
-        if frame is None or not any(map(is_library, frames)):
+        if frame is None or not any(map(self.is_library, frames)):
             return False
         now = monotonic()
         if self._calls != (loan, loan.calls):
@@ -175,6 +174,3 @@ class _Watch:
             )
             return False
         return now - max(self._since, self._called) < _STILL
-
-
-watch: Final = _Watch()

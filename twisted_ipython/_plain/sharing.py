@@ -24,6 +24,7 @@ from twisted_ipython._plain.borrow import Borrow
 from twisted_ipython._plain.loop_methods import LoopMethods
 from twisted_ipython._private.asyncio import arguments_of_callback
 from twisted_ipython._private.ipykernel import UPDATE_EVENTLOOP
+from twisted_ipython._reactor.lifecycle import started
 from twisted_ipython._reactor.thread import ReactorThread
 
 __all__ = ["Statement", "attach", "attach_to_kernel", "detach", "end_cell", "shares", "switch"]
@@ -33,17 +34,39 @@ _COMMS: Final = ("comm_open", "comm_msg", "comm_close")
 
 
 class _Plain:
-    """What plain cells of the process use."""
+    """
+    What plain cells use of one reactor.
+
+    Args:
+        thread: the reactor thread; `ReactorThread.of` makes this.
+
+    Attributes:
+        methods: of its loop, while all is set that plain cells use.
+    """
 
     def __init__(self, thread: ReactorThread) -> None:
-        borrow = Borrow(thread)
+        self.methods: LoopMethods | None = None
+        self._thread = thread
+        self._undo: ExitStack | None = None
+
+    def attach(self) -> None:
+        """Set it, once."""
+        if self._undo is not None:
+            return
+        thread, borrow = self._thread, Borrow(self._thread)
         with ExitStack() as undo:
             undo.callback(reactor_methods.attach(thread, borrow))
             undo.callback(_leave_out_loans(thread.loop))
             self.methods = None if thread.loop is None else LoopMethods(thread, borrow)
             if self.methods is not None:
                 undo.callback(self.methods.attach())
-            self.close = undo.pop_all().close
+            self._undo = undo.pop_all()
+
+    def detach(self) -> None:
+        """Take it off."""
+        if self._undo is not None:
+            self._undo.close()
+        self._undo = self.methods = None
 
 
 def _leave_out_loans(loop: Any) -> Callable[[], None]:
@@ -60,7 +83,10 @@ def _leave_out_loans(loop: Any) -> Callable[[], None]:
     return partial(logger.removeFilter, is_other)
 
 
-_attached: list[_Plain] = []
+def _methods() -> LoopMethods | None:
+    """Those of the reactor's loop, while plain cells share it."""
+    thread = started()
+    return None if thread is None else thread.of(_Plain).methods
 
 
 def attach(thread: ReactorThread, *, on: bool = True) -> None:
@@ -73,16 +99,14 @@ def attach(thread: ReactorThread, *, on: bool = True) -> None:
 
     Thread: any.
     """
-    if not _attached:
-        _attached.append(_Plain(thread))
+    thread.of(_Plain).attach()
     switch(on=on)
 
 
-def detach() -> None:
+def detach(thread: ReactorThread) -> None:
     """Take all of it off.  Thread: any."""
     loans.on = False
-    while _attached:
-        _attached.pop().close()
+    thread.of(_Plain).detach()
 
 
 def switch(*, on: bool) -> None:
@@ -96,7 +120,7 @@ class Statement:
     __slots__ = ("_methods", "_switched")
 
     def __enter__(self) -> None:
-        self._methods = _attached[-1].methods if _attached and loans.on else None
+        self._methods = _methods() if loans.on else None
         if self._methods is not None:
             self._methods.begin()
             thread = self._methods.thread
@@ -112,8 +136,9 @@ class Statement:
 
 def end_cell(work: int) -> None:
     """The plain cell with that number has ended."""
-    if _attached and _attached[-1].methods is not None:
-        _attached[-1].methods.end_cell(work)
+    methods = _methods()
+    if methods is not None:
+        methods.end_cell(work)
 
 
 def attach_to_kernel(kernel: Any) -> Callable[[], None]:
@@ -122,6 +147,8 @@ def attach_to_kernel(kernel: Any) -> Callable[[], None]:
 
     Args:
         kernel: the shell's, or None.
+
+    Thread: cell.
     """
     undo = ExitStack()
     table: dict[str, Callable[..., Any]] = getattr(kernel, "shell_handlers", {})

@@ -9,7 +9,9 @@ Thread: reactor, unless a function says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import sys
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from types import FrameType
@@ -25,9 +27,12 @@ __all__ = [
     "close",
     "counts",
     "end",
+    "forget_root_handler",
     "hear",
     "is_scrapys",
+    "loggers_it_sets",
     "requests_in_flight",
+    "root_handler",
     "runs_engine",
     "sets_up_reactor",
 ]
@@ -38,6 +43,10 @@ LOG: Final = "scrapy.utils.log"
 SCRAPER: Final = "scrapy.core.scraper"
 # The module and function that open a prompt in a spider.
 PROMPT: Final = "scrapy.shell", "inspect_response"
+# What `configure_logging` sets loggers to, and what has Scrapy forget its handler.
+# Without: the levels that it sets stay; the next crawl of any cell logs as the last one did.
+LOGGING: Final = "DEFAULT_LOGGING"
+FORGET: Final = "_uninstall_scrapy_root_handler"
 # What a process calls before it runs the reactor.  Without: the cell is refused some calls later.
 SETS_UP: Final = "scrapy.crawler", "_setup_reactor"
 # The method that a crawl waits in.  Without: a crawl whose await is cancelled is not closed.
@@ -119,6 +128,29 @@ async def end(crawler: Any) -> None:
     send = told.send_catch_log_async if is_new else told.send_catch_log_deferred
     await send(signals.spider_closed, spider=crawler.spider, reason="shutdown")
     await send(signals.engine_stopped)
+
+
+def _log() -> Any:
+    """The module of Scrapy's log, if it is imported."""
+    return sys.modules.get(LOG)
+
+
+def loggers_it_sets() -> Iterable[str]:
+    """The names of the loggers that Scrapy sets the levels of.  Thread: any."""
+    settings: Any = getattr(_log(), LOGGING, {})
+    names: Iterable[str] = settings.get("loggers", ())
+    return names
+
+
+def root_handler() -> logging.Handler | None:
+    """Scrapy's handler of the root logger, if there is one.  Thread: any."""
+    handler: logging.Handler | None = None if _log() is None else _log().get_scrapy_root_handler()
+    return handler
+
+
+def forget_root_handler() -> None:
+    """Have Scrapy forget that handler, which it would put back for any crawl.  Thread: any."""
+    getattr(_log(), FORGET, bool)()
 
 
 def is_scrapys(frame: FrameType) -> bool:

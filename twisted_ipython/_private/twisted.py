@@ -86,8 +86,14 @@ def mark_handled(deferred: Deferred[Any], failure: Failure) -> Failure | None:
     """
     Let ``failure`` stay the Deferred's result without being logged as unhandled.
 
+    Args:
+        deferred: the Deferred.
+        failure: what it holds, and was awaited.
+
     Returns:
         What stays: nothing where an errback follows, for which it has been handled.
+
+    Thread: any.
     """
     shown = _Shown(failure)
     # With Deferred.debug: who made it, who fired it.  Without it, Twisted would log the failure.
@@ -144,6 +150,9 @@ def call_first(deferred: Deferred[Any], callback: Callable[[Any], Any]) -> None:
 def waits_of(deferred: Deferred[Any]) -> Iterator[tuple[Any, Deferred[Any], Deferred[Any]]]:
     """
     The coroutines that Twisted drives and that a Deferred waits for; without, none.
+
+    Args:
+        deferred: the Deferred.
 
     Yields:
         each, the outer ones first, with what it waits for and the Deferred of what it returns.

@@ -52,6 +52,9 @@ def pickled(function: FunctionType) -> bytes:
     """
     Pickle a cell's function, with what it reads of the namespace, for `ProcessJob`.
 
+    Args:
+        function: the cell as a function.
+
     Raises:
         UsageError: something that it reads cannot be pickled, which is named, or is the
             shell's; or a library is not installed.

@@ -42,24 +42,19 @@ from twisted_ipython._base.work_id import WorkId, current_work
 from twisted_ipython._private.twisted import SCHEDULE, START, started_in
 
 __all__ = [
+    "LoopingCalls",
     "keep_call",
     "keep_connection",
     "keep_event",
     "keep_process",
     "keep_timer",
-    "note_starts",
     "of_timer",
     "opened_in",
-    "stop_looping_calls",
 ]
 
 # The attribute of a connection that holds its context: a table beside them would keep
 # alive each connection that something in its own context knows.
 _CONTEXT: Final = "_twisted_ipython_context"
-
-
-# Who started the LoopingCalls, for all that can stop them; it keeps none alive.
-_started: Final[WeakKeyDictionary[LoopingCall, WorkId]] = WeakKeyDictionary()
 
 
 def keep_connection(original: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -150,35 +145,38 @@ def keep_event(original: Callable[..., None]) -> Callable[..., None]:
     return serve
 
 
-# ---- LoopingCalls
-
-
-def note_starts(
-    original: Callable[[], float], *, tell: list[Callable[[LoopingCall], object]]
-) -> Callable[[], float]:
+class LoopingCalls:
     """
-    ``reactor.seconds``, which notes the LoopingCalls that are being started.
+    The LoopingCalls that were started, by who started them; none is kept alive.
 
-    Args:
-        original: the method.
-        tell: what is told of each.
-
-    Returns:
-        What stands for the method.
-
-    Thread: any.
+    Attributes:
+        on_start: is called with each that is started, in any thread.
     """
 
-    def seconds() -> float:
-        caller = sys._getframe(1)
-        if caller.f_code is START and (loop := started_in(caller)) is not None:
-            _started[loop] = current_work()
-            _stay_here(loop)
-            for each in tell:
-                each(loop)
-        return original()
+    def __init__(self) -> None:
+        self.on_start: list[Callable[[LoopingCall], object]] = []
+        self._started: WeakKeyDictionary[LoopingCall, WorkId] = WeakKeyDictionary()
 
-    return seconds
+    def note(self, original: Callable[[], float]) -> Callable[[], float]:
+        """``reactor.seconds``, which notes the LoopingCalls that are being started."""
+
+        def seconds() -> float:
+            caller = sys._getframe(1)
+            if caller.f_code is START and (loop := started_in(caller)) is not None:
+                self._started[loop] = current_work()
+                _stay_here(loop)
+                for tell in self.on_start:
+                    tell(loop)
+            return original()
+
+        return seconds
+
+    def stop(self, work_id: WorkId) -> None:
+        """Stop those that a cell or job started.  Thread: reactor."""
+        for reference in self._started.keyrefs():
+            loop = reference()
+            if loop is not None and loop.running and self._started.get(loop) == work_id:
+                loop.stop()
 
 
 def _stay_here(loop: LoopingCall) -> None:
@@ -187,11 +185,3 @@ def _stay_here(loop: LoopingCall) -> None:
     schedule = getattr(type(loop), SCHEDULE, None)
     if schedule is not None:
         override(loop, {SCHEDULE: partial(copy_context().run, schedule, loop)})
-
-
-def stop_looping_calls(work_id: WorkId) -> None:
-    """Stop the LoopingCalls that a cell or job started.  Thread: reactor."""
-    for reference in _started.keyrefs():
-        loop = reference()
-        if loop is not None and loop.running and _started.get(loop) == work_id:
-            loop.stop()

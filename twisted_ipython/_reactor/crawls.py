@@ -35,7 +35,7 @@ from twisted_ipython._base.work_id import WorkId, current_work, work_in
 from twisted_ipython._private import scrapy
 from twisted_ipython._private.asyncio import context_of
 
-__all__ = ["Crawls", "crawls"]
+__all__ = ["Crawls"]
 
 CLOSING: Final = (
     "Closing the crawl of {spider!r} when its requests are done ({requests} in flight). A second"
@@ -146,7 +146,7 @@ class _Crawl:
 
 
 class Crawls:
-    """The crawls of the process that have not ended."""
+    """The crawls that have not ended."""
 
     def __init__(self) -> None:
         self._crawls: dict[Any, _Crawl] = {}
@@ -288,6 +288,3 @@ class Crawls:
             self._undo()
         self._undo = None
         self._crawls = {}
-
-
-crawls: Final = Crawls()

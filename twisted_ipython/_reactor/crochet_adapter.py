@@ -67,6 +67,9 @@ def call_in_reactor(function: Callable[[], Any]) -> EventualResult:
     """
     What will come of ``function``, called in the reactor thread.
 
+    Args:
+        function: what to call.
+
     Raises:
         RuntimeError: the reactor was stopped.
 

@@ -28,7 +28,6 @@ from twisted_ipython._base.frames import in_files
 from twisted_ipython._base.work_id import WorkId
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._failures.reports import CANCELLATIONS, reports
-from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.interrupt import Heartbeat
 
 if TYPE_CHECKING:
@@ -61,6 +60,8 @@ class JobOfResult(Protocol):
     work_id: WorkId
     began: float
     in_thread: bool
+
+    close_crawls: Callable[[], object]
 
     @property
     def seconds(self) -> float:
@@ -144,6 +145,8 @@ class EventualResult(_Result):
             KeyboardInterrupt: Ctrl-C, which also cancels the work, and breaks code
                 that holds the reactor.
             Exception: the failure, if the work failed.
+
+        Thread: any but the reactor's.
         """
         # One that is done can be read in a fork too.
         process = os.getpid() if self._result_set.is_set() else self._process
@@ -168,12 +171,12 @@ class EventualResult(_Result):
     @contextmanager
     def _waited_for(self) -> Iterator[None]:
         """Within, somebody waits for it.  Thread: any."""
-        waits: list[None] = self.__dict__.setdefault("_waits", [])
-        waits.append(None)
+        waiters: list[None] = self.__dict__.setdefault("_waiters", [])
+        waiters.append(None)
         try:
             yield
         finally:
-            waits.pop()
+            waiters.pop()
 
     # Whether somebody waited for it when it came.
     awaited = False
@@ -187,7 +190,7 @@ class EventualResult(_Result):
     def cancel(self) -> None:
         """Cancel the work, and close its crawls; the second time, drop their requests."""
         if self.job is not None:
-            self._reactor.callFromThread(crawls.close, self.job.work_id)
+            self.job.close_crawls()
         super().cancel()
 
     @property
@@ -223,11 +226,7 @@ class EventualResult(_Result):
         return as_html(self.state, self.job, self.peek())
 
     def when_done(self, call: Callable[[], object]) -> None:
-        """
-        Call ``call`` once, when there is a result.
-
-        Any thread; ``call`` runs in the reactor thread, or at once in this one.
-        """
+        """Call ``call`` in the reactor thread once there is a result, or at once.  Thread: any."""
         self.__dict__.setdefault("_calls", []).append(call)
         if self._result_set.is_set():
             self._tell()
@@ -253,7 +252,7 @@ class EventualResult(_Result):
         """
         if not self._result_set.is_set():
             self._value = result
-            self.awaited = bool(self.__dict__.get("_waits"))
+            self.awaited = bool(self.__dict__.get("_waiters"))
             self._result_set.set()
             if self.state == "failed":
                 reports.unless_seen(self._report)
@@ -287,11 +286,7 @@ class EventualResult(_Result):
 
 
 def adopt(result: crochet.EventualResult[Any]) -> EventualResult:
-    """
-    Make one of crochet's results awaitable; any thread.
-
-    A result of somebody's own subclass stays as it is.
-    """
+    """Make one of crochet's results awaitable, but for somebody's own class.  Thread: any."""
     if type(result) is crochet.EventualResult:
         result.__class__ = EventualResult
         own = cast(EventualResult, result)

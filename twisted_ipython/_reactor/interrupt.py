@@ -115,9 +115,14 @@ def throw(ident: int) -> bool:
     """
     Throw `ReactorInterrupt` into the thread ``ident`` if the user's code holds it.
 
+    Args:
+        ident: the thread's identifier.
+
     Returns:
         whether it was raised there; False too if that could not be done
         without harm.
+
+    Thread: any but the reactor's.
     """
     raised = threading.Event()
 
@@ -167,6 +172,8 @@ def break_until(ident: int, answered: Callable[[], bool], patience: float, bound
         answered: whether the reactor turns again.
         patience: seconds that it gets before the first throw.
         bound: seconds after which to stop trying.
+
+    Thread: any but the reactor's.
     """
     begun = monotonic()
     while not answered() and monotonic() - begun < bound:
@@ -179,7 +186,10 @@ def resuming(loop: asyncio.AbstractEventLoop) -> None:
     """
     Have a loop that we made go on when a `ReactorInterrupt` reaches its own code.
 
-    Call before it runs.
+    Args:
+        loop: the loop.
+
+    Thread: any, before the loop runs.
     """
     run_forever = loop.run_forever
 

@@ -4,8 +4,7 @@ Background jobs: what `%%run_in_reactor` started, and cells that were given up.
 The table keeps a job's result while the job is pending, and a bounded number
 of ended jobs without their results.
 
-Thread: any, unless a docstring says
-otherwise.
+Thread: any, unless a docstring says otherwise.
 """
 
 from __future__ import annotations
@@ -14,24 +13,22 @@ import itertools
 import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from time import time
 from typing import Any, Final
 
 from twisted_ipython._base.formatting import duration
 from twisted_ipython._base.frames import Place, waits_at
 from twisted_ipython._base.work_id import new_work
-from twisted_ipython._reactor.contexts import stop_looping_calls
-from twisted_ipython._reactor.crawls import crawls
+from twisted_ipython._reactor.contexts import LoopingCalls
+from twisted_ipython._reactor.crawls import Crawls
 from twisted_ipython._reactor.eventual_result import EventualResult
-from twisted_ipython._reactor.thread import ReactorThread
 
 __all__ = [
     "THREAD_GOES_ON",
     "Job",
     "Jobs",
     "first_line",
-    "jobs",
-    "pending_lines",
 ]
 
 # How many ended jobs the table remembers.
@@ -52,17 +49,18 @@ class Job:
 
     Attributes:
         number: what `%reactor` calls it.
-        numbers: what its context carries.
+        work_id: what its context carries.
         began: when it was started, in seconds since the epoch.
         ended: when it ended, or None.
         state: ``pending``, ``done``, ``failed`` or ``cancelled``.
         in_thread: whether a thread of Twisted's pool runs it.
+        close_crawls: closes those that it started; again, drops their requests.
     """
 
-    _work_id = itertools.count(1)
+    _numbers = itertools.count(1)
 
     def __init__(self, name: str | None, cell: int, code: str, *, in_thread: bool = False) -> None:
-        self.number = next(Job._work_id)
+        self.number = next(Job._numbers)
         self.work_id = new_work(cell)
         self.name = name
         self.cell = cell
@@ -71,6 +69,7 @@ class Job:
         self.began = time()
         self.ended: float | None = None
         self.state = "pending"
+        self.close_crawls: Callable[[], object] = lambda: None
         self._coro: Callable[[], Any] = lambda: None
         self._result: Callable[[], EventualResult | None] = lambda: None
 
@@ -111,20 +110,29 @@ class Job:
 
 class Jobs:
     """
-    The table of jobs of the process.
+    The table of jobs.
+
+    Args:
+        call: calls a function in the reactor thread.
+        crawls: the reactor's.
+        loops: likewise.
 
     Attributes:
         when_ended: what is called with each job that ends and its result, in the thread
             that ends it; must not raise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, call: Callable[..., object], crawls: Crawls, loops: LoopingCalls) -> None:
+        self._call = call
+        self._crawls = crawls
+        self._loops = loops
         self.when_ended: list[Callable[[Job, EventualResult], object]] = []
         self._pending: dict[int, tuple[Job, EventualResult]] = {}
         self._ended: deque[Job] = deque(maxlen=_KEPT)
 
     def add(self, job: Job, result: EventualResult) -> None:
         """Put a job in the table; it is kept with its result until it ends."""
+        job.close_crawls = partial(self._call, self._crawls.close, job.work_id)
         self._pending[job.number] = job, result
         job.begin(result)
         result.when_done(lambda: self._end(job))
@@ -156,17 +164,21 @@ class Jobs:
                 return job
         return None
 
-    def cancel(self, thread: ReactorThread, job: Job) -> None:
+    def cancel(self, job: Job) -> None:
         """Cancel a pending job, stop the LoopingCalls that it started, and close its crawls."""
         result = job.result
         if result is not None and job.ended is None:
             result.cancel()
         else:
-            thread.call(crawls.close, job.work_id)
-        thread.call(stop_looping_calls, job.work_id)
+            job.close_crawls()
+        self._call(self._loops.stop, job.work_id)
 
-
-jobs: Final = Jobs()
+    def pending_lines(self) -> list[str]:
+        """What goes on when the extension is unloaded: a line for each pending job."""
+        return [
+            GOES_ON.format(job=job, cell=job.cell, time=duration(job.seconds))
+            for job in self.pending()
+        ]
 
 
 def first_line(cell: str) -> str:
@@ -174,10 +186,3 @@ def first_line(cell: str) -> str:
     lines = [line.strip() for line in cell.splitlines() if line.strip()]
     code = (line for line in lines if not line.startswith("#"))
     return next(code, lines[0] if lines else "")
-
-
-def pending_lines() -> list[str]:
-    """What goes on when the extension is unloaded: a line for each pending job."""
-    return [
-        GOES_ON.format(job=job, cell=job.cell, time=duration(job.seconds)) for job in jobs.pending()
-    ]

@@ -86,9 +86,17 @@ NOT_THERE: Final = (
 )
 _MODULE: Final = "twisted.internet.reactor"
 
-_lock = threading.Lock()
+
+class _Process:
+    """What this process has: a reactor thread, once it was started."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.thread: ReactorThread | None = None
+
+
 # A reactor cannot be started twice in a process.
-_thread: ReactorThread | None = None
+_process: Final = _Process()
 
 
 def start(loop: str = ASYNCIO) -> ReactorThread:
@@ -109,10 +117,9 @@ def start(loop: str = ASYNCIO) -> ReactorThread:
 
     Thread: any.
     """
-    global _thread
-    with _lock:
-        if _thread is None:
-            _thread = _start(loop)
+    with _process.lock:
+        if _process.thread is None:
+            _process.thread = _start(loop)
     return current()
 
 
@@ -129,16 +136,17 @@ def current() -> ReactorThread:
 
     Thread: any.
     """
-    if _thread is None:
+    thread = _process.thread
+    if thread is None:
         raise RuntimeError(NOT_STARTED)
-    if _thread.process != os.getpid():
+    if thread.process != os.getpid():
         raise RuntimeError(FORKED)
-    return _thread
+    return thread
 
 
 def started() -> ReactorThread | None:
     """The reactor thread, if one was started, in a fork too.  Thread: any."""
-    return _thread
+    return _process.thread
 
 
 def stay_installed() -> None:
@@ -147,9 +155,9 @@ def stay_installed() -> None:
 
     Thread: any.
     """
-    if _thread is not None and sys.modules.get(_MODULE) is not _thread.reactor:
-        sys.modules[_MODULE] = _thread.reactor
-        twisted.internet.reactor = _thread.reactor
+    thread = _process.thread
+    if thread is not None and sys.modules.get(_MODULE) is not thread.reactor:
+        sys.modules[_MODULE] = twisted.internet.reactor = thread.reactor
         print(NOT_NEEDED)
 
 
@@ -256,7 +264,10 @@ def end(reached: ReactorThread) -> None:
     """
     Keep the process until the reactor has stopped, `_GRACE` seconds at most.
 
-    In a thread of its own, which is no daemon.
+    Args:
+        reached: the reactor thread.
+
+    Thread: one of its own, which is no daemon.
     """
     loans.end_of_gone()
     thread = reactor_thread()

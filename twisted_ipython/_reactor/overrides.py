@@ -17,8 +17,6 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final
 
-from twisted.internet.task import LoopingCall
-
 from twisted_ipython._base.instance import override
 from twisted_ipython._private.twisted import SERVE
 from twisted_ipython._reactor import contexts, thread_pool, trial
@@ -29,10 +27,10 @@ __all__ = [
     "Overrides",
     "Table",
     "Wrapper",
-    "instead",
     "of_pool",
     "of_reactor",
     "of_timers",
+    "replacement",
 ]
 
 Wrapper = Callable[[Any], Callable[..., Any]]
@@ -88,18 +86,18 @@ def _methods(instance: object, table: Table) -> dict[str, Callable[..., Any]]:
     return methods
 
 
-def instead(method: Callable[..., Any]) -> Wrapper:
+def replacement(method: Callable[..., Any]) -> Wrapper:
     """A wrapper that calls ``method`` and not what it wraps."""
     return lambda _: method
 
 
-def of_reactor(timers: Timers | None, starts: list[Callable[[LoopingCall], object]]) -> Table:
+def of_reactor(timers: Timers | None, loops: contexts.LoopingCalls) -> Table:
     """
     What this folder sets on the reactor.
 
     Args:
         timers: its delayed calls, if it runs on a loop.
-        starts: what is told of each LoopingCall that is started.
+        loops: notes each LoopingCall that is started.
 
     Returns:
         The wrappers by the methods' names.
@@ -107,7 +105,7 @@ def of_reactor(timers: Timers | None, starts: list[Callable[[LoopingCall], objec
     Thread: any.
     """
     table: dict[str, Sequence[Wrapper]] = {
-        "seconds": [partial(contexts.note_starts, tell=starts)],
+        "seconds": [loops.note],
         "addReader": [contexts.keep_connection],
         "addWriter": [contexts.keep_connection],
         "spawnProcess": [contexts.keep_process],
@@ -136,6 +134,6 @@ def of_timers(timers: Timers) -> Table:
     }
 
 
-def of_pool() -> Table:
+def of_pool(work: thread_pool.PoolWork) -> Table:
     """What this folder sets on the reactor's thread pool."""
-    return {"callInThreadWithCallback": [thread_pool.note_work]}
+    return {"callInThreadWithCallback": [work.note]}

@@ -14,10 +14,9 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from functools import partial
 from time import time
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
-from twisted.internet.task import LoopingCall
 from twisted.python.threadpool import ThreadPool
 
 from twisted_ipython._base.collected import Unheld
@@ -32,10 +31,15 @@ from twisted_ipython._failures.reports import reports
 from twisted_ipython._private.asyncio import foreign_policy, silence
 from twisted_ipython._private.crochet import THREAD_LOG_OBSERVER
 from twisted_ipython._reactor import crochet_adapter, overrides, thread_pool
+from twisted_ipython._reactor.contexts import LoopingCalls
+from twisted_ipython._reactor.crawls import Crawls
 from twisted_ipython._reactor.delayed_calls import Timers
 from twisted_ipython._reactor.eventual_result import EventualResult
+from twisted_ipython._reactor.jobs import Jobs
 
 __all__ = ["ReactorThread"]
+
+_T = TypeVar("_T")
 
 # Seconds that tasks get to clean up.
 _CLEANUP: Final = 0.3
@@ -77,7 +81,10 @@ class ReactorThread:
         overrides: what is set on the instances, layer upon layer.
         unheld: finds the failures that nothing holds.
         on_stop: what it calls when the reactor stops, before any task is cancelled.
-        on_loop_start: is called with each LoopingCall that is started, in any thread.
+        crawls: the crawls that have not ended.
+        loops: the LoopingCalls that were started.
+        jobs: the table of jobs.
+        pool_work: what runs in threads of the pool.
         ends: whether its tasks are being ended.
 
     Args:
@@ -99,7 +106,11 @@ class ReactorThread:
         self.overrides = overrides.Overrides()
         self.unheld = Unheld(self.call)
         self.on_stop: list[Callable[[], object]] = []
-        self.on_loop_start: list[Callable[[LoopingCall], object]] = []
+        self.crawls = Crawls()
+        self.loops = LoopingCalls()
+        self.jobs = Jobs(self.call, self.crawls, self.loops)
+        self.pool_work = thread_pool.PoolWork()
+        self._own: dict[Any, Any] = {}
         reactor.addSystemEventTrigger("before", "shutdown", self._note_stop)
         self.ends = False
         self.pool: ThreadPool = reactor.getThreadPool()
@@ -139,6 +150,21 @@ class ReactorThread:
         if self.loop is None and missing and str(error) != self.refusal:
             error.add_note(self.refusal)
 
+    def of(self, kind: Callable[[ReactorThread], _T]) -> _T:
+        """
+        What a folder above keeps for this reactor, so that no module has to.
+
+        Args:
+            kind: makes it when it is first asked for, mostly a class.
+
+        Returns:
+            the one object.
+
+        Thread: any.
+        """
+        found: _T | None = self._own.get(kind)
+        return self._own.setdefault(kind, kind(self)) if found is None else found
+
     def allows(self) -> bool:
         """Whether the caller may call the reactor now: its thread, or one inside of a call."""
         return threading.get_ident() in (self.ident, loans.inside)
@@ -164,6 +190,9 @@ class ReactorThread:
         """
         Run ``function`` in the reactor thread, as ``crochet.run_in_reactor`` does.
 
+        Args:
+            function: what to call.
+
         Returns:
             what will come of it; a Deferred that ``function`` returns is waited for.
 
@@ -175,14 +204,7 @@ class ReactorThread:
         return crochet_adapter.call_in_reactor(function)
 
     def drive(self, coro: Coroutine[Any, Any, None], context: Context) -> Callable[[], object]:
-        """
-        Step a coroutine, which must not raise, until it ends.
-
-        Returns:
-            what cancels the coroutine.
-
-        Thread: reactor.
-        """
+        """Step a coroutine that does not raise; gives what cancels it.  Thread: reactor."""
         if self.loop is None:
             guarded = deferreds_only(coro, self.refusal, self.ident, self.call)
             return partial(cancel, context.run(ensureDeferred, guarded))
@@ -195,6 +217,10 @@ class ReactorThread:
         It fires when the coroutine has ended, also when it is cancelled: what the
         coroutine awaits may clean up, and its own code may go on.
 
+        Args:
+            coro: the coroutine.
+            context: to run it in.
+
         Thread: reactor.
         """
         # Once it ends, crochet has given up its results, and would log this one.
@@ -205,7 +231,7 @@ class ReactorThread:
         if self._undo:
             return
         self._undo.append(crochet_adapter.adopt_results())
-        reports.attach(self.call, self.later)
+        reports.attach(self.call, self.later, self.unheld.ago)
         self.unheld.on = True
         self._undo.append(logs.attach(reports, THREAD_LOG_OBSERVER))
         if self.loop is not None:
@@ -213,8 +239,8 @@ class ReactorThread:
             if not self._bridge_stays:
                 self._undo.append(task_factory.attach(self.loop))
             self._undo.append(asyncio_errors.attach(self.loop, reports))
-        reactors = self.reactor, overrides.of_reactor(self.timers, self.on_loop_start)
-        pools = self.pool, overrides.of_pool()
+        reactors = self.reactor, overrides.of_reactor(self.timers, self.loops)
+        pools = self.pool, overrides.of_pool(self.pool_work)
         self._undo.append(self.overrides.add("_reactor", reactors, pools))
 
     def attach_also(self, attach: Callable[[ReactorThread], Callable[[], None]]) -> None:

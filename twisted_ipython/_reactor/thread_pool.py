@@ -40,12 +40,10 @@ from twisted_ipython._private.twisted import POOL_WORKER
 
 __all__ = [
     "PoolExecutor",
+    "PoolWork",
     "Work",
     "abandoned",
-    "left_by",
     "make_daemons",
-    "note_work",
-    "running",
     "use_for",
 ]
 
@@ -74,6 +72,9 @@ def make_daemons(pool: ThreadPool) -> None:
     Have the pool start daemon threads, whoever asks for them.
 
     Threads that it has already stay as they are.
+
+    Args:
+        pool: the reactor's.
 
     Thread: any.
     """
@@ -123,11 +124,11 @@ def abandoned(reactor: threading.Thread, pool: ThreadPool) -> str | None:
     """
     What the process does not wait for, in one line; None if that is nothing.
 
-    Any other thread.
-
     Args:
         reactor: its thread, which had its time to stop.
         pool: its thread pool.
+
+    Thread: any other.
     """
     left = [f"a pool thread{where}" for where in map(_works, pool.threads) if where is not None]
     if reactor.is_alive():
@@ -157,7 +158,7 @@ class Work:
     One call in a thread of the pool.
 
     Attributes:
-        numbers: of the cell or job that asked for it.
+        work_id: of the cell or job that asked for it.
         began: when it began to run, in seconds since the epoch.
         thread: the thread that runs it.
     """
@@ -173,63 +174,61 @@ class Work:
         return next((place for place in of_thread(self.thread) if place.users), None)
 
 
-# What each thread works on; a thread has one entry, whoever's pool it is of.
-_running: Final[dict[int, Work]] = {}
+class PoolWork:
+    """What threads of pools work on; a thread has one entry, whoever's pool it is of."""
 
+    def __init__(self) -> None:
+        self._running: dict[int, Work] = {}
 
-def note_work(original: Callable[..., None]) -> Callable[..., None]:
-    """
-    ``pool.callInThreadWithCallback``, in the context of who asks, and noted while it runs.
+    def note(self, original: Callable[..., None]) -> Callable[..., None]:
+        """``pool.callInThreadWithCallback``, in the context of who asks, and noted meanwhile."""
 
-    Args:
-        original: the method.
+        def call_in_thread_with_callback(
+            onResult: Callable[..., object] | None,
+            func: Callable[..., Any],
+            /,
+            *args: Any,
+            **kw: Any,
+        ) -> None:
+            context = copy_context()
+            tells = None if onResult is None else partial(context.run, onResult)
+            original(tells, self._run, context, Work(current_work()), partial(func, *args, **kw))
 
-    Returns:
-        What stands for the method.
+        return call_in_thread_with_callback
 
-    Thread: any.
-    """
+    def _run(self, context: Context, work: Work, function: Callable[[], Any]) -> Any:
+        """Do the work.  Thread: the pool's."""
+        # The pool logs a failure outside of the context, which `_failures.origin` finds here.
+        work.began, work.thread = time(), get_ident()
+        self._running[work.thread] = work
+        try:
+            return context.run(function)
+        finally:
+            del self._running[work.thread]
 
-    def call_in_thread_with_callback(
-        onResult: Callable[..., object] | None, func: Callable[..., Any], /, *args: Any, **kw: Any
-    ) -> None:
-        context = copy_context()
-        tells = None if onResult is None else partial(context.run, onResult)
-        original(tells, _noted, Work(current_work()), context, func, args, kw)
+    def running(self) -> list[Work]:
+        """What runs, the oldest first.  Thread: any."""
+        return sorted(self._running.values(), key=lambda work: work.began)
 
-    return call_in_thread_with_callback
+    def left_by(self, work_id: WorkId, label: Label) -> str | None:
+        """
+        A line on the threads that still work for a cell that was to end.
 
+        Args:
+            work_id: the cell's; what its jobs have asked for is the cell's too.
+            label: how to write a place.
 
-def _noted(work: Work, context: Context, func: Callable[..., Any], args: Any, kw: Any) -> Any:
-    """Run the work.  Thread: the pool's."""
-    # The pool logs a failure outside of the context, which `_failures.origin` finds here.
-    work.began, work.thread = time(), get_ident()
-    _running[work.thread] = work
-    try:
-        return context.run(func, *args, **kw)
-    finally:
-        del _running[work.thread]
+        Returns:
+            the line; None if no thread does.
 
-
-def running() -> list[Work]:
-    """What runs, the oldest first."""
-    return sorted(_running.values(), key=lambda work: work.began)
-
-
-def left_by(work_id: WorkId, label: Label) -> str | None:
-    """
-    A line on the threads that still work for a cell that was to end; None if none does.
-
-    Args:
-        numbers: the cell's; what its jobs have asked for is the cell's too.
-        label: how to write a place.
-    """
-    left = [work for work in running() if _is_of(work.work_id, work_id)]
-    if not left:
-        return None
-    found = left[0].place
-    place = "" if found is None else f" at {label(found)}"
-    return (GOES_ON if len(left) == 1 else SEVERAL_GO_ON).format(number=len(left), place=place)
+        Thread: any.
+        """
+        left = [work for work in self.running() if _is_of(work.work_id, work_id)]
+        if not left:
+            return None
+        found = left[0].place
+        place = "" if found is None else f" at {label(found)}"
+        return (GOES_ON if len(left) == 1 else SEVERAL_GO_ON).format(number=len(left), place=place)
 
 
 def _is_of(work: WorkId, cell: WorkId) -> bool:

@@ -70,6 +70,8 @@ def refuse_case(limit: Callable[..., object], step: Deferred[Any]) -> DelayedCal
 
     Returns:
         a call that is not pending.
+
+    Thread: reactor.
     """
     if step.called:
         step.addCallback(_fail)

@@ -26,7 +26,6 @@ from twisted_ipython._base.instance import override
 from twisted_ipython._bridge.ending import Ending, is_cancellation
 from twisted_ipython._failures.crawl_log import begin_log
 from twisted_ipython._private.scrapy import counts
-from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._scrapy.items import Items, count, name_of
 from twisted_ipython._scrapy.line import Line
@@ -45,6 +44,11 @@ _LOOK: Final = 0.25
 class Crawl:
     """
     A crawl that has begun: ``await`` it, or iterate over its items by ``async for``.
+
+    Args:
+        crawler: Scrapy's Crawler, which crawls nothing yet.
+        args: for its spider.
+        kwargs: likewise.
 
     Attributes:
         crawler: Scrapy's Crawler.
@@ -163,7 +167,7 @@ class Crawl:
 
     def _close(self) -> None:
         self._closes = True
-        found = crawls.of(self.crawler)
+        found = self._thread.crawls.of(self.crawler)
         if found is not None and found.state == "running":
             found.close(quietly=True)
 

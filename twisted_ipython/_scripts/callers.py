@@ -22,7 +22,7 @@ from twisted.internet.task import react
 from twisted_ipython._base.work_id import current_work
 from twisted_ipython._private.scrapy import SIGNS, sets_up_reactor
 from twisted_ipython._private.twisted import awaited_by_react
-from twisted_ipython._reactor.crawls import crawls
+from twisted_ipython._reactor.crawls import Crawls
 
 __all__ = ["begun_by", "would_run"]
 
@@ -42,6 +42,11 @@ def would_run(*codes: CodeType) -> bool:
     That is ``reactor.run``, and what the libraries call it that do the same.
     Other code may be wrapped around it (a function of the user's own module):
     that is not known here, so that what is no script is never taken for one.
+
+    Args:
+        codes: the code.
+
+    Thread: any.
     """
     names: set[str] = set()
     for one in _all(codes):
@@ -60,15 +65,18 @@ def _all(codes: Iterable[object]) -> Iterator[CodeType]:
             yield from _all(code.co_consts)
 
 
-def begun_by(caller: FrameType) -> Callable[[], object] | None:
+def begun_by(caller: FrameType, crawls: Crawls) -> Callable[[], object] | None:
     """
     What cancels the work of a function that is about to run the reactor.
 
     Args:
         caller: the frame that calls a method of the reactor.
+        crawls: the reactor's.
 
     Returns:
         what cancels it, in the reactor thread; None if it is no such function.
+
+    Thread: any.
     """
     main = awaited_by_react(caller)
     if main is not None:

@@ -33,7 +33,7 @@ from twisted_ipython._base.work_id import WorkId, work_in
 from twisted_ipython._private.asyncio import context_of
 from twisted_ipython._private.scrapy import LOG
 from twisted_ipython._private.twisted import LOOP
-from twisted_ipython._reactor.contexts import of_timer, opened_in, stop_looping_calls
+from twisted_ipython._reactor.contexts import LoopingCalls, of_timer, opened_in
 
 __all__ = ["Kept", "close_reactors", "disconnect", "goes_on", "stop"]
 
@@ -54,9 +54,9 @@ def _selectables(reactor: Any, work_id: WorkId) -> Iterator[Any]:
             yield one
 
 
-def stop(reactor: Any, work_id: WorkId) -> None:
+def stop(reactor: Any, loops: LoopingCalls, work_id: WorkId) -> None:
     """Stop a script's LoopingCalls, cancel its tasks, and the timers of its own functions."""
-    stop_looping_calls(work_id)
+    loops.stop(work_id)
     for call in _calls(reactor, work_id):
         function, _ = of_timer(call)
         if function in (reactor.stop, reactor.crash) or _is_users(function):
@@ -70,6 +70,11 @@ def close_reactors(reactor: Any) -> None:
     Close what reactors hold that were made in vain.
 
     Each of Scrapy's processes makes one before it finds that one is installed.
+
+    Args:
+        reactor: the session's, which stays.
+
+    Thread: reactor.
     """
     for one in gc.get_objects():
         # Not by isinstance(), which asks proxies.

@@ -48,7 +48,7 @@ class GreenletScript(Script):
 
     Args:
         name: what messages call it.
-        numbers: those that its context carries.
+        work_id: that its context carries.
         context: to run it in.
         surroundings: the session.
         function: runs the cell's code.
@@ -78,6 +78,8 @@ class GreenletScript(Script):
 
         Returns:
             a Deferred of what it will come to.
+
+        Thread: reactor.
         """
         self._thread = get_ident()
         self._greenlet = self._waiting = greenlet(self._body)

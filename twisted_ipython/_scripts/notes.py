@@ -18,14 +18,14 @@ from twisted.python.reflect import safe_str
 
 from twisted_ipython._base.tracebacks import chain, explain
 from twisted_ipython._private.ipython import make_current
+from twisted_ipython._reactor.lifecycle import started
 
 __all__ = [
+    "LocalNames",
     "ShellNote",
     "explain_in",
-    "explain_local",
     "explain_names",
     "names_of_cell",
-    "note_local_names",
 ]
 
 ADD_GLOBAL: Final = (
@@ -39,43 +39,48 @@ WAS_LOCAL: Final = (
 # As Scrapy and Python say it.
 _NAMED: Final = re.compile(r"(?:named|attribute|name) '(\w+)'")
 
-# The cell that kept a name to itself last: as many as the user has typed.
-_local_in: Final[dict[str, int]] = {}
-
 
 def names_of_cell(function: Callable[[], Any]) -> frozenset[str]:
     """The names that a cell's function keeps to itself; none if the cell is run as a script."""
     return _names_of(getattr(function, "__code__", None))
 
 
-def note_local_names(codes: tuple[CodeType, ...], cell: int) -> None:
-    """
-    Note the names that a background cell keeps to itself, for `explain_local`.
+class LocalNames:
+    """The names that background cells kept to themselves; `ReactorThread.of` makes the one."""
 
-    Args:
-        codes: what the cell was compiled to.
-        cell: its number.
+    def __init__(self, _: object = None) -> None:
+        # The cell that kept a name last: as many as the user has typed.
+        self._cells: dict[str, int] = {}
 
-    Thread: any.
-    """
-    for code in codes:
-        _local_in.update(dict.fromkeys(_names_of(code), cell))
+    def note(self, codes: tuple[CodeType, ...], cell: int) -> None:
+        """
+        Note the names that a background cell keeps to itself.
 
+        Args:
+            codes: what the cell was compiled to.
+            cell: its number.
 
-def explain_local(error: BaseException) -> None:
-    """Add a line to a NameError for a name that a background cell kept.  Thread: any."""
-    for one in chain(error):
-        if isinstance(one, NameError) and not isinstance(one, UnboundLocalError):
-            cell = _local_in.get(one.name or "")
-            if cell is not None and not getattr(one, "__notes__", None):
-                one.add_note(WAS_LOCAL.format(name=one.name, cell=cell))
+        Thread: any.
+        """
+        for code in codes:
+            self._cells.update(dict.fromkeys(_names_of(code), cell))
+
+    def explain(self, error: BaseException) -> None:
+        """Add a line to a NameError for a name that a background cell kept.  Thread: any."""
+        for one in chain(error):
+            if isinstance(one, NameError) and not isinstance(one, UnboundLocalError):
+                cell = self._cells.get(one.name or "")
+                if cell is not None and not getattr(one, "__notes__", None):
+                    one.add_note(WAS_LOCAL.format(name=one.name, cell=cell))
 
 
 def explain_in(shell: InteractiveShell, error: BaseException) -> None:
     """Add to an exception what a shell's user has to know of it.  Thread: cell."""
     if explain(error):
         make_current(shell)
-    explain_local(error)
+    thread = started()
+    if thread is not None:
+        thread.of(LocalNames).explain(error)
 
 
 def _names_of(code: CodeType | None) -> frozenset[str]:

@@ -28,6 +28,7 @@ Thread: any, unless a docstring says otherwise.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -44,25 +45,16 @@ from twisted.logger import ILogObserver, globalLogPublisher
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.tracebacks import users_frames_only
 from twisted_ipython._base.work_id import NO_WORK, current_work
+from twisted_ipython._private.scrapy import SCRAPER
 from twisted_ipython._private.twisted import awaited_by_react, failure_of_react
 from twisted_ipython._reactor.crochet_adapter import reactor_thread
 from twisted_ipython._reactor.interrupt import FORKED
-from twisted_ipython._reactor.overrides import instead
+from twisted_ipython._reactor.overrides import replacement
 from twisted_ipython._reactor.thread import ReactorThread
-from twisted_ipython._scripts import script_log
 from twisted_ipython._scripts.callers import begun_by
-from twisted_ipython._scripts.registry import (
-    NOBODY_WAITS,
-    any_has_run,
-    end_all,
-    explain_logged,
-    note,
-    own,
-    own_or_only_one,
-    to_stop,
-)
+from twisted_ipython._scripts.notes import ShellNote
+from twisted_ipython._scripts.registry import NOBODY_WAITS, Scripts
 from twisted_ipython._scripts.script import Script, Stage
-from twisted_ipython._scripts.session import refuse
 from twisted_ipython._scripts.system_events import Trigger
 from twisted_ipython._scripts.thread_script import wait_in_thread
 
@@ -75,12 +67,20 @@ IN_CALLBACK: Final = (
 
 
 class _Methods:
-    """What scripts call of one reactor."""
+    """
+    What scripts call of one reactor.
 
-    def __init__(self, reactor: Any, here: Callable[[], bool], *, owned: bool) -> None:
-        self._here = here
+    Args:
+        thread: the reactor thread.
+        owned: whether crochet runs it, and not the program itself.
+    """
+
+    def __init__(self, thread: ReactorThread, *, owned: bool) -> None:
+        reactor = self._reactor = thread.reactor
+        self._here = thread.here
+        self._crawls = thread.crawls
+        self._scripts = thread.of(Scripts)
         self._owned = owned
-        self._reactor = reactor
         self._stop = reactor.stop
         self._crash = reactor.crash
         self.add_to_session = reactor.addSystemEventTrigger
@@ -119,15 +119,16 @@ class _Methods:
         Raises:
             ReactorAlreadyRunning: it is the reactor that runs the code.
         """
-        script = own()
+        script = self._scripts.own()
         mine = script is not None and script.may_run()
-        inside = not mine or _in_task() if self._here() else self._waits(script)
+        inside = not mine or _in_task() if self._here() else self._is_waiting(script)
         if inside:
-            self._reactor.callFromThread(copy_context().run, refuse, begun_by(caller))
+            cancel = begun_by(caller, self._crawls)
+            self._reactor.callFromThread(copy_context().run, self._scripts.refuse, cancel)
             raise users_frames_only(ReactorAlreadyRunning(IN_CALLBACK))
         return script if mine else None
 
-    def _waits(self, script: Script | None) -> bool:
+    def _is_waiting(self, script: Script | None) -> bool:
         return script is not None and script.stage is not Stage.CODE
 
     def _check_process(self) -> None:
@@ -140,7 +141,7 @@ class _Methods:
         if self._is_programs_own():
             self._stop()
             return
-        script = to_stop()
+        script = self._scripts.to_stop()
         if script is not None:
             script.fail(failure_of_react(sys._getframe(1)))
             script.stop()
@@ -150,14 +151,14 @@ class _Methods:
         if self._is_programs_own():
             self._crash()
             return
-        script = to_stop(crash=True)
+        script = self._scripts.to_stop(crash=True)
         if script is not None:
             script.crash()
 
     def end(self) -> Deferred[Any]:
         """The reactor stops: so does the wait of every script."""
         self._ends = True
-        return end_all()
+        return self._scripts.end_all()
 
     def _is_programs_own(self) -> bool:
         """Whether a stop is that of a program which runs the reactor itself."""
@@ -168,7 +169,7 @@ class _Methods:
     ) -> Trigger | None:
         """``reactor.callWhenRunning``."""
         self._check_process()
-        script = own()
+        script = self._scripts.own()
         if script is not None and script.starts_later():
             return script.startup.add("after", partial(callable, *args, **kwargs))
         if self._here():
@@ -183,9 +184,9 @@ class _Methods:
         """``reactor.addSystemEventTrigger``."""
         self._check_process()
         caller = sys._getframe(1)
-        if begun_by(caller) is not None:
+        if begun_by(caller, self._crawls) is not None:
             self._script_of(caller)
-        script = own_or_only_one()
+        script = self._scripts.own_or_only_one()
         if script is None or eventType not in ("startup", "shutdown"):
             return self.add_to_session(phase, eventType, callable, *args, **kwargs)
         event = script.startup if eventType == "startup" else script.shutdown
@@ -216,27 +217,31 @@ def attach(thread: ReactorThread) -> Callable[[], None]:
 
     Returns:
         What takes them off.
+
+    Thread: any.
     """
     reactor, crochets = thread.reactor, reactor_thread()
-    # Whether crochet runs it, and not the program itself.
     owned = crochets is not None and crochets.ident == thread.ident
-    methods = _Methods(reactor, thread.here, owned=owned)
+    methods, scripts = _Methods(thread, owned=owned), thread.of(Scripts)
     undo = ExitStack()
     # Before what notes which observers a script adds.
-    observer = cast(ILogObserver, explain_logged)
+    observer = cast(ILogObserver, scripts.explain_logged)
     globalLogPublisher.addObserver(observer)
     undo.callback(globalLogPublisher.removeObserver, observer)
-    undo.callback(script_log.attach(owned=owned))
-    table = {name: [instead(method)] for name, method in methods.all().items()}
+    undo.callback(scripts.logs.attach(owned=owned))
+    scraper, shell_note = logging.getLogger(SCRAPER), ShellNote()
+    scraper.addFilter(shell_note)
+    undo.callback(scraper.removeFilter, shell_note)
+    table = {name: [replacement(method)] for name, method in methods.all().items()}
     undo.callback(thread.overrides.add("_scripts", (reactor, table)))
-    note(reactor)
+    scripts.note()
     # Not by the new method: in a cell's context it would be a trigger of the cell's.
     ends = methods.add_to_session("before", "shutdown", methods.end)
     undo.callback(methods.remove_trigger, ends)
 
     def detach() -> None:
         undo.close()
-        if owned and any_has_run():
+        if owned and scripts.any_has_run():
             # A `stop` that such a script left for later would end the reactor now.
             override(reactor, {"stop": _ignore, "crash": _ignore})
 

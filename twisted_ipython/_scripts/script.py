@@ -70,7 +70,7 @@ class Script(ABC):
 
     Args:
         name: what messages call it.
-        numbers: those that its context carries.
+        work_id: that its context carries.
         context: of its cell.
         surroundings: the session.
 

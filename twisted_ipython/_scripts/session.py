@@ -20,18 +20,18 @@ from twisted.python.failure import Failure
 from twisted_ipython._base.tracebacks import explain
 from twisted_ipython._base.work_id import WorkId
 from twisted_ipython._failures.reports import mark_unseen
-from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.lifecycle import stay_installed
 from twisted_ipython._reactor.thread import ReactorThread
-from twisted_ipython._scripts import cleanup, registry, script_log
+from twisted_ipython._scripts import cleanup
 from twisted_ipython._scripts.notes import explain_names
+from twisted_ipython._scripts.registry import Scripts
 from twisted_ipython._scripts.script import Script
 
 if TYPE_CHECKING:
     from twisted_ipython._scripts.greenlet_script import GreenletScript
 
-__all__ = ["Session", "end_scripts", "exit_of", "new", "refuse"]
+__all__ = ["Session", "end_scripts", "exit_of", "new"]
 
 # Seconds that scripts get to end when the extension is unloaded.
 _PATIENCE: Final = 5.0
@@ -44,7 +44,7 @@ EXITED: Final = "The script exited with status {status}."
 
 
 def new(
-    reactor: Any,
+    thread: ReactorThread,
     name: str,
     work_id: WorkId,
     context: Context,
@@ -55,60 +55,58 @@ def new(
     A script of the background, to be begun.
 
     Args:
-        reactor: the reactor.
+        thread: the reactor thread.
         name: what messages call the cell.
-        numbers: those that the context carries.
+        work_id: that the context carries.
         context: to run it in.
         function: runs the cell's code.
         codes: the code.
+
+    Returns:
+        the script.
 
     Thread: reactor.
     """
     from twisted_ipython._scripts.greenlet_script import GreenletScript
 
-    script = GreenletScript(name, work_id, context, Session(reactor), function, codes)
-    registry.note(reactor)
-    script_log.begin(work_id.work, context)
-    registry.enter(script)
+    script = GreenletScript(name, work_id, context, Session(thread), function, codes)
+    scripts = thread.of(Scripts)
+    scripts.note()
+    scripts.enter(script)
     return script
-
-
-def refuse(cancel: Callable[[], object] | None) -> None:
-    """
-    Put back what the work of this context has changed, which may not run the reactor.
-
-    Args:
-        cancel: cancels what it has begun.
-
-    Thread: reactor.
-    """
-    registry.note_refused()
-    script_log.undo_of_cell()
-    registry.put_back()
-    if cancel is not None:
-        cancel()
 
 
 def end_scripts(thread: ReactorThread) -> None:
     """
     Stop the scripts that wait in ``reactor.run()``, and wait for their end, `_PATIENCE` s at most.
 
-    Any thread; in the reactor's it does not wait.
+    Args:
+        thread: the reactor thread, in which this does not wait.
+
+    Thread: any.
     """
-    if not registry.waiting():
+    scripts = thread.of(Scripts)
+    if not scripts.waiting():
         return
     if thread.here():
-        registry.end_all()
+        scripts.end_all()
         return
     with suppress(NotInTime):
-        thread.run(registry.end_all).wait(_PATIENCE)
+        thread.run(scripts.end_all).wait(_PATIENCE)
 
 
 class Session:
-    """The session, for its scripts."""
+    """
+    The session, for its scripts; see `_scripts.script.Surroundings`.
 
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
+    Args:
+        thread: the reactor thread.
+    """
+
+    def __init__(self, thread: ReactorThread) -> None:
+        self._reactor = thread.reactor
+        self._crawls, self._loops = thread.crawls, thread.loops
+        self._scripts = thread.of(Scripts)
 
     def soon(self, function: Callable[..., object], *args: Any) -> None:
         """See `_scripts.script.Surroundings`."""
@@ -116,7 +114,7 @@ class Session:
 
     def crawls_closed(self, script: Script) -> Deferred[Any]:
         """See `_scripts.script.Surroundings`."""
-        return crawls.when_closed(script.work_id)
+        return self._crawls.when_closed(script.work_id)
 
     def disconnect(self, script: Script) -> None:
         """See `_scripts.script.Surroundings`."""
@@ -124,8 +122,8 @@ class Session:
 
     def stopped(self, script: Script) -> None:
         """See `_scripts.script.Surroundings`."""
-        crawls.drop(script.work_id)
-        cleanup.stop(self._reactor, script.work_id)
+        self._crawls.drop(script.work_id)
+        cleanup.stop(self._reactor, self._loops, script.work_id)
         if script.main is not None:
             script.main.cancel()
 
@@ -156,17 +154,17 @@ class Session:
         """
         work = script.work_id.work
         stays = not closes
-        if script_log.is_set_up(work):
+        if self._scripts.logs.is_set_up(work):
             # What failed and nobody looked at is logged, as at the end of a process: Scrapy's
             # `start` returns at once if no crawl could begin.
             gc.collect()
             cleanup.close_reactors(self._reactor)
             stays = stays and not (gone and not cleanup.goes_on(self._reactor, script.work_id))
-        script_log.end(work, stays=stays)
+        self._scripts.logs.end(work, stays=stays)
         if closes:
             self.disconnect(script)
             self.stopped(script)
-        registry.leave(script, ran=closes)
+        self._scripts.leave(script, ran=closes)
 
     def take_over(self, script: Script) -> None:
         """What a cell that never ran the reactor left is the session's, whose reactor runs."""

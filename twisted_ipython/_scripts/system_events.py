@@ -53,6 +53,8 @@ class Trigger:
 
         Raises:
             ValueError: it was called or taken off before.
+
+        Thread: reactor.
         """
         self._remove()
 
@@ -104,6 +106,8 @@ class Event:
         Returns:
             a Deferred that fires when all have been made; those of the phase
             ``before`` may return Deferreds, which are waited for.
+
+        Thread: reactor.
         """
         waits = [result for one in self._of("before") if (result := one()) is not None]
         return DeferredList(waits).addCallback(self._go_on)

@@ -22,12 +22,11 @@ from IPython.core.getipython import get_ipython
 
 from twisted_ipython._base.tracebacks import users_frames_only
 from twisted_ipython._base.work_id import WorkId, current_work, new_work
-from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.interrupt import LEFT_STUCK, STOPPED
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._reactor.thread import ReactorThread
-from twisted_ipython._scripts import registry, script_log
+from twisted_ipython._scripts.registry import Scripts
 from twisted_ipython._scripts.script import Script, Stage
 from twisted_ipython._scripts.session import Session
 from twisted_ipython._waiting.cell_thread import BlockingThread
@@ -51,7 +50,7 @@ class ThreadScript(Script):
 
     Args:
         thread: the reactor thread.
-        numbers: those that its context carries.
+        work_id: that its context carries.
         ident: the thread that runs its code.
         would_run: whether its code names what runs the reactor.
     """
@@ -66,7 +65,7 @@ class ThreadScript(Script):
         name = OF_CELL.format(number=work_id.cell)
         if not work_id.cell:
             name = OF_THREAD.format(name=threading.current_thread().name)
-        self.session = Session(thread.reactor)
+        self.session = Session(thread)
         super().__init__(name, work_id, copy_context(), self.session)
         self._thread = thread
         self._ident = ident
@@ -104,6 +103,8 @@ class ThreadScript(Script):
             KeyboardInterrupt: Ctrl-C, after the shutdown triggers; a second one
                 does not wait for these.
             RuntimeError: the reactor itself has stopped.
+
+        Thread: the script's.
         """
         self.ran = True
         cell_thread = BlockingThread()
@@ -121,7 +122,7 @@ class ThreadScript(Script):
 
         def over() -> None:
             if not closes:
-                script_log.give_up(self.work_id.work)
+                self._thread.of(Scripts).logs.give_up(self.work_id.work)
             self.session.over(self, closes=closes, gone=gone)
             if not closes:
                 self.session.take_over(self)
@@ -197,7 +198,7 @@ class _Wait(ReactorWork):
         if self._interrupted is None:
             self._interrupted = monotonic()
             self._error = taken(KeyboardInterrupt())
-        self._reactor.call(self.context.copy().run, crawls.close, self.work_id)
+        self._reactor.call(self.context.copy().run, self._reactor.crawls.close, self.work_id)
         # First: a shutdown call that takes a while is not what holds the reactor.
         self._heartbeat.free()
         self._script.cancel()
@@ -225,11 +226,12 @@ def wait_in_thread() -> None:
 
     Thread: any but the reactor's.
     """
-    work_id = current_work()
-    if not registry.is_free(work_id):
+    work_id, thread = current_work(), current()
+    scripts = thread.of(Scripts)
+    if not scripts.is_free(work_id):
         work_id = new_work(0)
-    script = ThreadScript(current(), work_id, threading.get_ident(), lambda: True)
-    registry.enter(script)
+    script = ThreadScript(thread, work_id, threading.get_ident(), lambda: True)
+    scripts.enter(script)
     try:
         script.wait()
     finally:

@@ -20,10 +20,8 @@ from twisted_ipython._base.frames import Place, of_thread
 from twisted_ipython._base.work_id import set_work
 from twisted_ipython._bridge.ending import Ending, end, is_cancellation
 from twisted_ipython._bridge.interruptible import Interruptible
-from twisted_ipython._reactor import thread_pool
-from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.interrupt import LEFT_STUCK, STOPPED
-from twisted_ipython._reactor.jobs import Job, first_line, jobs
+from twisted_ipython._reactor.jobs import Job, first_line
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._waiting.cell_thread import CellThread
 from twisted_ipython._waiting.time_limit import TimeLimit
@@ -46,9 +44,6 @@ GOES_ON: Final = (
 )
 IS_STUCK: Final = "{stuck} A second Ctrl-C gives up on the cell."
 
-# Cells that the reactor stopped under: asyncio would complain of their tasks when
-# they are collected.
-_stranded: list[AwaitingCell] = []
 # Seconds that a cell gets to end after its time limit cancelled it.
 _GRACE: Final = 1.0
 
@@ -81,7 +76,7 @@ class AwaitingCell(ReactorWork):
         self._place: Place | None = None
         # When a first Ctrl-C came, until it was said that nothing has ended.
         self._ends_since: float | None = None
-        self._door: Interruptible[Any] | None = None
+        self._interruptible: Interruptible[Any] | None = None
         self._failed: BaseException | None = None
         self._outcome: tuple[Any, BaseException | None] = None, None
         self._cancel: Callable[[], object] | None = None
@@ -118,7 +113,6 @@ class AwaitingCell(ReactorWork):
             assert self._reason is not None
             raise self._reason
         if self._stopped:
-            _stranded.append(self)
             raise RuntimeError(STOPPED)
         value, error = self._outcome
         error = error or self._failed
@@ -138,8 +132,8 @@ class AwaitingCell(ReactorWork):
         """Run the code; nothing leaves this: a SystemExit would end the reactor's loop."""
         try:
             try:
-                self._door = Interruptible(self._code(self))
-                value = await self._door
+                self._interruptible = Interruptible(self._code(self))
+                value = await self._interruptible
                 self._raise_swallowed()
                 self._outcome = value, None
             except BaseException as error:
@@ -147,7 +141,7 @@ class AwaitingCell(ReactorWork):
                 self._outcome = None, self._because(error) if is_cancellation(error) else error
             if self._reason is not None:
                 self._only_crawls = True
-                await crawls.when_closed(self.work_id)
+                await self._reactor.crawls.when_closed(self.work_id)
                 self._tell_of_threads(self._reason)
         finally:
             self._end_wait()
@@ -177,7 +171,7 @@ class AwaitingCell(ReactorWork):
 
     def _tell_of_threads(self, reason: BaseException) -> None:
         """Say which threads of the pool go on though the cell was to end."""
-        line = thread_pool.left_by(self.work_id, self.cell.label)
+        line = self._reactor.pool_work.left_by(self.work_id, self.cell.label)
         if line is not None and self._outcome[1] is reason:
             reason.add_note(line)
         elif line is not None:
@@ -194,6 +188,8 @@ class AwaitingCell(ReactorWork):
         Raises:
             asyncio.CancelledError: the cell was given up, so no statement follows.
             BaseException: the cell was to end, and what it awaited has swallowed that.
+
+        Thread: reactor.
         """
         if self.given_up:
             raise CancelledError
@@ -201,17 +197,17 @@ class AwaitingCell(ReactorWork):
 
     def _raise_swallowed(self) -> None:
         """Raise why the cell was to end, if it has gone on."""
-        if (door := self._door) is None:
+        if (code := self._interruptible) is None:
             return
-        if not self.given_up and self._reason not in (None, door.told):  # the reactor was stuck
+        if not self.given_up and self._reason not in (None, code.told):  # the reactor was stuck
             assert self._reason is not None
-            door.interrupt(self._reason, at=self._place)
-        door.raise_swallowed()
+            code.interrupt(self._reason, at=self._place)
+        code.raise_swallowed()
 
     def run_statement(self, coro: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
         """Note the coroutine of a statement, whose frame is the cell's own, and return it."""
-        if self._door is not None:
-            self._door.own = coro
+        if self._interruptible is not None:
+            self._interruptible.own = coro
         return coro
 
     def _because(self, cancelled: BaseException) -> BaseException:
@@ -222,9 +218,10 @@ class AwaitingCell(ReactorWork):
 
     def _end_because(self, reason: BaseException) -> None:
         self._reason = reason
-        crawls.close(self.work_id)
-        if self._door is not None and self._cancel is not None:
-            end(self._door, self._cancel, reason, instead=isinstance(reason, KeyboardInterrupt))
+        self._reactor.crawls.close(self.work_id)
+        if self._interruptible is not None and self._cancel is not None:
+            pressed = isinstance(reason, KeyboardInterrupt)
+            end(self._interruptible, self._cancel, reason, instead=pressed)
 
     # ---- what the cell thread calls
 
@@ -270,7 +267,8 @@ class AwaitingCell(ReactorWork):
     @property
     def _is_handled(self) -> bool:
         """Whether the cell's own code has handled why it was to end."""
-        return self._door is not None and self._door.handled and self._door.told is self._reason
+        code = self._interruptible
+        return code is not None and code.handled and code.told is self._reason
 
     def _end(self, reason: BaseException) -> None:
         pressed = isinstance(reason, KeyboardInterrupt)
@@ -282,7 +280,7 @@ class AwaitingCell(ReactorWork):
             self._reactor.call(self.context.copy().run, self._end_because, reason)
             self._heartbeat.free()
         elif not (self.given_up or self._over):
-            self._reactor.call(self.context.copy().run, crawls.close, self.work_id)
+            self._reactor.call(self.context.copy().run, self._reactor.crawls.close, self.work_id)
             if not self._only_crawls:
                 self._give_up(reason)
             self._only_crawls = False
@@ -291,7 +289,7 @@ class AwaitingCell(ReactorWork):
         """Stop waiting; the work goes on as a job."""
         job = Job(None, self.work_id.cell, first_line(self.cell.code))
         job.work_id = self.work_id
-        jobs.add(job, self.in_context(lambda: self._reactor.run(self._leave_rest)))
+        self._reactor.jobs.add(job, self.in_context(lambda: self._reactor.run(self._leave_rest)))
         stuck = self._heartbeat.stuck_at()
         given_up = GIVEN_UP.format(number=job.number)
         reason.add_note(given_up if stuck is None else LEFT_STUCK.format(stuck=stuck))

@@ -28,7 +28,6 @@ from twisted_ipython._waiting.cell_thread import CellThread
 __all__ = [
     "MainThread",
     "WaitingCell",
-    "cells",
     "in_cell_thread",
     "in_main_thread",
     "main_thread",
@@ -59,13 +58,9 @@ class WaitingCell(Protocol):
         """Take one Ctrl-C.  Thread: cell."""
 
 
-# What cell threads wait for: cells, mostly, by their work ids.
-cells: Final[dict[WorkId, WaitingCell]] = {}
-
-
 def _current() -> WaitingCell | None:
     """The awaiting cell whose context this is, while it is waited for.  Thread: any."""
-    return cells.get(current_work())
+    return main_thread.cells.get(current_work())
 
 
 def waiting_cell(*, any_cell: bool) -> WaitingCell | None:
@@ -77,7 +72,7 @@ def waiting_cell(*, any_cell: bool) -> WaitingCell | None:
 
     Thread: any.
     """
-    own, known = _current(), list(cells.values())
+    own, known = _current(), list(main_thread.cells.values())
     if own is None:
         return known[-1] if known and any_cell else None
     # A cell that its thread runs inside of it waits now.
@@ -123,8 +118,7 @@ def run_in_cell_thread(source: str) -> Deferred[Any]:
     Raises:
         RuntimeError: nobody waits for the cell any more.
 
-    Thread: reactor, which turns
-    meanwhile.
+    Thread: reactor, which turns meanwhile.
     """
     caller = sys._getframe(1)
     code = compile(source, STUB, "eval", dont_inherit=True)
@@ -139,6 +133,9 @@ def show_in_cell_thread(value: object) -> Deferred[None]:
 def in_cell_thread(function: Callable[[], _T]) -> Deferred[_T]:
     """
     Run ``function`` where the cell was typed, or in the main thread if nobody waits for the cell.
+
+    Args:
+        function: what to run, in a copy of the context.
 
     Thread: reactor, which turns meanwhile.
     """
@@ -165,20 +162,31 @@ def in_main_thread(function: Callable[..., _T], /, *args: Any) -> Deferred[_T]:
 
     Returns:
         a Deferred of what it returns, or of the failure that it raises.
+
+    Thread: any.
     """
     return _send(main_thread.call, lambda: function(*args))
 
 
 class MainThread:
-    """What waits for the main thread, and how that is had look while it idles."""
+    """
+    What waits for the main thread, and how that is had look while it idles.
+
+    Attributes:
+        cells: what cell threads wait for: cells, mostly, by their work ids.
+    """
 
     def __init__(self) -> None:
+        self.cells: dict[WorkId, WaitingCell] = {}
         self._calls: deque[Callable[[], None]] = deque()
         self._wakers: list[Callable[[], object]] = []
 
     def woken_by(self, wake: Callable[[], object]) -> Callable[[], None]:
         """
         Have ``wake`` called when something waits for the main thread, which idles.
+
+        Args:
+            wake: has the main thread call `run`.
 
         Returns:
             what undoes it.
@@ -195,7 +203,7 @@ class MainThread:
             function()
             return
         self._calls.append(function)
-        for cell in reversed(list(cells.values())):
+        for cell in reversed(list(self.cells.values())):
             if cell.cell_thread.thread == main:
                 cell.cell_thread.call(self.run)
                 return

@@ -144,6 +144,9 @@ def run_blocking(coro: Coroutine[Any, Any, _T]) -> _T:
     """
     Drive a coroutine of IPython's to its end, blocking while it waits for the reactor thread.
 
+    Args:
+        coro: the coroutine.
+
     Raises:
         RuntimeError: in the coroutine, if it awaits anything else.
 

@@ -248,6 +248,7 @@ class _Sigint:
             sigint.take(frame)
 
 
+# One in the process, as the handler of SIGINT is.
 _sigint: Final = _Sigint()
 watch: Final = _sigint.watch
 

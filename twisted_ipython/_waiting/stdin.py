@@ -157,6 +157,8 @@ def attach(kernel: Any) -> Callable[[], None]:
 
     Returns:
         what undoes it.
+
+    Thread: cell.
     """
     undo = ExitStack()
     request = getattr(kernel, INPUT_REQUEST, None)

@@ -17,7 +17,7 @@ from twisted_ipython._base.frames import Label, in_files
 from twisted_ipython._base.work_id import new_work
 from twisted_ipython._reactor.interrupt import Heartbeat
 from twisted_ipython._reactor.thread import ReactorThread
-from twisted_ipython._waiting.calls import cells, main_thread
+from twisted_ipython._waiting.calls import main_thread
 from twisted_ipython._waiting.cell_thread import CellThread, run_blocking
 from twisted_ipython._waiting.entry import runs_cells
 from twisted_ipython._waiting.sigint import watch
@@ -97,7 +97,7 @@ class ReactorWork(ABC):
         Thread: cell.
         """
         self._heartbeat.begin(WAITS_FOR_ITSELF)
-        cells[self.work_id] = self
+        main_thread.cells[self.work_id] = self
         self._reactor.on_stop.append(self.stop)
         self._watch()
         try:
@@ -107,7 +107,7 @@ class ReactorWork(ABC):
             raise
         finally:
             self._reactor.on_stop.remove(self.stop)
-            del cells[self.work_id]
+            del main_thread.cells[self.work_id]
             self._watch()
 
     def wait_in_thread(self) -> Any:
@@ -160,7 +160,7 @@ class ReactorWork(ABC):
     @property
     def waits(self) -> bool:
         """Whether its cell thread waits for it.  Thread: any."""
-        return cells.get(self.work_id) is self and not self.given_up
+        return main_thread.cells.get(self.work_id) is self and not self.given_up
 
     def in_context(self, function: Callable[[], _T]) -> _T:
         """What ``function`` gives in the cell's context.  Thread: any."""

@@ -1,0 +1,51 @@
+"""Methods that are set on one instance, and taken off: `_base.instance`, in memory."""
+
+from __future__ import annotations
+
+from twisted_ipython._base.instance import override
+
+
+class Thing:
+    """An instance of the user's."""
+
+    def method(self) -> str:
+        """The class's own."""
+        return "own"
+
+
+class Slots:
+    """One that takes no attributes."""
+
+    __slots__ = ()
+
+    def method(self) -> str:
+        """The class's own."""
+        return "own"
+
+
+def test_set_and_taken_off() -> None:
+    """The instance has ours, and its class stays as it is; then it has its own again."""
+    thing = Thing()
+    undo = override(thing, {"method": lambda: "ours"})
+    assert (thing.method(), Thing().method()) == ("ours", "own")
+    undo()
+    assert thing.method() == "own"
+    assert vars(thing) == {}
+
+
+def test_one_below_another() -> None:
+    """What was on the instance before comes back; what somebody else set since then stays."""
+    thing = Thing()
+    below = override(thing, {"method": lambda: "below"})
+    override(thing, {"method": lambda: "above"})()
+    assert thing.method() == "below"
+    thing.method = lambda: "theirs"  # type: ignore[method-assign]
+    below()
+    assert thing.method() == "theirs"
+
+
+def test_no_attributes() -> None:
+    """An instance that refuses attributes keeps its own methods."""
+    thing = Slots()
+    override(thing, {"method": lambda: "ours"})()
+    assert thing.method() == "own"
