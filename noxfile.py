@@ -43,7 +43,7 @@ ON_PYTHON = [
 # What starts kernels, but does not depend on which ipykernel it is.
 ON_ANY_KERNEL = [
     *("tests/scripts/*", "tests/scrapy/*"),
-    *("tests/plain/test_borrow*", "tests/*/test_browser.py"),
+    *("tests/plain/test_borrow*", "tests/*/test_browser.py", "test_async_kernel.py"),
 ]
 
 nox.needs_version = ">=2024.10.9"
@@ -154,6 +154,14 @@ def kernels(session: nox.Session, ipykernel: str) -> None:
     """Run the tests that start a kernel on an ipykernel that is not the latest."""
     install(session, "tests", constraints=[f"ipykernel=={ipykernel}"])
     run_tests(session, with_kernels())
+
+
+@nox.session(python=OLDEST)
+def async_kernel(session: nox.Session) -> None:
+    """Run the tests of async-kernel, which wants a newer IPython than the floors admit."""
+    install(session, "async-kernel")
+    files = map(str, Path("tests").rglob("test_*async_kernel.py"))
+    session.run("python", "-m", "pytest", *files, *session.posargs)
 
 
 def with_kernels() -> list[Path]:

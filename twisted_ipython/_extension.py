@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 
+from twisted_ipython import _async_kernel, _kernel
 from twisted_ipython._base.frames import labels_of
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.running_loop import loop_of_thread, put_back
@@ -32,7 +33,6 @@ from twisted_ipython._failures import asyncio_errors, namespace
 from twisted_ipython._failures.handlers import ScrapyLog
 from twisted_ipython._failures.reports import GRACE, reports
 from twisted_ipython._failures.show import showing_on
-from twisted_ipython._kernel import NO_ANSWER, answers, ignore_ended, say_status
 from twisted_ipython._magics import sockets
 from twisted_ipython._magics.awaitable import awaitable
 from twisted_ipython._magics.completion import complete
@@ -78,8 +78,8 @@ def load(shell: InteractiveShell) -> None:
     _loaded[shell] = extension
     if thread.remark:
         print(thread.remark)
-    if not answers(getattr(shell, "kernel", None)):
-        print(NO_ANSWER)
+    if not _kernel.answers(getattr(shell, "kernel", None)):
+        print(_kernel.NO_ANSWER)
     if extension.magics.autoawait:
         extension.magics.switch_autoawait("twisted")
 
@@ -125,14 +125,16 @@ class _Extension:
         self._shell = shell
         with ExitStack() as undo:
             self._undo = undo
+            undo.callback(_async_kernel.prepare(shell))
             undo.callback(_remove_configurables, shell.configurables)
             self.magics = TwistedMagics(shell)
             self._register_magics()
             self._note_runner()
             undo.callback(override(lifecycle.current(), {"label": labels_of(shell)}))
-            runners = {**(shell.loop_runner_map or {}), "twisted": (runner, True)}
-            own = {**self.magics.auto.methods(), "loop_runner_map": runners}
+            own: dict[str, Any] = self.magics.auto.methods()
+            own["loop_runner_map"] = {**(shell.loop_runner_map or {}), "twisted": (runner, True)}
             undo.callback(override(shell, own))
+            self._kernel = _async_kernel.attach(shell, self.magics.auto, lifecycle.current(), undo)
             for event in ("pre_execute", "post_execute"):
                 self._on(event, main_thread.run)
             self._show_failures()
@@ -155,7 +157,8 @@ class _Extension:
     def _show_failures(self) -> None:
         """Show what fails in the background."""
         thread = lifecycle.current()
-        self._undo.callback(reports.add(showing_on(self._shell), telling_on(self._shell)))
+        show = showing_on(self._shell, getattr(self._kernel, "publish", None))
+        self._undo.callback(reports.add(show, telling_on(self._shell)))
         watch = namespace.Watch(self._shell, reports, thread.loop, thread.call, thread.later)
         self._undo.callback(reports.at_end(watch.look_last))
         self.magics.auto.after_statement = watch.look_at
@@ -215,16 +218,14 @@ class _Extension:
 
     def _reach_main_thread(self) -> None:
         """Have the main thread run what waits for it while the shell idles."""
-        shell = self._shell
-        kernel = getattr(shell, "kernel", None)
+        shell, kernel = self._shell, self._kernel
         loop = getattr(kernel, "io_loop", None)
         application = getattr(getattr(shell, "pt_app", None), "app", None)
         if loop is not None:
             self._undo.callback(main_thread.woken_by(lambda: loop.add_callback(main_thread.run)))
             own = getattr(kernel, "post_handler_hook", None)
             if own is not None:
-                hook = _then_watch(own)
-                self._undo.callback(override(kernel, {"post_handler_hook": hook}))
+                self._undo.callback(override(kernel, {"post_handler_hook": _then_watch(own)}))
         elif application is not None:
             draws = application.before_render
             draws.add_handler(_run_later_calls_soon)  # at each prompt too, so that none is missed
@@ -261,12 +262,11 @@ class _Extension:
 
     def _attach_to_kernel(self) -> None:
         """Have a kernel's messages belong to the cell that asked, and its questions be asked."""
-        shell, undo = self._shell, self._undo
-        kernel = getattr(shell, "kernel", None)
-        thread = lifecycle.current()
+        shell, kernel, undo, thread = self._shell, self._kernel, self._undo, lifecycle.current()
         undo.callback(figures.attach(shell))
-        undo.callback(kernel_messages.attach(shell, thread.works_here, thread.loop))
-        for attach_to in (ignore_ended, say_status, stdin.attach, sharing.attach_to_kernel):
+        undo.callback(kernel_messages.attach(shell, kernel, thread.works_here, thread.loop))
+        of_kernel = _kernel.ignore_ended, _kernel.say_status, stdin.attach
+        for attach_to in (*of_kernel, sharing.attach_to_kernel):
             undo.callback(attach_to(kernel))
 
 

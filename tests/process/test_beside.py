@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -20,6 +21,8 @@ async def work():
         await asyncio.sleep(0.01)
     return 5
 """
+# Its extension imports distutils, which Python 3.12 has no more.
+MEMIT = ["%load_ext memory_profiler\n%memit await work()"] if sys.version_info < (3, 12) else []
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,7 @@ def test_bars(kernel: Kernel) -> None:
         "%%prun\nawait work()",
         "%prun await work()",
         "%load_ext line_profiler\n%lprun -f work await work()",
-        "%load_ext memory_profiler\n%memit await work()",
+        *MEMIT,
     ],
 )
 def test_profiling_magics(kernel: Kernel, code: str) -> None:

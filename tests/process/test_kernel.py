@@ -339,13 +339,13 @@ def test_in_main_thread_while_idle(kernel: Kernel) -> None:
 
 def test_loop_stands_still(kernel: Kernel) -> None:
     """The loop stands still at most until the cell ends, or has something run in its thread."""
-    kernel.ok("from twisted_ipython._waiting import cell_thread")
-    kernel.ok("before, cell_thread._SOON = cell_thread._SOON, 60.0")
+    kernel.ok("from twisted_ipython._waiting import loop_thread")
+    kernel.ok("before, loop_thread._SOON = loop_thread._SOON, 60.0")
     begun = monotonic()
     assert kernel.value("await in_main_thread(str, 1)") == "'1'"
     assert kernel.value("await later(5, 0.1)") == "5"
     assert monotonic() - begun < 30
-    kernel.ok("cell_thread._SOON = before")
+    kernel.ok("loop_thread._SOON = before")
 
 
 def test_gui_in_main_thread(kernel: Kernel) -> None:

@@ -33,21 +33,22 @@ VARYING = [
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:..."),
     (re.compile(r"\b(on|port) \d{4,5}\b"), r"\1 ..."),
     (re.compile(r"\(\d+ in flight\)"), "(... in flight)"),
-    (re.compile(r"\[\d\d:\d\d<\d\d:\d\d, *[0-9.]+it/s\]"), "[...]"),
+    (re.compile(r"\[\d\d:\d\d<\d\d:\d\d, *[0-9.]+(it/s|s/it)\]"), "[...]"),
     (re.compile(r'("image/[a-z]+"|"model_id"): "[^"]*"'), r'\1: "..."'),
 ]
 
-# Autobahn has no wheel for Python 3.15; ipyparallel is there in the nox session `parallel`.
-NEEDS = {"websocket": "autobahn", "scale-out": "ipyparallel"}
+ENGINES = NOTEBOOKS / "scale-out.ipynb"
+# Autobahn has no wheel for Python 3.15.
 PATHS = [
     path
     for path in sorted(NOTEBOOKS.glob("*.ipynb"))
-    if find_spec(NEEDS.get(path.stem, "twisted_ipython"))
+    if path != ENGINES and (path.stem != "websocket" or find_spec("autobahn"))
 ]
 
 
-# Two are run at once, as people do.
+# Two are run at once, as people do; that on engines in the nox session `parallel`.
 PAIRS = [PATHS[first : first + 2] for first in range(0, len(PATHS), 2)]
+PAIRS += [[ENGINES]] if find_spec("ipyparallel") else []
 
 
 @pytest.mark.parametrize("paths", PAIRS, ids=lambda paths: " and ".join(one.stem for one in paths))

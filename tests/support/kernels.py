@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from queue import Empty
 from tempfile import TemporaryDirectory
 from threading import Timer
 from time import monotonic
+from types import MappingProxyType
 from typing import IO, Any, Self
 
 import ipykernel
@@ -133,18 +134,27 @@ class Kernel:
         load: whether to load the extension and switch it on.
         arguments: of ipykernel.
         stderr: what the process gets as its stderr.
+        spec: what its specification has in place of ipykernel's: another kernel.
     """
 
-    def __init__(self, *arguments: str, load: bool = True, stderr: IO[str] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        load: bool = True,
+        stderr: IO[str] | None = None,
+        spec: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self._folder = TemporaryDirectory()
-        spec = Path(self._folder.name) / "tested" / "kernel.json"
-        spec.parent.mkdir()
+        file = Path(self._folder.name) / "tested" / "kernel.json"
+        file.parent.mkdir()
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         argv += ["--log-level=ERROR", *arguments]
-        spec.write_text(json.dumps({"argv": argv, "display_name": "", "language": "python"}))
+        own = {"argv": argv, "display_name": "", "language": "python"}
+        file.write_text(json.dumps({**own, **spec}))
         self._specs = KernelSpecManager(kernel_dirs=[self._folder.name])
         self._executions: dict[str, Execution] = {}
         self.comms: list[Message] = []
+        self._question: Message = {}
         # What was displayed in place, by display_id, each time.
         self.displays: dict[str, list[Message]] = {}
         self._start(stderr)
@@ -227,15 +237,17 @@ class Kernel:
 
     def asked(self, execution: Execution, seconds: float = SECONDS) -> str:
         """Wait until a cell, which must be sent with ``allow_stdin``, asks; give the prompt."""
-        message = self.client.get_stdin_msg(timeout=seconds)
-        assert message["parent_header"]["msg_id"] == execution.number
-        prompt: str = message["content"]["prompt"]
+        self._question = self.client.get_stdin_msg(timeout=seconds)
+        assert self._question["parent_header"]["msg_id"] == execution.number
+        prompt: str = self._question["content"]["prompt"]
         return prompt
 
     def answer(self, execution: Execution, text: str, seconds: float = SECONDS) -> str:
-        """Wait until a cell asks, and answer; give the prompt."""
+        """Wait until a cell asks, and answer as JupyterLab does; give the prompt."""
         prompt = self.asked(execution, seconds)
-        self.client.input(text)
+        content = {"status": "ok", "value": text}
+        message = self.client.session.msg("input_reply", content, parent=self._question)
+        self.client.stdin_channel.send(message)
         return prompt
 
     def interrupt(self) -> None:

@@ -59,10 +59,12 @@ class _BorrowedSigint:
     Attributes:
         when_raised: is called when an interrupt was raised.
         pending: whether one came during a call that goes on.
+        kernels: a kernel's handler that calls `take`, and is left in its place.
     """
 
     def __init__(self) -> None:
         self.when_raised: Callable[[], object] = int
+        self.kernels: Any = object()
         self._before: Any = None
         # Who clears one of those below is the one who raises it.
         self._lock = threading.RLock()
@@ -77,8 +79,9 @@ class _BorrowedSigint:
         if threading.current_thread() is not threading.main_thread():
             return
         # None: a handler that is not Python's; what the user set, or nothing, stays as well.
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._stands = True
+        handler = signal.getsignal(signal.SIGINT)
+        self._stands = self._stands or handler in (signal.default_int_handler, self.kernels)
+        if handler is signal.default_int_handler:
             self._before = signal.signal(signal.SIGINT, _take)
 
     def end(self) -> None:
@@ -91,6 +94,37 @@ class _BorrowedSigint:
         if signal.getsignal(signal.SIGINT) is _take:
             signal.signal(signal.SIGINT, self._before)
         self._forget()  # what came meanwhile came too late
+
+    def translate(self, kernels: type[Exception]) -> Callable[[], None]:
+        """
+        Have the handler of SIGINT raise KeyboardInterrupt, where that may be.
+
+        Args:
+            kernels: what the handler raises, which is a kernel's own.
+
+        Returns:
+            what undoes it.
+        """
+        own = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or not callable(own):
+            return lambda: None
+
+        def take(number: int, frame: FrameType | None) -> None:
+            try:
+                own(number, frame)
+                return
+            except kernels:
+                pass
+            self.take(frame)
+
+        def put_back() -> None:
+            if signal.getsignal(signal.SIGINT) is take:
+                signal.signal(signal.SIGINT, own)
+                self.kernels = before
+
+        before, self.kernels = self.kernels, take
+        signal.signal(signal.SIGINT, take)
+        return put_back
 
     def void(self) -> None:
         """This is a forked process.  In its only thread."""
@@ -254,4 +288,6 @@ def _finalizes(frame: FrameType | None) -> bool:
 def _ends_in(frame: FrameType) -> bool:
     """Whether an interrupt that reached a frame has ended there as it should."""
     name = str(frame.f_globals.get("__name__", ""))
-    return is_user_frame(frame) or name.startswith(("IPython.", "ipykernel.", _OURS))
+    return is_user_frame(frame) or name.startswith(
+        ("IPython.", "ipykernel.", "async_kernel.", _OURS)
+    )

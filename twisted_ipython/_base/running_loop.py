@@ -12,7 +12,7 @@ What we do.  Around each statement of a plain cell, and around the callbacks of
 comm messages, asyncio's note of this thread's running loop is switched to the
 reactor's loop, and put back.  What goes with it is switched too: the hooks for
 asynchronous generators, and on Python 3.14 the note of the running task and
-what `asyncio.all_tasks` goes through.  At a
+what `asyncio.all_tasks` goes through.  So it is where trio runs the cells.  At a
 terminal no loop runs in the thread of the cells: there the reactor's loop is
 only the one that `asyncio.get_event_loop` gives, so that ``asyncio.run`` works.
 
@@ -44,6 +44,8 @@ __all__ = [
     "loop_of_thread",
     "outside",
     "put_back",
+    "runs_trio",
+    "soon",
     "switch",
 ]
 
@@ -60,6 +62,7 @@ class _Here(threading.local):
     Attributes:
         loop: the loop that runs in it, if one does; never the reactor's.
         given: the reactor's, once that was in its place.
+        driven: whether that loop, or trio, runs the cells.
         switched: whether it is.
         task: the task of its loop that runs, while that is switched.
         hooks: those for asynchronous generators, likewise.
@@ -68,6 +71,7 @@ class _Here(threading.local):
 
     loop: AbstractEventLoop | None = None
     given: AbstractEventLoop | None = None
+    driven = False
     switched = False
     task: asyncio.Task[Any] | None = None
     hooks: tuple[Any, Any] = (None, None)
@@ -80,6 +84,25 @@ _here = _Here()
 def loop_of_thread() -> AbstractEventLoop | None:
     """The loop that runs this thread, also while the reactor's is in its place.  Thread: any."""
     return _here.loop if _here.switched else private.running_loop()
+
+
+def runs_trio() -> bool:
+    """Whether trio runs the code that asks.  Thread: any."""
+    # Whoever runs a loop inside of trio's, or trio inside of a loop, notes that there.
+    sniffio = sys.modules.get("sniffio") if "trio" in sys.modules else None
+    return sniffio is not None and sniffio.thread_local.name == "trio"
+
+
+def soon() -> Callable[..., object] | None:
+    """What has the loop that runs this thread call something, asyncio's or trio's, if one does."""
+    loop = loop_of_thread()
+    if loop is not None:
+        return loop.call_soon
+    if not runs_trio():
+        return None
+    token: Any = sys.modules["trio"].lowlevel.current_trio_token()
+    call: Callable[..., object] = token.run_sync_soon
+    return call
 
 
 def switch(loop: AbstractEventLoop, hooks: tuple[Any, Any]) -> bool:
@@ -99,16 +122,17 @@ def switch(loop: AbstractEventLoop, hooks: tuple[Any, Any]) -> bool:
     if _here.switched or running is loop:
         return False
     _here.loop, _here.given = running, loop
-    if running is None:
+    _here.driven = running is not None or runs_trio()
+    if not _here.driven:
         _here.set_loop = private.loop_set()
         _here.switched = True
         asyncio.set_event_loop(loop)
         return True
     _here.hooks = sys.get_asyncgen_hooks()
-    _here.task = asyncio.current_task(running) if _BY_THREAD else None
+    _here.task = asyncio.current_task(running) if _BY_THREAD and running is not None else None
     # Whatever comes between from here on, `put_back` sees to it.
     _here.switched = True
-    if _here.task is not None:
+    if running is not None and _here.task is not None:
         private.leave_task(running, _here.task)
     private.set_running_loop(loop)
     sys.set_asyncgen_hooks(*hooks)
@@ -119,13 +143,13 @@ def put_back() -> None:
     """Have asyncio find the loop of this thread again; a second time changes nothing."""
     own = _here.loop
     # Whoever nests loops (nest_asyncio) sets the reactor's again when this has been called.
-    if own is not None and private.running_loop() is _here.given:
+    if _here.driven and private.running_loop() is _here.given:
         private.set_running_loop(own)
     if not _here.switched:
         return
-    if own is not None:
+    if _here.driven:
         sys.set_asyncgen_hooks(*_here.hooks)
-        if _here.task is not None and asyncio.current_task(own) is None:
+        if own is not None and _here.task is not None and asyncio.current_task(own) is None:
             private.enter_task(own, _here.task)
     elif private.loop_set() in (None, _here.given):  # asyncio.run() leaves none; the user's stays
         private.set_loop(_here.set_loop)

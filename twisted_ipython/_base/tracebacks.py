@@ -38,7 +38,7 @@ _E = TypeVar("_E", bound=BaseException)
 
 # Whose frames say nothing to a user: how a result gets from the reactor thread
 # to the cell.  Twisted's other modules stay: they are what the user called.
-_PLUMBING: Final = ("twisted_ipython", "crochet", "wrapt")
+_PLUMBING: Final = ("twisted_ipython", "crochet", "wrapt", "async_kernel", "aiologic")
 _PLUMBING_MODULES: Final = {
     "IPython.core.debugger",
     "ipykernel.kernelbase",

@@ -31,10 +31,10 @@ from twisted_ipython._base.switch_interval import BRIEF, turns_of
 from twisted_ipython._base.tracebacks import is_of_cell, tidy
 from twisted_ipython._base.variables import Variables
 from twisted_ipython._base.work_id import cell_number, current_work
-from twisted_ipython._cells import placeholder, plain_cell
+from twisted_ipython._cells import placeholder, plain_cell, statements
 from twisted_ipython._cells.file import run_file
 from twisted_ipython._cells.start import reactor_thread
-from twisted_ipython._cells.statements import Statements, is_async, prepare, read, split
+from twisted_ipython._cells.statements import Statements
 from twisted_ipython._failures.reports import mark_shown
 from twisted_ipython._failures.running_cell import RunningCell
 from twisted_ipython._reactor.lifecycle import stay_installed
@@ -42,7 +42,8 @@ from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts.notes import explain_in
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
 from twisted_ipython._waiting.calls import main_thread
-from twisted_ipython._waiting.cell_thread import current_thread, is_blocking
+from twisted_ipython._waiting.cell_thread import CellThread, is_blocking
+from twisted_ipython._waiting.loop_thread import current_thread
 from twisted_ipython._waiting.sigint import pass_on
 from twisted_ipython._waiting.work import CellInfo
 
@@ -50,7 +51,6 @@ __all__ = ["AutoAwait"]
 
 # What a cell that awaits has in its text.
 _MAY_AWAIT: Final = re.compile("await|async")
-_AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 # IPython's own runner for asyncio, by which a kernel knows that it may await a cell.
 _ASYNCIO: Final = InteractiveShell.loop_runner_map["asyncio"][0]
 
@@ -68,6 +68,8 @@ class AutoAwait:
 
     Attributes:
         after_statement: is called with the code of each statement that has run, and its cell.
+        thread_of_cell: gives the thread that waits for a cell.
+        left: whether the awaits of who asks are the kernel's.
     """
 
     def __init__(
@@ -84,8 +86,9 @@ class AutoAwait:
         self._statement = statement
         self._end_cell = end_cell
         self.after_statement: Callable[[CodeType, RunningCell], None] = lambda _code, _cell: None
-        self.on = False
-        self.awaiting = 0
+        self.thread_of_cell: Callable[[], CellThread] = current_thread
+        self.left: Callable[[], bool] = lambda: False
+        self.on, self.awaiting = False, 0
         self._variables = Variables()
         self._when_idle: list[Callable[[], None]] = []
         self._trio_runner: Any = None
@@ -193,23 +196,23 @@ class AutoAwait:
         self, nodelist: list[ast.stmt], cell_name: str, interactivity: str, compiler: Any
     ) -> tuple[ReactorThread | None, Statements]:
         """The reactor thread and what it is to run, if the cell awaits and that is our matter."""
-        reading = read(nodelist) if self._active() and self.shell.autoawait else None
+        reading = statements.read(nodelist) if self._active() and self.shell.autoawait else None
         if reading is None or not reading.awaits:
             return None, Statements(nodelist)
         thread = reactor_thread()
-        nodes, shown = split(nodelist, interactivity)
-        with compiler.extra_flags(_AWAIT):
-            return thread, prepare(nodes, shown, reading.language, cell_name, compiler)
+        nodes, shown = statements.split(nodelist, interactivity)
+        with compiler.extra_flags(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT):
+            return thread, statements.prepare(nodes, shown, reading.language, cell_name, compiler)
 
     async def run_code(
         self, code_obj: CodeType, result: Any = None, *, async_: bool = False
     ) -> Any:
         """`run_code`, for a statement after one that switched awaiting on.  Thread: cell."""
-        if not async_ or not self._active():
-            shares = self._active()  # then nothing is awaited inside
+        active, own = self._active(), self._own("run_code")
+        if not active or not async_ or statements.awaits_magic(code_obj):
+            shares = active and not async_  # then nothing is awaited inside
             with self._statement() if shares else nullcontext():
-                run, own = plain_cell.run_statement, self._own("run_code")
-                failed = await run(own, code_obj, result, async_=async_)
+                failed = await plain_cell.run_statement(own, code_obj, result, async_=async_)
             if shares and not failed:
                 sigint.end_statement()
             plain_cell.note_statement(self.after_statement, code_obj)
@@ -218,7 +221,7 @@ class AutoAwait:
             reactor_thread(), lambda _: placeholder.evaluate_shown(self.shell, code_obj)
         )
         try:
-            return await self._own("run_code")(placeholder.RUN["single"], result, async_=True)
+            return await own(placeholder.RUN["single"], result, async_=True)
         finally:
             self._forget(token)
 
@@ -250,7 +253,7 @@ class AutoAwait:
 
     def _active(self) -> bool:
         """Whether awaits go to the reactor thread: switched on, or our runner runs this cell."""
-        return self.on or is_blocking()
+        return (self.on and not self.left()) or is_blocking()
 
     def _send(
         self,
@@ -263,7 +266,7 @@ class AutoAwait:
         self._variables.begin()
         shell = self.shell
         typed = CellInfo(cell_number(shell), source, labels_of(shell))
-        cell = AwaitingCell(thread, current_thread(), code, self.timeout, typed)
+        cell = AwaitingCell(thread, self.thread_of_cell(), code, self.timeout, typed)
         self.awaiting += 1
         return placeholder.current.set(cell)
 
@@ -284,7 +287,7 @@ class AutoAwait:
                 value = eval(code, shell.user_global_ns, shell.user_ns)
             except StopIteration as error:
                 return cell.fail(error)
-            if is_async(code):
+            if statements.is_async(code):
                 value = await cell.run_statement(value)
             stay_installed()
             self.after_statement(code, made.running)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from types import CodeType
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -24,6 +24,7 @@ __all__ = [
     "Reading",
     "Statements",
     "await_magics",
+    "awaits_magic",
     "is_async",
     "prepare",
     "read",
@@ -35,6 +36,8 @@ _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 # What IPython 8 and 9 make of its own language.
 _CALLS: Final = {"getoutput", "run_cell_magic", "run_line_magic", "system"}
 _MAGICS: Final = {"run_line_magic": "line", "run_cell_magic": "cell"}
+# What async-kernel makes of it, and awaits itself.
+_AWAITED: Final = {"run_cell_magic_async", "run_line_magic_async", "system"}
 
 _Tree = TypeVar("_Tree", bound=ast.AST)
 Compiler = Callable[[ast.AST, str, str], CodeType]
@@ -67,6 +70,11 @@ def is_async(code: CodeType) -> bool:
     return bool(code.co_flags & inspect.CO_COROUTINE)
 
 
+def awaits_magic(code: CodeType) -> bool:
+    """Whether a statement awaits a magic or command as async-kernel does."""
+    return "get_ipython" in code.co_names and not _AWAITED.isdisjoint(code.co_names)
+
+
 class Reading(NamedTuple):
     """
     What one walk through statements finds at the cell's own level.
@@ -88,7 +96,7 @@ def read(nodes: Sequence[ast.stmt]) -> Reading:
             if type(part) is ast.Call:
                 if _is_language(part) and node not in language:
                     language.append(node)
-            elif not awaits and syntax.awaits(part):
+            elif not awaits and syntax.awaits(part) and not _awaits_magic(part):
                 awaits = True
     return Reading(awaits, language)
 
@@ -215,12 +223,18 @@ class _SendToCellThread(_AwaitMagics):
         return _await("run_in_cell_thread", [source], node)
 
 
-def _is_language(node: ast.Call) -> bool:
+def _awaits_magic(node: ast.AST) -> bool:
+    """Whether this is an await that async-kernel writes for ``%magic`` or ``!command``."""
+    call = node.value if isinstance(node, ast.Await) else None
+    return isinstance(call, ast.Call) and _is_language(call, _AWAITED)
+
+
+def _is_language(node: ast.Call, calls: Set[str] = _CALLS) -> bool:
     """Whether this is a call that IPython writes for ``%magic`` or ``!command``."""
     function = node.func
     return (
         isinstance(function, ast.Attribute)
-        and function.attr in _CALLS
+        and function.attr in calls
         and isinstance(function.value, ast.Call)
         and isinstance(function.value.func, ast.Name)
         and function.value.func.id == "get_ipython"

@@ -53,13 +53,14 @@ _PER_CONTEXT: Final = frozenset({"display_data", "update_display_data", "clear_o
 
 
 def attach(
-    shell: Any, elsewhere: Callable[[], bool], loop: AbstractEventLoop | None
+    shell: Any, kernel: Any, elsewhere: Callable[[], bool], loop: AbstractEventLoop | None
 ) -> Callable[[], None]:
     """
     Set what sends messages on the session of the shell's kernel, if it has one.
 
     Args:
         shell: the shell.
+        kernel: the shell's, or None.
         elsewhere: whether the caller runs in the reactor thread or the pool's.
         loop: the reactor's loop, if it has one.
 
@@ -68,12 +69,11 @@ def attach(
 
     Thread: cell.
     """
-    kernel: Any = getattr(shell, "kernel", None)
     session: Any = getattr(kernel, "session", None)
-    if session is None or not hasattr(kernel, "get_parent") or not hasattr(shell, "set_parent"):
+    if session is None or not hasattr(kernel, "get_parent"):
         return lambda: None
     messages = _Messages(session.send, elsewhere, one_parent=_has_one_parent(shell.display_pub))
-    messages.begin(kernel.get_parent(), shell.execution_count)
+    messages.begin(kernel.get_parent() or {}, shell.execution_count)
     undo = ExitStack()
     undo.callback(messages.end)
     undo.callback(override(session, {"send": messages.send}))
@@ -82,7 +82,8 @@ def attach(
     if loop is not None:
         undo.callback(override(loop, {"run_in_executor": threads.run_in_executor(loop)}))
     undo.callback(threads.attach(_cell))
-    undo.callback(override(shell, {"set_parent": _unless(elsewhere, shell.set_parent)}))
+    if hasattr(shell, "set_parent"):
+        undo.callback(override(shell, {"set_parent": _unless(elsewhere, shell.set_parent)}))
     undo.callback(atexit.unregister, messages.end)
     atexit.register(messages.end)
     return undo.close
@@ -90,7 +91,7 @@ def attach(
 
 def _has_one_parent(publisher: Any) -> bool:
     """Whether a kernel keeps one parent for all displays: ipykernel up to 6.31."""
-    return not hasattr(publisher, PARENT)
+    return hasattr(publisher, "set_parent") and not hasattr(publisher, PARENT)
 
 
 def _unless(elsewhere: Callable[[], bool], original: Callable[..., None]) -> Callable[..., None]:

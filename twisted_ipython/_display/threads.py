@@ -25,13 +25,14 @@ from typing import Any, Final, TypeVar
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.work_id import is_work_variable
 from twisted_ipython._private import threading
+from twisted_ipython._private.async_kernel import JOB
 from twisted_ipython._private.ipyparallel import OUTPUT_THREAD
 
 __all__ = ["attach", "run_in_executor"]
 
 _T = TypeVar("_T")
-# The name that ipykernel 6.29 to 7.4 gives all of its variables.
-_IPYKERNELS: Final = "parent_header"
+# The name that ipykernel 6.29 to 7.4 gives all of its variables, and that of async-kernel's.
+_KERNELS: Final = {"parent_header", JOB}
 
 
 def attach(cell: ContextVar[Any]) -> Callable[[], None]:
@@ -62,7 +63,7 @@ def attach(cell: ContextVar[Any]) -> Callable[[], None]:
 
 
 def _is_carried(variable: ContextVar[Any], cell: ContextVar[Any]) -> bool:
-    return variable is cell or variable.name == _IPYKERNELS or is_work_variable(variable)
+    return variable is cell or variable.name in _KERNELS or is_work_variable(variable)
 
 
 def _set(values: list[tuple[ContextVar[Any], Any]]) -> None:

@@ -29,7 +29,9 @@ BACKGROUND: Final = "twisted_ipython.background"
 _COLOUR: Final = re.compile(r"\x1b\[[\d;]*m")
 
 
-def showing_on(shell: InteractiveShell) -> Callable[[BaseException, str], None]:
+def showing_on(
+    shell: InteractiveShell, publish: Callable[..., object] | None = None
+) -> Callable[[BaseException, str], None]:
     """
     What shows an exception on a shell, in the current context's cell.
 
@@ -38,6 +40,7 @@ def showing_on(shell: InteractiveShell) -> Callable[[BaseException, str], None]:
 
     Args:
         shell: the shell.
+        publish: publishes a message of a kernel that is not ipykernel.
 
     Returns:
         it, to be called with an exception and the line above it.
@@ -51,6 +54,11 @@ def showing_on(shell: InteractiveShell) -> Callable[[BaseException, str], None]:
     def show(error: BaseException, head: str) -> None:
         lines = [head, *_formatted(shell, error)]
         hook: Any = shell.displayhook
+        about = {BACKGROUND: True}
+        content = {"ename": type(error).__name__, "evalue": _text(error), "traceback": lines}
+        if publish is not None:
+            publish("error", content, metadata=about)
+            return
         if getattr(hook, "session", None) is None or not hasattr(hook, "pub_socket"):
             # A plain prompt is not drawn again: the lines stand below it.
             below = getattr(shell, "pt_app", None) is None or bool(line_break())
@@ -61,10 +69,8 @@ def showing_on(shell: InteractiveShell) -> Callable[[BaseException, str], None]:
             return
         sys.stdout.flush()
         sys.stderr.flush()
-        content = {"ename": type(error).__name__, "evalue": _text(error), "traceback": lines}
         parent = (hook if stream is None else stream).parent_header
         topic = hook.topic.replace(b"execute_result", b"error") if hook.topic else None
-        about = {BACKGROUND: True}
         hook.session.send(hook.pub_socket, "error", content, parent, ident=topic, metadata=about)
 
     return show

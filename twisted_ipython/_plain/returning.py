@@ -49,7 +49,9 @@ TOOK_BACK: Final = (
 
 _BUILT_ON: Final = {"twisted", "asyncio"}
 # They know asyncio, but do nothing with the reactor.
-_SHELLS: Final = {"IPython", "ipykernel", "jupyter_client", "zmq", "prompt_toolkit", "debugpy"}
+_SHELLS: Final = {
+    *("IPython", "ipykernel", "async_kernel", "jupyter_client", "zmq", "prompt_toolkit", "debugpy")
+}
 # What runs cells and messages: what called that is not of the cell.
 _ENTRIES: Final = {
     "IPython.core.interactiveshell",

@@ -27,7 +27,7 @@ from twisted_ipython._private.ipykernel import UPDATE_EVENTLOOP
 from twisted_ipython._reactor.lifecycle import started
 from twisted_ipython._reactor.thread import ReactorThread
 
-__all__ = ["Statement", "attach", "attach_to_kernel", "detach", "end_cell", "switch"]
+__all__ = ["Statement", "attach", "attach_to_kernel", "detach", "end_cell", "shares", "switch"]
 
 # What a kernel calls for messages of comms, by their types.
 _COMMS: Final = ("comm_open", "comm_msg", "comm_close")
@@ -155,8 +155,8 @@ def attach_to_kernel(kernel: Any) -> Callable[[], None]:
     for name in _COMMS:
         if name in table:
             own = table[name]
-            table[name] = shares = _sharing(own)
-            undo.callback(_put_back, table, name, shares, own)
+            table[name] = ours = shares(own)
+            undo.callback(_put_back, table, name, ours, own)
     # What a GUI's loop is entered from is to be the kernel's own loop.
     update = getattr(kernel, UPDATE_EVENTLOOP, None)
     if update is not None:
@@ -164,8 +164,8 @@ def attach_to_kernel(kernel: Any) -> Callable[[], None]:
     return undo.close
 
 
-def _sharing(own: Callable[..., Any]) -> Callable[..., Any]:
-    """What a kernel calls for a message of a comm."""
+def shares(own: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that shares the reactor as a statement of a plain cell does."""
 
     @wraps(own)
     def call(*args: Any, **kwargs: Any) -> Any:

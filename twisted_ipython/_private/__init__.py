@@ -6,7 +6,7 @@ its names were seen, and what is done where one is gone; a test for each looks t
 `tests/private/test_private.py` lists the few that are used elsewhere, and why.
 
 Thread: any, unless a function says otherwise.
-Entry points: `asyncio:running_loop`, `asyncio:code_of`, `crochet:registry`,
+Entry points: `async_kernel:JOB`, `asyncio:running_loop`, `asyncio:code_of`, `crochet:registry`,
 `ipykernel:INPUT_REQUEST`, `ipython:shell_of`, `matplotlib:was_drawn`, `threading:made`,
 `twisted:is_stopping`.
 May import: nothing of ours.

@@ -14,7 +14,7 @@ from typing import Final
 
 from twisted_ipython._base.borrowed_sigint import sigint
 from twisted_ipython._base.loans import loans
-from twisted_ipython._base.running_loop import loop_of_thread
+from twisted_ipython._base.running_loop import soon
 from twisted_ipython._waiting.cell_thread import is_blocking
 
 __all__ = ["begin_entry", "end_entry", "entry", "runs_cells"]
@@ -23,7 +23,7 @@ __all__ = ["begin_entry", "end_entry", "entry", "runs_cells"]
 def runs_cells() -> bool:
     """Whether cells are typed in this thread: the main one, or one with a loop of its own."""
     main = threading.current_thread() is threading.main_thread()
-    return main or loop_of_thread() is not None
+    return main or soon() is not None
 
 
 class _Entry(threading.local):
@@ -45,11 +45,11 @@ entry: Final = _Entry()
 def begin_entry() -> None:
     """This thread borrows for the first time in what it runs now: a cell, a message."""
     sigint.begin()
-    loop = loop_of_thread()
-    if entry.begun or is_blocking() or loop is None:
+    call_soon = soon()
+    if entry.begun or is_blocking() or call_soon is None:
         return  # the runner says when a cell has ended
     entry.begun = True
-    loop.call_soon(_end_message)
+    call_soon(_end_message)
 
 
 def _end_message() -> None:

@@ -108,7 +108,7 @@ class Interrupts:
     def __enter__(self) -> Self:
         _sigint.waiting.append(self)
         if self._main:
-            _sigint.enter()
+            _sigint.enter(blocks=self._blocks)
         if self._blocks:
             self._depth = _sigint.begin(None)
         return self
@@ -176,12 +176,14 @@ class _Sigint:
         self._waits = 0
         self._before: Any = None
 
-    def enter(self) -> None:
+    def enter(self, *, blocks: bool) -> None:
         """The main thread begins to wait for a cell."""
         self._waits += 1
         if self._waits == 1:
             # None: a handler that is not Python's, which could not be put back.
             self._before = getsignal(signal.SIGINT)
+            if self._before is sigint.kernels and not blocks:
+                self._before = None  # the kernel tells each cell that waits itself
             if self._before is not None:
                 set_signal(signal.SIGINT, _interrupted)
 
