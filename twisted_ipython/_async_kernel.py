@@ -89,6 +89,8 @@ def attach(shell: Any, auto: AutoAwait, thread: ReactorThread, undo: ExitStack) 
 
     Returns:
         the shell's kernel, by ipykernel's names; None without one.
+
+    Thread: cell.
     """
     if not hasattr(shell, _TRANSFORM):
         return getattr(shell, "kernel", None)

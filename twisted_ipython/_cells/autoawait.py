@@ -205,13 +205,7 @@ class AutoAwait:
     async def run_code(
         self, code_obj: CodeType, result: Any = None, *, async_: bool = False
     ) -> Any:
-        """
-        `InteractiveShell.run_code`, with an awaiting statement sent off by itself.
-
-        That is for the rest of a cell whose earlier statement has switched awaiting on.
-
-        Thread: cell.
-        """
+        """`run_code`, for a statement after one that switched awaiting on.  Thread: cell."""
         active, own = self._active(), self._own("run_code")
         if not active or not async_ or statements.awaits_magic(code_obj):
             shares = active and not async_  # then nothing is awaited inside

@@ -159,6 +159,8 @@ def current_thread() -> CellThread:
 
     Raises:
         RuntimeError: nothing that could wait runs the cell.
+
+    Thread: cell.
     """
     if is_blocking():
         return BlockingThread()
