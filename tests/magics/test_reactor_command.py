@@ -15,7 +15,7 @@ from twisted_ipython._reactor.lifecycle import start
 
 USAGE = (
     "usage: %reactor [jobs | cancel JOB... | cancel all | close PORT | close CELL | close JOB"
-    " | wait JOB [SECONDS] | stack]"
+    " | output JOB | wait JOB [SECONDS] | stack]"
 )
 
 
@@ -37,6 +37,9 @@ def settle() -> None:
         ("cancel", USAGE),
         ("wait", USAGE),
         ("wait x 1 2", USAGE),
+        ("output", USAGE),
+        ("output x 1", USAGE),
+        ("output nobody", "there is no job 'nobody'; there are: none"),
         ("cancel nobody", "there is no job 'nobody'; there are: none"),
         ("cancel 0", "there is no job '0'; there are: none"),
         ("wait nobody", "there is no job 'nobody'; there are: none"),
@@ -71,6 +74,16 @@ def test_a_bad_number_of_seconds_is_refused(session: Session, seconds: str) -> N
     session.ok("%%run_in_reactor x\n1")
     message = session.usage_error(f"%reactor wait x {seconds}")
     assert message == f"{seconds!r} is not a number of seconds; {USAGE}"
+
+
+def test_output_is_not_kept_without_a_kernel(session: Session) -> None:
+    """A terminal has shown it already."""
+    session.ok("%%run_in_reactor x\n1")
+    job = f"job {session.job('x').number} (x)"
+    message = session.usage_error("%reactor output x")
+    assert (
+        message == f"the output of {job} is not kept: only a kernel keeps it, a terminal shows it"
+    )
 
 
 # ---- jobs
@@ -316,10 +329,13 @@ def test_subcommands_and_jobs_complete(session: Session) -> None:
     session.ok("%%run_in_reactor\nawait Deferred()")
     eventually(lambda: len(jobs.pending()) == 2)
     number = str(jobs.all()[-1].number)
-    assert completed(session, "%reactor ") == ["cancel", "close", "jobs", "stack", "wait"]
+    assert completed(session, "%reactor ") == [
+        *("cancel", "close", "jobs", "output", "stack", "wait")
+    ]
     assert completed(session, "%reactor s") == ["stack"]
     assert completed(session, "%reactor cancel ") == ["all", *sorted([number, "done", "download"])]
     assert completed(session, "%reactor cancel download d") == ["done"]
+    assert completed(session, "%reactor output d") == ["done", "download"]
     assert completed(session, "%reactor wait d") == ["download"]
     assert completed(session, "x = 1\nr = %reactor wait d") == ["download"]
     assert "download" not in completed(session, "%reactor cancel all d")

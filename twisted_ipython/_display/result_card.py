@@ -24,7 +24,7 @@ from twisted_ipython._base.formatting import (
     with_html,
     with_text,
 )
-from twisted_ipython._display.updates import Bundle, DisplayUpdate, bundle_of, finish
+from twisted_ipython._display.updates import CARD, Bundle, DisplayUpdate, bundle_of, finish
 from twisted_ipython._reactor.eventual_result import EventualResult
 
 __all__ = ["Cards"]
@@ -66,7 +66,7 @@ class Cards:
         """
         if result.state != "pending":
             raise NotImplementedError
-        display = DisplayUpdate(self._shell)
+        display = DisplayUpdate(self._shell, **{CARD: True})
         display.show(_bundle(result, "pending"))
         if self._open:
             self._follow(result, display)

@@ -35,6 +35,7 @@ from twisted_ipython._base.formatting import own_text
 from twisted_ipython._waiting.calls import main_thread
 
 __all__ = [
+    "CARD",
     "Bundle",
     "DisplayUpdate",
     "bundle_of",
@@ -51,6 +52,10 @@ _log = Logger()
 _PLAIN: Final = (type(None), bool, int, float, complex, str, bytes)
 # Characters, bytes or bits of a value that is formatted at once.
 _SHORT: Final = 10_000
+
+
+# What is said of a job's card, for those who send it.
+CARD: Final = "twisted_ipython_card"
 
 
 class Bundle(NamedTuple):
@@ -72,11 +77,12 @@ class DisplayUpdate:
 
     Args:
         shell: in whose front end it is.
+        transient: what is said of it that no front end saves.
     """
 
-    def __init__(self, shell: InteractiveShell) -> None:
+    def __init__(self, shell: InteractiveShell, **transient: Any) -> None:
         self._shell = shell
-        self._number = urandom(16).hex()
+        self._transient = {"display_id": urandom(16).hex(), **transient}
         self._context = copy_context()
 
     def show(self, bundle: Bundle) -> None:
@@ -95,7 +101,7 @@ class DisplayUpdate:
         self._shell.display_pub.publish(
             data=bundle.data,
             metadata=bundle.metadata,
-            transient={"display_id": self._number},
+            transient=self._transient,
             update=update,
         )
 

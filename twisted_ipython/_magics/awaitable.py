@@ -88,14 +88,16 @@ class _RunAndWait:
 
 
 class _WaitForJob:
-    """`%reactor wait`."""
+    """`%reactor wait` and `%reactor output`."""
 
     def __init__(self, magics: TwistedMagics) -> None:
         self._magics = magics
 
     def awaits(self, line: str, cell: str | None) -> bool:
         """See `_cells.await_magics.AwaitedMagic`."""
-        return cell is None and line.split()[:1] == ["wait"]
+        from twisted_ipython._magics.reactor_command import must_wait
+
+        return cell is None and must_wait(line)
 
     async def run(self, line: str, cell: str | None) -> Any:
         """See `_cells.await_magics.AwaitedMagic`."""

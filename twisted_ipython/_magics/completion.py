@@ -66,7 +66,7 @@ def _of_reactor(words: list[str]) -> Iterable[str]:
             return [name for name in _names(jobs.all()) if name not in named]
         case ["close"]:
             return ["cell", "job", *_names(jobs.all())]
-        case ["close", "job"]:
+        case ["close", "job"] | ["output"]:
             return _names(jobs.all())
         case ["wait"]:
             return _names(jobs.pending())

@@ -1,8 +1,7 @@
 """
-The magics.
+The magics; a magic's docstring is its manual.
 
-A magic's docstring is its manual.  Magics run in the cell thread, the one in
-which IPython runs the cell.
+Thread: cell.
 """
 
 from __future__ import annotations
@@ -260,6 +259,8 @@ class TwistedMagics(Settings, Magics):
             close a listening port (by number or path) with the connections that it
             accepted, or all that a cell or a job has opened; ``close cell 3`` and
             ``close job 3`` tell the two apart
+        ``%reactor output JOB``
+            what a job has printed and displayed, and what it does until it ends
         ``%reactor wait JOB [SECONDS]``
             wait for a job, as an awaiting cell does, and give its EventualResult
         ``%reactor stack``

@@ -57,6 +57,7 @@ class Job:
         ended: when it ended, or None.
         state: ``pending``, ``done``, ``failed`` or ``cancelled``.
         in_thread: whether a thread of Twisted's pool runs it.
+        output: what its cell has shown, where that is kept: in a kernel.
     """
 
     _work_id = itertools.count(1)
@@ -71,6 +72,7 @@ class Job:
         self.began = time()
         self.ended: float | None = None
         self.state = "pending"
+        self.output: Any = None
         self._coro: Callable[[], Any] = lambda: None
         self._result: Callable[[], EventualResult | None] = lambda: None
 
@@ -114,14 +116,24 @@ class Jobs:
     The table of jobs of the process.
 
     Attributes:
+        when_begun: what is called with each job before it begins, in its cell's context;
+            must not raise.
         when_ended: what is called with each job that ends and its result, in the thread
             that ends it; must not raise.
     """
 
     def __init__(self) -> None:
+        self.when_begun: list[Callable[[Job], object]] = []
         self.when_ended: list[Callable[[Job, EventualResult], object]] = []
         self._pending: dict[int, tuple[Job, EventualResult]] = {}
         self._ended: deque[Job] = deque(maxlen=_KEPT)
+
+    def new(self, name: str | None, cell: int, code: str, *, in_thread: bool = False) -> Job:
+        """A job that is about to begin; the arguments are those of `Job`."""
+        job = Job(name, cell, code, in_thread=in_thread)
+        for call in self.when_begun.copy():
+            call(job)
+        return job
 
     def add(self, job: Job, result: EventualResult) -> None:
         """Put a job in the table; it is kept with its result until it ends."""
