@@ -110,6 +110,7 @@ def with_another_page(kernel: Kernel) -> None:
     kernel.client.stop_channels()
     kernel.client = BlockingKernelClient(connection_file=kernel.manager.connection_file)
     kernel.client.load_connection_file()
+    kernel.client.session.metadata = {"cellId": "a cell"}  # a notebook, and no jupyter console
     kernel.client.start_channels()
     kernel.client.wait_for_ready(timeout=SECONDS)
 

@@ -349,10 +349,12 @@ def test_settings_complete(session: Session) -> None:
         "autoawait",
         "share_reactor",
         "timeout",
+        "updates",
     ]
     assert completed(session, "%twisted_config show t") == ["timeout"]
     assert completed(session, "%twisted_config autoawait ") == ["False", "True"]
     assert completed(session, "%twisted_config share_reactor ") == ["False", "True"]
+    assert completed(session, "%twisted_config updates ") == ["auto", "display", "text"]
     assert completed(session, "%twisted_config timeout I") == ["INFINITY"]
 
 

@@ -2,8 +2,8 @@
 A Deferred or a task at the end of a cell shows what it comes to.
 
 In a notebook a Deferred is shown as pending, and replaced in place by its value's
-own representation or its failure's line, as `_display.updates` says.  In a terminal it is
-IPython's ``Out[n]`` as usual, and a line above the prompt says when it fires.
+own representation or its failure's line, as `_display.updates` says.  In a terminal and a
+console it is IPython's ``Out[n]`` as usual, and a line says when it fires.
 
 Its result is not consumed.  What looks at it is one callback, added in the reactor
 thread where its other callbacks run, that passes the result on: it is awaited
@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
 from time import time
 from types import CoroutineType
@@ -35,7 +36,7 @@ from twisted.python.failure import Failure
 from twisted_ipython._base.formatting import as_html, as_text, own_text, with_html, with_text
 from twisted_ipython._base.work_id import current_work
 from twisted_ipython._bridge.deferred_failure import exception_of
-from twisted_ipython._display.updates import Bundle, DisplayUpdate, bundle_of, finish
+from twisted_ipython._display.updates import Bundle, DisplayUpdate, bundle_of, can_update, finish
 from twisted_ipython._failures.namespace import is_pending, kind_of
 from twisted_ipython._private.asyncio import EXCEPTION
 from twisted_ipython._private.twisted import goes_on
@@ -110,8 +111,8 @@ class ShownDeferreds:
 
     Args:
         shell: the shell.
-        notice: is told of one that was shown in a terminal when it fires, with its value and
-            whether its result goes on to other callbacks; any thread.
+        notice: is told of one that was shown where displays do not change when it fires, with
+            its value and whether its result goes on to other callbacks; any thread.
     """
 
     def __init__(
@@ -130,12 +131,13 @@ class ShownDeferreds:
         Display one that is pending: a printer for ``ipython_display_formatter``.
 
         Raises:
-            NotImplementedError: it has fired, and is for the other formatters; see `bundle`.
+            NotImplementedError: it has fired, or displays do not change, and is for the other
+                formatters; see `bundle`.
 
         Thread: any.
         """
         state = self._look(deferred)
-        if state.state != "pending":
+        if state.state != "pending" or not can_update(self._shell):
             raise NotImplementedError
         display = DisplayUpdate(self._shell)
         display.show(state.bundle())
@@ -152,7 +154,8 @@ class ShownDeferreds:
         """
         state = self._look(deferred)
         if state.state == "pending":
-            self._follow(deferred, state, self._notice)
+            context = copy_context()
+            self._follow(deferred, state, lambda *told: context.run(self._notice, *told))
         elif state.state == "done":
             return bundle_of(self._shell, _outcome(deferred))
         return state.bundle()

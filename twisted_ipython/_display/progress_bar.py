@@ -1,7 +1,8 @@
 """
 Bars that show how much is done: tqdm's, or a few lines.
 
-Lines where tqdm is not installed, and above the prompt for a job in a terminal.
+Lines where tqdm is not installed, above the prompt for a job in a terminal, and for a front
+end that ignores updates of a display.
 In the reactor thread, in the context of the cell that shows one.
 """
 
@@ -15,7 +16,7 @@ from typing import Any, Final, Protocol
 from IPython.core.getipython import get_ipython
 
 from twisted_ipython._base.formatting import duration
-from twisted_ipython._display.updates import is_terminal
+from twisted_ipython._display.updates import can_update, has_updates, is_terminal
 from twisted_ipython._waiting.calls import waiting_cell
 
 __all__ = ["Bar", "Lines", "new_bar"]
@@ -92,14 +93,16 @@ def _tqdm() -> Any:
 
 def new_bar(total: int, description: str | None) -> Bar:
     """A bar in the current cell."""
-    tqdm = None if _at_prompt() else _tqdm()
+    tqdm = None if _stays() else _tqdm()
     if tqdm is None:
         return Lines(total, description)
     bar: Bar = tqdm(total=total, desc=description, miniters=1)
     return bar
 
 
-def _at_prompt() -> bool:
-    """Whether a terminal prompts meanwhile: a bar would be drawn over what is typed."""
+def _stays() -> bool:
+    """Whether a bar could not be drawn again, or a terminal prompts: it would be drawn there."""
     shell = get_ipython()
-    return shell is not None and is_terminal(shell) and waiting_cell(any_cell=False) is None
+    if shell is None or not is_terminal(shell):
+        return shell is not None and has_updates(shell) and not can_update(shell)
+    return waiting_cell(any_cell=False) is None

@@ -4,6 +4,8 @@ A background job's card: its EventualResult, displayed, changes in place when th
 A card is displayed in any thread.  When the job ends, it changes as `_display.updates` says.
 Nothing runs while the job does, and nothing holds the result: a pending card is a
 callback of the result's.  Of one result the last `_KEPT` cards are followed.
+
+For a front end where a card cannot change, a line says when the job ends.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
 from typing import Final
 
@@ -24,8 +28,15 @@ from twisted_ipython._base.formatting import (
     with_html,
     with_text,
 )
-from twisted_ipython._display.updates import CARD, Bundle, DisplayUpdate, bundle_of, finish
-from twisted_ipython._reactor.eventual_result import EventualResult
+from twisted_ipython._display.updates import (
+    CARD,
+    Bundle,
+    DisplayUpdate,
+    bundle_of,
+    can_update,
+    finish,
+)
+from twisted_ipython._reactor.eventual_result import EventualResult, JobOfResult
 
 __all__ = ["Cards"]
 
@@ -39,14 +50,22 @@ class Cards:
 
     Args:
         shell: the shell.
+        notice: is told of a job that was shown where no card can change, and its result, when
+            it ends; any thread.
     """
 
-    def __init__(self, shell: InteractiveShell) -> None:
+    def __init__(
+        self,
+        shell: InteractiveShell,
+        notice: Callable[[JobOfResult | None, EventualResult], object],
+    ) -> None:
         self._shell = shell
+        self._notice = notice
         self._lock = threading.Lock()
         self._displays: weakref.WeakKeyDictionary[EventualResult, deque[DisplayUpdate]] = (
             weakref.WeakKeyDictionary()
         )
+        self._told: weakref.WeakSet[EventualResult] = weakref.WeakSet()
         self._open = True
 
     def close(self) -> None:
@@ -60,11 +79,12 @@ class Cards:
         Display a card that will change: a printer for ``ipython_display_formatter``.
 
         Raises:
-            NotImplementedError: it has ended, and is for the other formatters; see `bundle`.
+            NotImplementedError: it has ended, or no card can change, and is for the other
+                formatters; see `bundle`.
 
         Thread: any.
         """
-        if result.state != "pending":
+        if result.state != "pending" or not can_update(self._shell):
             raise NotImplementedError
         display = DisplayUpdate(self._shell, **{CARD: True})
         display.show(_bundle(result, "pending"))
@@ -74,6 +94,8 @@ class Cards:
     def bundle(self, result: EventualResult) -> Bundle:
         """What a card shows now: a printer for ``mimebundle_formatter``.  Thread: any."""
         state = result.state
+        if state == "pending" and self._open and not can_update(self._shell):
+            self._tell(result)
         own = bundle_of(self._shell, result.peek()) if state == "done" else None
         return _bundle(result, state, own)
 
@@ -85,6 +107,21 @@ class Cards:
                 return
             self._displays[result] = deque([display], maxlen=_KEPT)
         result.when_done(partial(self._end, weakref.ref(result)))
+
+    def _tell(self, result: EventualResult) -> None:
+        """Have a line in this context say when it ends, and not for each time that it is shown."""
+        with self._lock:
+            if result in self._told:
+                return
+            self._told.add(result)
+        context, ref = copy_context(), weakref.ref(result)
+
+        def tell() -> None:
+            ended = ref()
+            if ended is not None and self._open:
+                context.run(self._notice, ended.job, ended)
+
+        result.when_done(tell)
 
     def _end(self, ref: weakref.ref[EventualResult]) -> None:
         """Replace what the cards show.  In the thread that ends the work."""

@@ -38,9 +38,12 @@ __all__ = [
     "CARD",
     "Bundle",
     "DisplayUpdate",
+    "FrontEnd",
     "bundle_of",
     "can_update",
     "finish",
+    "front_end",
+    "has_updates",
     "is_plain",
     "is_terminal",
     "use_printer",
@@ -171,9 +174,47 @@ def is_plain(value: object) -> bool:
     return type(value) in _PLAIN and size <= _SHORT
 
 
-def can_update(shell: InteractiveShell) -> bool:
-    """Whether the shell's front end can replace what it displays; a terminal cannot."""
+class FrontEnd:
+    """
+    What is known of the front ends of all shells.
+
+    Attributes:
+        updates: whether they show updates of a display: ``display`` where they do, ``text``
+            where a line says it instead, ``auto`` to go by each request.
+    """
+
+    updates = "auto"
+
+
+front_end: Final = FrontEnd()  # the setting of that name, which displays are too far below to see
+
+
+def has_updates(shell: InteractiveShell) -> bool:
+    """Whether a shell sends updates of what it displays; a terminal cannot.  Thread: any."""
     return type(shell.display_pub).publish is not DisplayPublisher.publish
+
+
+def can_update(shell: InteractiveShell) -> bool:
+    """Whether the front end of the cell that runs shows updates of a display.  Thread: any."""
+    if front_end.updates != "auto":
+        return has_updates(shell) and front_end.updates == "display"
+    request: dict[str, Any] = getattr(getattr(shell, "kernel", None), "get_parent", dict)()
+    return has_updates(shell) and not _is_of_console(request)
+
+
+def _is_of_console(request: dict[str, Any]) -> bool:
+    """
+    Whether a request came from jupyter console, qtconsole or Spyder, which ignore updates.
+
+    No field says so. They have stdin, as front ends for people have; unlike these they number
+    their requests as Python's jupyter_client does, and name no cell of a notebook.
+
+    Thread: any.
+    """
+    header, content = request.get("header", {}), request.get("content", {})
+    numbered = str(header.get("msg_id")).startswith(f"{header.get('session')}_")
+    names_cell = "cellId" in request.get("metadata", {})
+    return numbered and bool(content.get("allow_stdin")) and not names_cell
 
 
 def is_terminal(shell: InteractiveShell) -> bool:

@@ -25,7 +25,8 @@ __all__ = ["complete"]
 _OPTIONS: Final = ("--global", "--replace", "--thread", "--wait", "-g", "-r", "-t", "-w")
 # For each setting what it takes that is a word.
 _SETTINGS: Final = {
-    name: sorted(re.findall(r"True|False|INFINITY", words)) for name, words in sorted(TAKES.items())
+    name: sorted(re.findall(r"True|False|INFINITY|auto|display|text", words))
+    for name, words in sorted(TAKES.items())
 }
 # A magic can stand after an assignment: `result = %reactor wait 3`.
 _LINE: Final = re.compile(r"\s*(?:[^=%]*=\s*)?%(reactor|twisted_config)\s+(.*)")
