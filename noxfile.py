@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import nox
-from nox.command import CommandFailed
 
 HERE = Path(__file__).parent
 PYPROJECT = tomllib.loads((HERE / "pyproject.toml").read_text())
@@ -117,28 +116,14 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
-# What measures a time against a promise wants a machine that does nothing else.
-CLOCK = re.compile(r"\b(monotonic|perf_counter)\b")
+# Those that hold a clock run alone all the same, and last: tests/support/clocks.py.
+TWO_AT_A_TIME = ["-n2", "--dist=loadfile", "--no-loadscope-reorder"]
 
 
-def run_tests(session: nox.Session, files: Iterable[Path] | None = None) -> None:
-    """Run these files of tests, or all: two at a time, but for those that hold a clock."""
-    chosen = sorted(files or Path("tests").rglob("test_*.py"))
-    clocked = [str(file) for file in chosen if CLOCK.search(file.read_text())]
-    others = [str(file) for file in chosen if str(file) not in clocked]
-    # When only those that failed are run again, it may be that none is in one of the two.
-    success = [0, 5] if session.posargs else [0]
-    failed = False
-    for options, part in ((["-n2", "--dist=loadfile"], others), ([], clocked)):
-        if not part:  # pytest would take that for all
-            continue
-        command = ["python", "-m", "pytest", *options, *part, *session.posargs]
-        try:
-            session.run(*command, success_codes=success)
-        except CommandFailed:  # the other part is run all the same
-            failed = True
-    if failed:
-        session.error("some tests failed")
+def run_tests(session: nox.Session, files: Iterable[Path] = ()) -> None:
+    """Run these files of tests, or all, two at a time."""
+    chosen = [str(file) for file in sorted(files)]
+    session.run("python", "-m", "pytest", *TWO_AT_A_TIME, *chosen, *session.posargs)
 
 
 @nox.session(python=PYTHONS)
@@ -188,16 +173,21 @@ def stress(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Build what is published, check it, and run the tour on nothing else."""
+    """Build what is published, check it, and run version 2's names and the tour on nothing else."""
     session.install("--upgrade", "pip>=25.1", "build", "check-wheel-contents", "twine")
     folder = Path(session.create_tmp()).resolve()
     session.run("python", "-m", "build", "--quiet", f"--outdir={folder}")
     session.run("twine", "check", "--strict", *map(str, folder.glob("*")))
     [wheel] = map(str, folder.glob("*.whl"))
     session.run("check-wheel-contents", wheel)
-    session.install(wheel, "--group=notebooks")
-    tour = Path("notebooks/tour.py").resolve()
+    session.install(wheel)
+    names, tour = (
+        Path(file).resolve() for file in ("tests/support/version_2.ipy", "notebooks/tour.py")
+    )
     with session.chdir(folder):  # where the package is not
+        session.run("ipython", "--no-banner", str(names))
+    session.install(wheel, "--group=notebooks")
+    with session.chdir(folder):
         session.run("python", str(tour))
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from clocks import holds_clock, turn
 from session import Session, session_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,20 @@ CHECKOUT = Path(__file__).parent.parent
 # program that they start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What has to run alone comes last, so that until then the workers have all to do."""
+    items.sort(key=lambda item: holds_clock(item.path))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """With `pytest -n2`, a test of a file that holds a clock runs alone."""
+    if not hasattr(item.config, "workerinput") or item.config.cache is None:
+        return (yield)  # one process
+    with turn(item.config.cache.mkdir("turns"), alone=holds_clock(item.path)):
+        return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -26,7 +26,7 @@ from twisted_ipython._display.late_output import is_for_program, telling_on
 from twisted_ipython._display.result_card import Cards
 from twisted_ipython._display.terminal_notices import Notices
 from twisted_ipython._display.updates import front_end, has_updates, is_terminal, use_printer
-from twisted_ipython._failures import namespace
+from twisted_ipython._failures import asyncio_errors, namespace
 from twisted_ipython._failures.handlers import ScrapyLog
 from twisted_ipython._failures.reports import GRACE, reports
 from twisted_ipython._failures.show import showing_on
@@ -156,7 +156,7 @@ class _Extension:
         self.magics.auto.after_statement = watch.look_at
         loop = loop_of_thread()
         if loop is not None:
-            self._undo.callback(namespace.attach(loop, reports, ours=False))
+            self._undo.callback(asyncio_errors.attach(loop, reports, ours=False))
         scrapy = ScrapyLog(reports)
         scrapy.stay()
         self._undo.callback(scrapy.leave)

@@ -244,6 +244,26 @@ def test_failure_of_a_later_callback(notebook: Notebook) -> None:
     notebook.settle({first: 0, cell: 1, notebook.ok("d = None"): 0})
 
 
+def test_failure_while_its_callbacks_run(notebook: Notebook) -> None:
+    """A Deferred whose callback runs when the cell ends is pending, and fails in that cell."""
+    cell = notebook.ok("""
+import threading
+began, go, slow = threading.Event(), threading.Event(), defer.Deferred()
+def divides(_):
+    began.set()
+    go.wait(20)
+    return 1 / 0
+reactor.callFromThread(slow.addCallback(divides).callback, 0)
+assert began.wait(20)
+slow
+""")
+    [display] = cell.displays()
+    notebook.ok("go.set()")
+    notebook.shows(display, "failed after")
+    notebook.pump(lambda: bool(errors(cell)))
+    assert cell.traceback.startswith("slow, a Deferred of cell")
+
+
 def test_coroutine_that_needs_asyncio_in_a_plain_cell(notebook: Notebook) -> None:
     """A coroutine that Twisted drives may sleep as asyncio does; what needs a task says so."""
     notebook.ok("async def sleeps(): await asyncio.sleep(0.01); return 'slept'")

@@ -38,6 +38,7 @@ def test_names(reactor: Any) -> None:
         (task.LoopingCall, private.SCHEDULE),
         (wrapped, private.WRAPPED_PROTOCOL),
         (Deferred(), "_debugInfo"),
+        (Deferred(), "_runningCallbacks"),
     ):
         assert hasattr(owner, name), f"{owner!r} has no {name}; {SEEN}"
     assert _threadworker.__file__.endswith(private.POOL_WORKER), SEEN

@@ -22,7 +22,9 @@ SECONDS = 60
 VARYING = [
     (re.compile(r"\\u001b\[[0-9;]*m"), ""),
     (re.compile(r"pending since [0-9:]+"), "pending since ..."),
-    (re.compile(r"\b[0-9.]+ (ms|s)\b"), "..."),
+    (re.compile(r"\b[0-9.]+ (ms|s|pages/s)\b"), "..."),
+    # How far a crawl came before it was closed.
+    (re.compile(r"\d+ pages, \d+ items(?=[^<\"]* shutdown)"), "... pages, ... items"),
     (re.compile(r"CrochetReactor \(\d+\)"), "CrochetReactor"),
     (re.compile(r"[^ ]*/ipykernel_\d+/\d+\.py"), "..."),
     (re.compile(r"   +"), "  "),  # a column is as wide as what is in it

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pexpect
 import pytest
@@ -70,9 +71,9 @@ def kernel(kernel: Kernel) -> Iterator[Kernel]:
     assert kernel.value("signal.getsignal(signal.SIGINT)") == before
 
 
-def began(kernel: Kernel, code: str) -> Execution:
+def began(kernel: Kernel, code: str, **options: Any) -> Execution:
     """Send a cell that prints ``began``, and wait until it has."""
-    return kernel.submit("print('began')\n" + code).wait_for("began")
+    return kernel.submit("print('began')\n" + code, **options).wait_for("began")
 
 
 def interrupted(kernel: Kernel, execution: Execution, seconds: float = 1) -> Execution:
@@ -254,7 +255,8 @@ def test_given_up_cell_touches_nothing(kernel: Kernel) -> None:
     kernel.ok("gate, ran = Gate(), []\n" + SWALLOWERS["coroutine"])
     assert kernel.value("'before'") == "'before'"
     seen = "ended = jobs.find(number).ended\n(ran, _, list(Out.values())[-1], len(In))"
-    execution = began(kernel, "await work()\nran.append('after')\n'value of the given up'")
+    code = "await work()\nran.append('after')\n'value of the given up'"
+    execution = began(kernel, code, stop_on_error=True)
     queued = kernel.submit("ran.append('queued')")
     given_up(kernel, execution, "swallowed")
     assert execution.reply is not None

@@ -90,4 +90,4 @@ def test_elsewhere(kernel: Kernel, code: str, words: str) -> None:
         kernel.ok("%autoawait twisted")
     assert cell.error == "RuntimeError"
     assert words in cell.traceback
-    assert "say `%autoawait twisted`" in cell.traceback
+    assert "run `%autoawait twisted`" in cell.traceback

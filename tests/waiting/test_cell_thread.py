@@ -60,6 +60,6 @@ def test_runner_that_cannot_wait() -> None:
     with Shell(load=False) as shell:
         shell.ok("get_ipython().loop_runner = 'sync'\nget_ipython().autoawait = True")
         cell = shell.run("%load_ext twisted_ipython\n%autoawait twisted\nawait f()")
-        assert "Say `%autoawait twisted` in a cell before it" in cell.out
+        assert "Run `%autoawait twisted` in a cell before it" in cell.out
         shell.ok("async def f(): return 5")
         assert shell.value("await f()") == "5"

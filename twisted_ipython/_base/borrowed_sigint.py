@@ -39,7 +39,9 @@ from twisted_ipython._base.loans import loans
 
 __all__ = ["give_back", "sigint"]
 
-BROKEN_OFF: Final = "{name}() was broken off by a second Ctrl-C, so the reactor may not be whole"
+BROKEN_OFF: Final = (
+    "{name}() was broken off by a second Ctrl-C, so the reactor may be left in a wrong state"
+)
 _OURS: Final = "twisted_ipython."
 # Where the reactor is called for another thread, or changes hands.
 _HOLD: Final = {

@@ -86,7 +86,7 @@ class Notices:
                 if self._open:
                     self._print(line if value is None else f"{line}: {own_text(value)}")
             except Exception:
-                _log.failure("The end of a job could not be said")
+                _log.failure("The end of a job could not be shown")
 
         if is_plain(value):
             say()

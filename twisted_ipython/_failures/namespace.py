@@ -1,5 +1,5 @@
 """
-Which failures are nobody's: of Deferreds and tasks that a cell bound to a name, and asyncio's.
+Which failures are nobody's: of Deferreds and tasks that a cell bound to a name.
 
 The goal.  A Deferred or task that failed, and that a variable holds so that it
 is never collected, is reported as soon as it is clear that nobody looks.
@@ -25,7 +25,6 @@ the process's end.
 
 from __future__ import annotations
 
-import logging
 import weakref
 from asyncio import AbstractEventLoop, Future, Task
 from collections.abc import Callable, Iterable
@@ -38,20 +37,18 @@ from typing import Any, Final, NamedTuple
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 from twisted.python import failure
+from twisted.python.failure import Failure
 
 from twisted_ipython._base.collected import ago
-from twisted_ipython._base.work_id import NO_WORK, context_of, current_work, new_work, set_work
+from twisted_ipython._base.work_id import NO_WORK, current_work, new_work, set_work
 from twisted_ipython._bridge.deferred_failure import exception_of
-from twisted_ipython._bridge.futures import WrappedExit
-from twisted_ipython._failures.alike import user_lines
-from twisted_ipython._failures.handlers import is_shown_by_logging, takers
 from twisted_ipython._failures.reports import Reports
 from twisted_ipython._failures.running_cell import RunningCell
 from twisted_ipython._failures.unawaited import Unawaited
 from twisted_ipython._private.asyncio import LOG_TRACEBACK
-from twisted_ipython._private.twisted import mark_handled, unhandled_failure
+from twisted_ipython._private.twisted import mark_handled, runs_callbacks, unhandled_failure
 
-__all__ = ["Watch", "attach", "is_pending", "kind_of"]
+__all__ = ["Watch", "is_pending", "kind_of"]
 
 # Seconds between two looks at what is watched.
 _LOOK: Final = 0.4
@@ -65,7 +62,6 @@ _DULL: Final = frozenset(
 )
 
 NOBODY_WAITS: Final = "{name}, a {kind}{of_cell}, failed{ago}, and nobody waits for it:"
-ASYNCIO: Final = "Failure{of_cell}: {message}"
 
 
 # ---- what names hold
@@ -82,7 +78,21 @@ def is_pending(held: Any) -> bool:
     """Whether a Deferred or a future has not come to the end of its work.  Thread: any."""
     if isinstance(held, Future):
         return not held.done()
-    return not held.called or held.paused or isinstance(held.result, Deferred)
+    # It has a result a moment after it was called.
+    waits = isinstance(getattr(held, "result", held), Deferred)
+    return not held.called or held.paused or waits or runs_callbacks(held)
+
+
+def _may_fail(held: Any) -> bool:
+    """
+    Whether it is pending or has failed.
+
+    Whether anybody has handled the failure of a Deferred can be told in the reactor thread only:
+    after the last callback Twisted takes a moment to note it.
+    """
+    if isinstance(held, Future):
+        return is_pending(held) or _is_unhandled(held)
+    return is_pending(held) or isinstance(held.result, Failure)
 
 
 def _take(held: Any) -> BaseException:
@@ -178,7 +188,10 @@ class Watch:
         found = [
             (name, held, kind)
             for name, held in bound
-            if type(held) not in _DULL and (kind := kind_of(type(held))) and self._is_new(held)
+            if type(held) not in _DULL
+            and (kind := kind_of(type(held)))
+            and _may_fail(held)
+            and self._is_new(held)
         ]
         context = copy_context() if found else Context()
         return [_Named(weakref.ref(held), name, kind, context, cell) for name, held, kind in found]
@@ -186,8 +199,6 @@ class Watch:
     def _is_new(self, held: Any) -> bool:
         """Whether it is to be watched, and is not."""
         if isinstance(held, Future) and held.get_loop() is not self._loop:
-            return False
-        if not (is_pending(held) or _is_unhandled(held)):
             return False
         watched = self._watched.get(id(held))
         return watched is None or watched.held() is not held
@@ -197,7 +208,8 @@ class Watch:
     def _add(self, found: list[_Named]) -> None:
         for one in found:
             held = one.held()
-            if held is not None and self._is_new(held):
+            pays = held is not None and (is_pending(held) or _is_unhandled(held))
+            if pays and self._is_new(held):
                 self._watched[id(held)] = one
         if not self._looks:
             self._look()
@@ -245,55 +257,3 @@ def kind_of(kind: type) -> str | None:
     if Future in bases:
         return "task" if Task in bases else "future"
     return None
-
-
-# ---- asyncio's
-
-
-def attach(loop: AbstractEventLoop, reports: Reports, *, ours: bool = True) -> Callable[[], None]:
-    """
-    Show what asyncio reports of handles, and of tasks that nobody looked at.
-
-    Any thread.  A loop that has an exception handler of somebody's keeps it.
-
-    Args:
-        loop: the loop.
-        reports: what shows failures.
-        ours: whether it is the reactor's; of another, which others work on too,
-            only failures of the user's code are shown.
-
-    Returns:
-        what takes ours off.
-    """
-    if loop.get_exception_handler() is not None:
-        return lambda: None
-    logger = logging.getLogger("asyncio")
-
-    def take(loop: AbstractEventLoop, told: dict[str, Any]) -> None:
-        """What asyncio calls an exception handler.  In the loop's thread."""
-        error: Any = told.get("exception")
-        context = _context_of(told)
-        shown = error is None or is_shown_by_logging(logger, logging.ERROR)
-        shown = shown or not (ours or user_lines(error))
-        if shown or not reports.active or takers(logger):  # these only keep it
-            # A copy, since Python 3.12 and later have entered it.
-            context.copy().run(loop.default_exception_handler, told)
-        if not shown:
-            error = error.error if isinstance(error, WrappedExit) else error
-            head = ASYNCIO.replace("{message}", str(told.get("message", "")))
-            reports.report(error, head, context)
-
-    loop.set_exception_handler(take)
-
-    def undo() -> None:
-        if loop.get_exception_handler() is take:
-            loop.set_exception_handler(None)
-
-    return undo
-
-
-def _context_of(told: dict[str, Any]) -> Context:
-    """The context of what failed; that in which asyncio tells it, if that is not known."""
-    thing = told.get("task") or told.get("future") or told.get("handle")
-    context = context_of(thing) if isinstance(thing, Task) else getattr(thing, "_context", None)
-    return context if isinstance(context, Context) else copy_context()

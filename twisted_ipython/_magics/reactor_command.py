@@ -39,10 +39,10 @@ NO_JOB: Final = "there is no job {word!r}; there are: {names}"
 STUCK: Final = "the reactor does not answer, so its tasks are not known; jobs: {names}"
 NOTHING_OPEN: Final = "{word!r} is no port that is open, nor a cell or job that has one: {open}"
 BOTH: Final = (
-    "{word} is a cell and a job, and both have opened something: say %reactor close cell {word},"
+    "{word} is a cell and a job, and both have opened something: write %reactor close cell {word},"
     " or job {word}"
 )
-NO_ANSWER: Final = "the reactor does not answer, so it can close nothing; %reactor stack says why"
+NO_ANSWER: Final = "the reactor does not answer, so it can close nothing; %reactor stack shows why"
 CLOSED: Final = "closed {things} of {opener}"
 NOT_SECONDS: Final = "{word!r} is not a number of seconds; " + USAGE
 STILL_PENDING: Final = "{job} is still pending after {seconds:g} s, and goes on"

@@ -38,10 +38,10 @@ class Settings(Configurable):
     timeout = CFloat(
         None,
         allow_none=True,
-        help="Seconds that a cell may await; None (INFINITY in %twisted_config) is for ever.",
+        help="Seconds that a cell may await; None (INFINITY in %twisted_config) means no limit.",
     ).tag(config=True)
     autoawait = Bool(
-        False, help="Whether loading the extension also says `%autoawait twisted`."
+        False, help="Whether loading the extension also runs `%autoawait twisted`."
     ).tag(config=True)
 
     share_reactor = Bool(

@@ -41,6 +41,7 @@ __all__ = [
     "is_stopping",
     "log_observers",
     "mark_handled",
+    "runs_callbacks",
     "shutdown_of_trial",
     "started_in",
     "unhandled_failure",
@@ -107,6 +108,11 @@ def _callbacks(deferred: Deferred[Any]) -> list[Any]:
     """Its callbacks: `callbacks`, which 26.10 deprecates; without, none."""
     found: list[Any] = getattr(deferred, "_callbacks", None) or vars(deferred).get("callbacks", [])
     return found
+
+
+def runs_callbacks(deferred: Deferred[Any]) -> bool:
+    """Whether one of its callbacks runs.  Without: no, and a failure may be shown later."""
+    return bool(getattr(deferred, "_runningCallbacks", False))
 
 
 def goes_on(deferred: Deferred[Any]) -> bool:

@@ -27,7 +27,7 @@ from twisted_ipython._bridge import task_factory
 from twisted_ipython._bridge.driven import cancel
 from twisted_ipython._bridge.ending import of_coroutine
 from twisted_ipython._bridge.without_loop import deferreds_only
-from twisted_ipython._failures import logs, namespace
+from twisted_ipython._failures import asyncio_errors, logs
 from twisted_ipython._failures.reports import reports
 from twisted_ipython._private.asyncio import silence
 from twisted_ipython._private.crochet import THREAD_LOG_OBSERVER
@@ -192,7 +192,7 @@ class ReactorThread:
             self.timers = Timers(self.reactor, self.loop, self.ident)
             if not self._bridge_stays:
                 self._undo.append(task_factory.attach(self.loop))
-            self._undo.append(namespace.attach(self.loop, reports))
+            self._undo.append(asyncio_errors.attach(self.loop, reports))
         reactors = self.reactor, overrides.of_reactor(self.timers, self.on_loop_start)
         pools = self.pool, overrides.of_pool()
         self._undo.append(self.overrides.add("_reactor", reactors, pools))

@@ -35,7 +35,7 @@ from twisted_ipython._waiting.calls import waiting_cell
 __all__ = ["NOT_HERE", "Crawl"]
 
 NOT_HERE: Final = (
-    "{what} outside of the reactor thread, where Scrapy cannot work: say `%autoawait twisted`"
+    "{what} outside of the reactor thread, where Scrapy cannot work: run `%autoawait twisted`"
     " before the cell that awaits it"
 )
 # Seconds between two looks at a crawl.

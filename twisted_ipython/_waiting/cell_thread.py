@@ -33,7 +33,7 @@ _SOON: Final = 0.001
 
 NO_LOOP: Final = (
     "IPython runs this cell with a runner that is neither asyncio's nor twisted_ipython's, so the"
-    " cell cannot wait for the reactor thread. Say `%autoawait twisted` in a cell before it."
+    " cell cannot wait for the reactor thread. Run `%autoawait twisted` in a cell before it."
 )
 AWAITS_MORE: Final = (
     "This coroutine awaits something outside of the reactor thread, which the `twisted` runner"
