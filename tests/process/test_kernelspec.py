@@ -27,7 +27,7 @@ SECONDS = 30
 KERNELS = ("share", "jupyter", "kernels")
 AWAITING = """
 from twisted.internet import reactor, task
-await task.deferLater(reactor, 0.05, lambda: 'a Deferred')
+await task.deferLater(reactor, 0.05, lambda: 'a Deferred of the suite')
 """.strip()
 
 
@@ -44,14 +44,14 @@ class TestSuite(jupyter_kernel_test.KernelTests):
     invalid_code_samples: ClassVar = ["import = 7q"]
     code_page_something = "zip?"
     code_generate_error = "raise RuntimeError"
-    code_execute_result: ClassVar = [{"code": AWAITING, "result": "'a Deferred'"}]
+    code_execute_result: ClassVar = [{"code": AWAITING, "result": "'a Deferred of the suite'"}]
     code_display_data: ClassVar = [
         {
             "code": "from IPython.display import HTML, display; display(HTML('<b>'))",
             "mime": "text/html",
         },
     ]
-    code_history_pattern = "*deferLater*"
+    code_history_pattern = "*a Deferred of the suite*"
     supported_history_operations = ("tail", "search")  # "range" fails on a bare ipykernel too
     code_inspect_sample = "zip"
     code_clear_output = "from IPython.display import clear_output; clear_output()"
