@@ -168,16 +168,17 @@ def test_another_page_sees_a_job(kernel: Kernel, tmp_path: Path) -> None:
 
 
 def test_interrupt_ends_the_showing_only(kernel: Kernel, tmp_path: Path) -> None:
-    """The job goes on, and shows no more in that cell."""
-    code = "print('begins')\nawait opened()\nprint('goes on')"
+    """The job goes on, and shows no more in that cell, and all of it in one that waits."""
+    code = "print('begins')\nawait opened()\nprint('goes on');"
     job(kernel, "long", code, tmp_path / "gate")
     cell = kernel.submit("%reactor output long").wait_for("begins")
     kernel.interrupt()
     assert cell.wait().error == "KeyboardInterrupt"
     assert kernel.value("long.state") == "'pending'"
+    waits = kernel.submit("%reactor output long").wait_for("begins")
     (tmp_path / "gate").touch()
-    kernel.ok("await long")
-    assert kernel.ok("%reactor output long").printed() == "begins\ngoes on\n"
+    assert waits.wait().printed() == "begins\ngoes on\n"
+    assert waits.late == []
     assert cell.printed() == "begins\n"
 
 

@@ -86,11 +86,12 @@ def test_console_says_what_ended(console: Console) -> None:
     assert re.match(r"The Deferred of cell 2 fired after \S+ m?s: \['a', 'list'\]", fired[2])
     console.run("gate = defer.Deferred()")
     assert "Out[5]: <EventualResult job of cell 5: pending since" in console.run(JOB)
+    console.run("(job)")
     shown = console.run("gate.callback(1); await ended()") + console.run("(job)")
     said = re.findall(r"job 1 \(job\) of cell 5 is done after \S+ m?s: 'the value'", shown)
     assert len(said) == 1
     assert re.search(
-        r"Out\[7\]: <EventualResult job of cell 5: done in \S+ m?s, 'the value'>", shown
+        r"Out\[8\]: <EventualResult job of cell 5: done in \S+ m?s, 'the value'>", shown
     )
     assert "2 of 2 in" in console.run(PROGRESS)  # lines, and no bar
 
@@ -123,7 +124,7 @@ def test_setting() -> None:
         kernel.ok("%twisted_config updates auto")
         metadata, kernel.client.session.metadata = kernel.client.session.metadata, {}
         as_console = kernel.ok(gates)
-        kernel.ok(fire)
+        kernel.ok("reactor.callFromThread(gate.callback, [7])")
         kernel.pump(lambda: "fired after" in as_console.printed())
         program = kernel.ok(gates, allow_stdin=False, store_history=False)
         assert program.displays()

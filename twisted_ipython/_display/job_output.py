@@ -11,7 +11,6 @@ share it.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
@@ -20,7 +19,6 @@ from typing import Any, Final
 from twisted_ipython._display.labels import DISPLAYED, Message
 from twisted_ipython._display.updates import CARD
 from twisted_ipython._reactor.lifecycle import current
-from twisted_ipython._waiting.calls import in_cell_thread
 
 __all__ = ["LEFT_OUT", "RECORDED", "JobOutput"]
 
@@ -30,7 +28,7 @@ RECORDED: Final = DISPLAYED | {"stream", "error", "update_display_data", "clear_
 LEFT_OUT: Final = "[{size} of earlier output left out]\n"
 # How many characters are kept.
 MOST: Final = 1_000_000
-# Within so many seconds of its end a job's failure is shown.
+# Within so many seconds of its end a job's last text is sent, and its failure shown.
 _LATE: Final = 2.0
 # How many messages are kept, and the characters of one that is text.
 _MESSAGES: Final = 10_000
@@ -79,7 +77,6 @@ class JobOutput:
         try:
             if ended is not None:
                 await ended
-            await in_cell_thread(_flush)  # text is sent a little after it is printed
         except BaseException:
             self._readers.remove(reader)
             raise
@@ -182,9 +179,3 @@ def _size(message: Message) -> int:
 def _written(size: int) -> str:
     """A number of characters, as people say it."""
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
-
-
-def _flush() -> None:
-    """Have what was printed sent.  Thread: cell."""
-    sys.stdout.flush()
-    sys.stderr.flush()
