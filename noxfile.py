@@ -21,7 +21,7 @@ PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 IPYKERNELS = ["6.29.0", "7.0.0"]
 # What the floors are tested with besides the dependencies' own floors. The rest of Jupyter follows
 # from it.
-FLOOR_COMPANIONS = [f"ipykernel=={IPYKERNELS[0]}"]
+FLOOR_COMPANIONS = [f"ipykernel=={IPYKERNELS[0]}", "scrapy==2.15.0"]
 
 # What differs between the versions of Python: tasks and loops, signals and threads.
 ON_PYTHON = [
@@ -162,6 +162,14 @@ def with_kernels() -> list[Path]:
     files = sorted(Path("tests").rglob("test_*.py"))
     files = [one for one in files if not any(map(one.match, ON_ANY_KERNEL))]
     return [file for file in files if mark.search(file.read_text())]
+
+
+@nox.session
+def parallel(session: nox.Session) -> None:
+    """Run what needs engines of ipyparallel's, which do not answer with the latest ipykernel."""
+    install(session, "parallel")
+    notebook = "tests/process/test_notebooks.py::test_saved_outputs[scale-out]"
+    session.run("python", "-m", "pytest", "tests/process/parallel.py", notebook, *session.posargs)
 
 
 @nox.session

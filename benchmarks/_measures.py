@@ -219,6 +219,16 @@ def crawl(subjects: Subjects) -> list[Comparison]:
     return _compared("crawl", "CrawlerRunner", starts, limits, processes=3, turns=10)
 
 
+# ---- against a bound
+
+
+def latency(subjects: Subjects) -> list[Comparison]:
+    """How late the reactor calls while two cells of ``--process`` compute, against 5 ms."""
+    late = [float(subjects.ours.program("latency")) for _ in range(3)]
+    title = "latency beside two --process cells"
+    return [Comparison(title, "5 ms", late, [0.005] * len(late), limit=1.0)]
+
+
 # ---- against what could be held
 
 
@@ -255,4 +265,5 @@ MEASURES: Final[dict[str, Callable[[Subjects], list[Comparison]]]] = {
     "load": load,
     "magic": magic,
     "memory": memory,
+    "latency": latency,
 }

@@ -51,10 +51,12 @@ def load_ipython_extension(ipython: InteractiveShell) -> None:
     reactor that is installed already cannot run asyncio code.
 
     Args:
-        ipython: the shell; call in the thread that runs its cells.
+        ipython: the shell.
 
     Raises:
         RuntimeError: the reactor was stopped, or nobody runs it.
+
+    Thread: cell.
     """
     from twisted_ipython._extension import load
 
@@ -70,7 +72,9 @@ def unload_ipython_extension(ipython: InteractiveShell) -> None:
     load finds it.
 
     Args:
-        ipython: the shell; call in the thread that runs its cells.
+        ipython: the shell.
+
+    Thread: cell.
     """
     from twisted_ipython._extension import unload
 
@@ -78,7 +82,7 @@ def unload_ipython_extension(ipython: InteractiveShell) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is asked for, so that importing the package stays light."""
+    """Import a public name when it is asked for: importing the package is quick.  Thread: any."""
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

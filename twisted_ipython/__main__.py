@@ -22,7 +22,7 @@ class TwistedIPythonApp(TerminalIPythonApp):
     """IPython at the terminal, which loads the extension before those of the user."""
 
     def init_extensions(self) -> None:
-        """Load the extension; a list in the configuration would be replaced by ``--ext``."""
+        """Load the extension: ``--ext`` would replace a list of the user's.  Thread: cell."""
         assert self.shell is not None
         self.shell.extension_manager.load_extension("twisted_ipython")
         super().init_extensions()  # type: ignore[no-untyped-call]  # IPython has no types here
@@ -33,13 +33,15 @@ def main(arguments: list[str]) -> None:
     Start IPython with the extension loaded and ``%autoawait twisted`` on.
 
     The reactor is installed before anything of the user's is imported, be it
-    by a configuration file.  Runs in the main thread, until IPython ends.
+    by a configuration file.
 
     Args:
         arguments: IPython's own; or ``install`` or ``remove`` and theirs.
 
     Raises:
         SystemExit: with IPython's exit status, if that is not 0.
+
+    Thread: cell.
     """
     if arguments and arguments[0] in _kernelspec.COMMANDS:
         _kernelspec.main(arguments)

@@ -13,24 +13,32 @@ from types import CoroutineType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
+from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 
 from twisted_ipython._base.frames import labels_of
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.running_loop import loop_of_thread, put_back
+from twisted_ipython._base.work_id import CellNumbers
 from twisted_ipython._cells.await_magics import AddAwaits
 from twisted_ipython._display import figures, kernel_messages
 from twisted_ipython._display.deferred import ShownDeferreds, coroutine_text
 from twisted_ipython._display.late_output import is_for_program, telling_on
 from twisted_ipython._display.result_card import Cards
+from twisted_ipython._display.streams import CellStreams
 from twisted_ipython._display.terminal_notices import Notices
-from twisted_ipython._display.updates import front_end, has_updates, is_terminal, use_printer
+from twisted_ipython._display.updates import (
+    front_end,
+    has_updates,
+    is_silent,
+    is_terminal,
+    use_printer,
+)
 from twisted_ipython._failures import asyncio_errors, namespace
 from twisted_ipython._failures.handlers import ScrapyLog
 from twisted_ipython._failures.reports import GRACE, reports
 from twisted_ipython._failures.show import showing_on
-from twisted_ipython._kernel import ignore_ended, say_status
+from twisted_ipython._kernel import NO_ANSWER, answers, ignore_ended, say_status
 from twisted_ipython._magics import sockets
 from twisted_ipython._magics.awaitable import awaitable
 from twisted_ipython._magics.completion import complete
@@ -52,15 +60,19 @@ from twisted_ipython._waiting.sigint import watch
 __all__ = ["attach", "load", "settings_of_last_load", "unload"]
 
 _loaded: WeakKeyDictionary[InteractiveShell, _Extension] = WeakKeyDictionary()
-_last: list[TwistedMagics] = []
 
 
 def load(shell: InteractiveShell) -> None:
     """
-    Start the reactor thread and put the extension on ``shell``; twice is as once.
+    Start the reactor thread and put the extension on a shell; twice is as once.
+
+    Args:
+        shell: the shell.
 
     Raises:
         RuntimeError: the reactor was stopped, or nobody runs it.
+
+    Thread: cell.
     """
     extension = _loaded.get(shell)
     if extension is not None:
@@ -71,8 +83,10 @@ def load(shell: InteractiveShell) -> None:
     extension = _Extension(shell)
     sharing.attach(thread, on=extension.magics.share_reactor)
     _loaded[shell] = extension
-    if thread.loop is None:
-        print(thread.refusal)
+    if thread.remark:
+        print(thread.remark)
+    if not answers(getattr(shell, "kernel", None)):
+        print(NO_ANSWER)
     if extension.magics.autoawait:
         extension.magics.switch_autoawait("twisted")
 
@@ -86,7 +100,7 @@ def attach(thread: ReactorThread) -> None:
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Put ``shell`` back as it was; if one of its cells awaits, after that cell."""
+    """Put a shell back as it was; if one of its cells awaits, after that cell.  Thread: cell."""
     extension = _loaded.get(shell)
     if extension is None:
         return
@@ -107,8 +121,8 @@ def unload(shell: InteractiveShell) -> None:
 
 
 def settings_of_last_load() -> Settings | None:
-    """The settings of the shell that loaded the extension last."""
-    return _last[-1] if _last else None
+    """The settings of the shell that loaded the extension last.  Thread: any."""
+    return next((one.magics for one in [*_loaded.values()][::-1]), None)
 
 
 class _Extension:
@@ -120,8 +134,6 @@ class _Extension:
             self._undo = undo
             undo.callback(_remove_configurables, shell.configurables)
             self.magics = TwistedMagics(shell)
-            _last.append(self.magics)
-            undo.callback(_last.remove, self.magics)
             self._register_magics()
             self._note_runner()
             undo.callback(override(lifecycle.current(), {"label": labels_of(shell)}))
@@ -154,16 +166,16 @@ class _Extension:
         watch = namespace.Watch(self._shell, reports, thread.loop, thread.call, thread.later)
         self._undo.callback(reports.at_end(watch.look_last))
         self.magics.auto.after_statement = watch.look_at
-        loop = loop_of_thread()
-        if loop is not None:
+        if (loop := loop_of_thread()) is not None:
             self._undo.callback(asyncio_errors.attach(loop, reports, ours=False))
         scrapy = ScrapyLog(reports)
         scrapy.stay()
         self._undo.callback(scrapy.leave)
+        numbers = CellNumbers()
 
-        def begin_cell(_: object) -> None:
+        def begin_cell(info: ExecutionInfo) -> None:
             scrapy.stay()
-            reports.begin_cell(self._shell.displayhook.prompt_count)
+            reports.begin_cell(numbers.begin(self._shell, counted=info.store_history))
 
         def end_cell(result: ExecutionResult) -> None:
             watch.look_through(result)
@@ -221,9 +233,8 @@ class _Extension:
                 hook = _then_watch(own)
                 self._undo.callback(override(kernel, {"post_handler_hook": hook}))
         elif application is not None:
-            # Drawing comes first at each prompt too, so that none is missed.
             draws = application.before_render
-            draws.add_handler(_run_later_calls_soon)
+            draws.add_handler(_run_later_calls_soon)  # at each prompt too, so that none is missed
             self._undo.callback(draws.remove_handler, _run_later_calls_soon)
             self._undo.callback(main_thread.woken_by(application.invalidate))
 
@@ -244,13 +255,16 @@ class _Extension:
             undo.callback(cards.close)
             undo.callback(use_printer(rich, EventualResult, cards.show))
             undo.callback(use_printer(plain, EventualResult, cards.bundle))
-            for kind in (Deferred, asyncio.Future):
-                undo.callback(use_printer(rich, kind, shown.show))
-        for kind in (Deferred, asyncio.Future):
-            undo.callback(use_printer(plain, kind, shown.bundle))
+            undo.callback(use_printer(rich, Deferred, shown.show))
+            undo.callback(use_printer(rich, asyncio.Future, shown.show))
+        undo.callback(use_printer(plain, Deferred, shown.bundle))
+        undo.callback(use_printer(plain, asyncio.Future, shown.bundle))
         if is_terminal(shell):
             jobs.when_ended.append(notices.ended)
             undo.callback(jobs.when_ended.remove, notices.ended)
+        if is_silent(shell):
+            undo.callback(CellStreams().attach(shell.events))
+            self._on("post_run_cell", shown.show_itself)
 
     def _attach_to_kernel(self) -> None:
         """Have a kernel's messages belong to the cell that asked, and its questions be asked."""
@@ -259,10 +273,8 @@ class _Extension:
         thread = lifecycle.current()
         undo.callback(figures.attach(shell))
         undo.callback(kernel_messages.attach(shell, thread.works_here, thread.loop))
-        undo.callback(ignore_ended(kernel))
-        undo.callback(say_status(kernel))
-        undo.callback(stdin.attach(kernel))
-        undo.callback(sharing.attach_to_kernel(kernel))
+        for attach_to in (ignore_ended, say_status, stdin.attach, sharing.attach_to_kernel):
+            undo.callback(attach_to(kernel))
 
 
 def _then_watch(hook: Callable[[], None]) -> Callable[[], None]:

@@ -9,11 +9,14 @@ which a cell has started a child is then killed by its front end, and nothing en
 ipykernel (7.4) handles a comm's message while a cell awaits, but says neither busy nor idle
 for it: ipywidgets waits for that idle, and holds back every later change of the same slider.
 
+An engine of ipyparallel's (9.2) with ipykernel 7 never answers a cell that awaits, whoever runs it.
+
 Thread: cell.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from inspect import signature
 from typing import Any, Final
@@ -22,14 +25,26 @@ from twisted_ipython._base.instance import override
 from twisted_ipython._base.switch_interval import BRIEF, turns_of
 from twisted_ipython._private.ipykernel import PROCESS_CHILDREN
 
-__all__ = ["ignore_ended", "say_status"]
+__all__ = ["NO_ANSWER", "answers", "ignore_ended", "say_status"]
+
+NO_ANSWER: Final = (
+    "An engine of ipyparallel's with ipykernel 7 never answers a cell that awaits, whoever runs it:"
+    " install 'ipykernel<7' for the engines. %%run_in_reactor works."
+)
 
 # What ipykernel says of a message that it handles beside a cell (7.4).
 _CONCURRENT: Final = "concurrent"
 
 
 def ignore_ended(kernel: Any) -> Callable[[], None]:
-    """Have the kernel count only children that run; returns what undoes it."""
+    """
+    Have a kernel count only children that run.
+
+    Returns:
+        what undoes it.
+
+    Thread: cell.
+    """
     children = getattr(kernel, PROCESS_CHILDREN, None)
     if children is None:
         return lambda: None
@@ -51,8 +66,21 @@ def _status(child: Any) -> str:
         return "zombie"
 
 
+def answers(kernel: Any) -> bool:
+    """Whether a kernel answers cells that await.  Thread: any."""
+    is_engine = type(kernel).__module__.partition(".")[0] == "ipyparallel"
+    return not (is_engine and sys.modules["ipykernel"].version_info >= (7,))
+
+
 def say_status(kernel: Any) -> Callable[[], None]:
-    """Have the kernel say busy and idle for what it handles beside a cell; returns the undo."""
+    """
+    Have a kernel say busy and idle for what it handles beside a cell.
+
+    Returns:
+        what undoes it.
+
+    Thread: cell.
+    """
     own = getattr(kernel, "dispatch_shell", None)
     if own is None or _CONCURRENT not in signature(own).parameters:
         return lambda: None

@@ -4,6 +4,7 @@ The map.  A folder imports only folders below it; its docstring says which.
     _extension  hangs the pieces on one shell, and takes them off; beside it, `_kernel`
     _magics     the magics, their tables, settings and Tab; the runner that they set
     _scrapy     crawls that a cell awaits, and their items; `scrapy` is the public module
+    _process    cells in a process of their own
     _display    results, Deferreds, bars and a kernel's messages, changed in place
     _plain      cells that do not await: they find the reactor's loop, and borrow the reactor
     _cells      IPython's cell: text becomes code, and what awaits goes to the reactor thread

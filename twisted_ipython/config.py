@@ -1,8 +1,9 @@
 """
 ``twisted_ipython.config.config``: the settings, by the name that version 2 gave them.
 
-They are those of the shell that loaded the extension last.  Call in the thread
-that runs its cells.
+They are those of the shell that loaded the extension last.
+
+Thread: cell.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Config:
 
     @property
     def timeout(self) -> float | None:
-        """Seconds that a cell may await, or None for ever."""
+        """Seconds that a cell may await, or None for ever.  Thread: cell."""
         value: float | None = self._settings().timeout
         return value
 
@@ -37,22 +38,22 @@ class Config:
         self._settings().timeout = seconds
 
     def get(self, key: str) -> Any:
-        """A setting's value; `ConfigError` if there is none of that name."""
+        """A setting's value; `ConfigError` if there is none of that name.  Thread: cell."""
         self._settings().written(key)
         return getattr(self._settings(), key)
 
     def set(self, key: str, raw_value: object) -> None:
-        """Change a setting and print it; `ConfigError` for a bad name or value."""
+        """Change a setting and print it; `ConfigError` for a bad name or value.  Thread: cell."""
         self._settings().write(key, str(raw_value))
         self.show(key)
 
     def show(self, key: str | None = None) -> None:
-        """Print one setting, or all; `ConfigError` if there is none of that name."""
+        """Print one setting, or all; `ConfigError` if there is none of that name.  Thread: cell."""
         for name in self._settings().names() if key is None else [key]:
             print(self._settings().written(name))
 
     def reset(self) -> None:
-        """Set everything as it is by default, and print it."""
+        """Set everything as it is by default, and print it.  Thread: cell."""
         self._settings().restore()
         self.show()
 

@@ -114,7 +114,7 @@ async def fetch(request: Any, **settings: Any) -> Any:
 
 
 class _Fetch(Spider):
-    """Sends one request, and keeps what comes of it."""
+    """Sends one request, and keeps the response or the error."""
 
     name = "fetch"
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 from shells import Shell
 from twisted.internet.defer import AlreadyCalledError, succeed
 
-from twisted_ipython._base.tracebacks import NO_LOOP_HERE, OTHER_DRIVER, OTHER_THREAD, explain, tidy
+from twisted_ipython._base.tracebacks import (
+    NO_LOOP_HERE,
+    OTHER_DRIVER,
+    OTHER_THREAD,
+    WRAP_IT,
+    explain,
+    tidy,
+)
 
 OURS = re.compile(r"twisted_ipython|crochet|twisted/internet/defer|twisted/python/failure|wrapt")
 
@@ -215,6 +225,20 @@ def test_explain_names_driver() -> None:
     error = RuntimeError("Timeout should be used inside a task")
     explain(error)
     assert error.__notes__ == [OTHER_DRIVER]
+
+
+@pytest.mark.parametrize("kind", ["Future", "AsyncResult"])
+def test_explain_names_wrap_future(kind: str) -> None:
+    """A future of threads that is awaited is explained, in the words of this Python."""
+    with pytest.raises(TypeError) as raised:
+        asyncio.run(await_it(type(kind, (Future,), {})()))
+    explain(raised.value)
+    assert raised.value.__notes__ == [WRAP_IT]
+
+
+async def await_it(thing: Any) -> None:
+    """Await it."""
+    await thing
 
 
 def test_own_modules_are_kept(shell: Shell, tmp_path: Path) -> None:

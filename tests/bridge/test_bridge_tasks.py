@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import sys
 from asyncio import current_task
 from collections.abc import Coroutine
-from contextvars import Context, ContextVar, copy_context
+from contextvars import ContextVar, copy_context
 from io import StringIO
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 from reactor_thread import Oops, forwards, in_reactor, later, turns
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.python import threadable
+
+from twisted_ipython._private.asyncio import context_of
 
 
 def _depth() -> int:
@@ -491,23 +494,59 @@ async def test_task_without_a_bridge() -> None:
     assert bridged.cancelled()
 
 
-def test_context_type() -> None:
-    """The bridge of a task runs each step in the Context that the task has."""
+@in_reactor
+async def test_context_of_a_task() -> None:
+    """The Context of a task is known from its start to its end; on Python 3.11 too."""
 
-    async def body() -> Context:
+    async def body() -> None:
+        await asyncio.sleep(0)
         await later()
-        task = current_task()
-        assert task is not None
-        bridge: Any = asyncio.Task.get_coro(task)
-        assert bridge.context.get(variable) == "here"
-        return bridge.context
+        variable.set("in the task")
 
-    @in_reactor
-    async def run() -> None:
-        variable.set("here")
-        task = asyncio.create_task(body())
-        context = await task
-        if sys.version_info >= (3, 12):
-            assert context is task.get_context()
+    context = copy_context()
+    task = asyncio.get_running_loop().create_task(body(), context=context)
+    assert context_of(task) is context
+    await task
+    assert context_of(task) is context
+    assert context[variable] == "in the task"
 
-    run()
+
+@in_reactor
+async def test_cancelled_before_its_first_step(recwarn: pytest.WarningsRecorder) -> None:
+    """A task that is cancelled at once ends so, and nothing is said of its coroutine."""
+    task = asyncio.create_task(forwards(later()))
+    coro: Any = task.get_coro()
+    assert coro.__name__ == "forwards"
+    assert task.cancel("message")
+    with pytest.raises(asyncio.CancelledError, match="message"):
+        await task
+    assert task.get_coro() is coro
+    assert inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED
+    del task, coro
+    gc.collect()
+    assert not [str(one.message) for one in recwarn]
+
+
+@in_reactor
+async def test_task_needs_a_bridge_late() -> None:
+    """A task that awaited futures for long awaits a Deferred, is cancelled, and goes on."""
+    seen: list[object] = []
+
+    async def body() -> str:
+        for _ in range(3):
+            await asyncio.sleep(0)
+            seen.append(asyncio.current_task())
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError as error:
+            seen.append(str(error))
+        seen.append(await later("Deferred"))
+        await asyncio.sleep(0)
+        return "value"
+
+    task = asyncio.create_task(body())
+    await turns(8)
+    task.cancel("message")
+    assert await task == "value"
+    assert seen == [task] * 3 + ["message", "Deferred"]
+    assert task.cancelling() == 1

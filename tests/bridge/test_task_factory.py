@@ -13,16 +13,16 @@ from reactor_thread import Oops, in_reactor, later, turns
 from twisted.internet.defer import Deferred, succeed
 
 from twisted_ipython._bridge.coroutine import Bridge
-from twisted_ipython._bridge.futures import BridgedTask
 from twisted_ipython._bridge.task_factory import begin_task
+from twisted_ipython._bridge.tasks import BridgedTask
 
 
 def _begun(coro: Any) -> asyncio.Task[Any]:
     """As `begin_task` does on Python 3.11."""
     loop, context = asyncio.get_running_loop(), copy_context()
-    bridge: Bridge[Any] = Bridge(coro, loop, context)
+    bridge: Bridge[Any] = Bridge(coro, loop)
     task = BridgedTask(bridge, loop=loop, context=context)
-    bridge.begin(task)
+    bridge.begin(task, context)
     return task
 
 

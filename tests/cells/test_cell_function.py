@@ -208,7 +208,7 @@ def test_threads_refuse_what_the_reactor_drives(
     body: str, line: int, text: str, offset: int, word: str
 ) -> None:
     """In a thread there is nothing that drives a coroutine or a generator."""
-    error = refusal_of(body, in_thread=True)
+    error = refusal_of(body, blocking="--thread")
     assert error.msg == (
         f"'{word}' in a cell with --thread: the thread pool runs blocking code, and only the"
         " reactor thread drives coroutines and Deferreds; leave out --thread"
@@ -218,9 +218,21 @@ def test_threads_refuse_what_the_reactor_drives(
     assert error.end_offset is not None
 
 
+def test_processes_refuse_what_they_cannot_do() -> None:
+    """In a process of its own nothing drives a coroutine, and its names end with it."""
+    assert refusal_of("await x", blocking="--process").msg == (
+        "'await' in a cell with --process: no reactor runs in its process; leave out --process, or"
+        " give a coroutine of asyncio's to asyncio.run"
+    )
+    assert refusal_of("global x\nx = 1", blocking="--process").msg == (
+        "'global' in a cell with --process: names that it binds end with its process; return the"
+        " value"
+    )
+
+
 def test_threads_take_plain_cells() -> None:
     """A cell for a thread may define coroutines and generators, it may only not be one."""
-    assert value_of("async def f(): await x\ndef g(): yield\n3", in_thread=True) == 3
+    assert value_of("async def f(): await x\ndef g(): yield\n3", blocking="--thread") == 3
 
 
 # What Python forbids
@@ -294,7 +306,7 @@ def test_refusal_without_source_has_no_text() -> None:
     """Who gives no source gets the place only, with the column as the compiler counts it."""
     tree = parse("x = 1\nawait x", filename=FILENAME, first_line=2)
     with pytest.raises(SyntaxError) as caught:
-        rewrite(tree, filename=FILENAME, in_thread=True)
+        rewrite(tree, filename=FILENAME, blocking="--thread")
     assert (caught.value.lineno, caught.value.offset, caught.value.text) == (3, 1, None)
 
 

@@ -12,7 +12,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from kernels import SECONDS, Execution, Kernel
 
 from twisted_ipython._display.job_output import MOST, JobOutput
-from twisted_ipython._display.labels import Message
+from twisted_ipython._display.late_output import Message
 from twisted_ipython._magics.reactor_command import SHOWN_NOTHING
 
 SETUP = """

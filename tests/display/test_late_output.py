@@ -11,8 +11,7 @@ import pytest
 from kernels import SECONDS, Kernel
 from nbclient import NotebookClient
 
-from twisted_ipython._display.labels import Message
-from twisted_ipython._display.late_output import MOST, Late
+from twisted_ipython._display.late_output import MOST, Late, Message
 from twisted_ipython._failures.reports import GRACE
 
 _LOAD = "%load_ext twisted_ipython\n%autoawait twisted"
@@ -234,8 +233,8 @@ def test_a_line_that_nobody_ends() -> None:
     sending = Sending()
     sending.begin(1)
     sending.idle(1)
-    sending.text(1, "a")
     sending.begin(2)
+    sending.text(1, "a")
     sending.text(1, "b")
     sending.idle(2)
     sending.begin(3)

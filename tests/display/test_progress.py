@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import nbformat.v4
 import pytest
-from kernels import Execution, Kernel
+from kernels import SECONDS, Execution, Kernel
+from nbclient import NotebookClient
 from reactor_thread import Oops, in_reactor, later, logged
 from shells import Shell
 from terminals import Terminal
@@ -115,6 +118,25 @@ def test_drawn_in_its_own_cell(kernel: Kernel) -> None:
     assert len(job.messages("display_data")) == 1
 
 
+def test_saved_as_it_was_in_the_end(kernel_name: str) -> None:
+    """A notebook that nbclient runs keeps the last state of a bar, also of one that ends late."""
+    codes = [
+        "%load_ext twisted_ipython\n%autoawait twisted\nfrom twisted.internet.defer import succeed"
+        + SETUP,
+        "%%run_in_reactor job\nglobal go\nawait progress([succeed(1), go := Deferred()], 'job')",
+        "await progress([after(0.01, n) for n in range(3)], 'own')",
+        "go.callback(2)\nawait job",
+    ]
+    cells = [nbformat.v4.new_code_cell(code) for code in codes]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook, kernel_name=kernel_name, timeout=SECONDS).execute()
+    shown = [one["data"]["text/plain"] for cell in cells for one in cell.outputs if "data" in one]
+    assert [text[: text.index("[")] for text in shown if "%|" in text] == [
+        "job: 100%|##########| 2/2 ",
+        "own: 100%|##########| 3/3 ",
+    ]
+
+
 NO_TQDM = "import sys\nsys.modules['tqdm'] = None\n"
 
 
@@ -183,6 +205,18 @@ async def test_under_twisteds_driver() -> None:
     with pytest.raises(CancelledError):
         await driving
     assert part.called
+
+
+@in_reactor
+async def test_futures_of_threads() -> None:
+    """Those of an executor are waited for as they are; the first failure cancels the rest."""
+    with ThreadPoolExecutor(1) as pool:
+        squares = [pool.submit(pow, number, 2) for number in range(3)]
+        assert await progress([*squares, succeed(9)]) == [0, 1, 4, 9]
+        never: Future[None] = Future()
+        with pytest.raises(ZeroDivisionError):
+            await progress([never, pool.submit(divmod, 1, 0)])
+        assert never.cancelled()
 
 
 @in_reactor

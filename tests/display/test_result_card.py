@@ -178,16 +178,6 @@ def test_a_card_holds_no_result(kernel: Kernel) -> None:
     assert kernel.value("del job; gc.collect(); ref()") is None
 
 
-def test_only_the_last_cards_are_followed(kernel: Kernel) -> None:
-    """A loop may display a job for ever."""
-    kernel.ok(JOB.format(name="job", value="1"))
-    displays = kernel.ok("for _ in range(101): display(job)").displays()
-    kernel.ok("open_gates()")
-    kernel.shows(displays[-1], "done")
-    assert "done" in texts(kernel, displays[1])[-1]
-    assert "pending" in texts(kernel, displays[0])[-1]
-
-
 PERIODIC = """
 async def scheduled():
     loop = reactor._asyncioEventloop

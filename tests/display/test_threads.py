@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from kernels import Kernel
 
+from twisted_ipython._private.ipyparallel import OUTPUT_THREAD
+
 SETUP = """
 import asyncio, threading
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +44,19 @@ def test_threads_print_in_the_cell_that_made_them(kernel: Kernel) -> None:
     assert lines == [["plain", "pool", "subclass"], ["fails"], ["executor", "job"], ["last"]]
     assert "twisted_ipython" not in awaits.printed("stderr")
     assert last.printed("stderr") == ""
+
+
+def test_a_thread_that_prints_for_all_cells(kernel: Kernel) -> None:
+    """That of ipyparallel's client, known by its class, prints in the cell that runs."""
+    made = kernel.ok(
+        f"class {OUTPUT_THREAD}(threading.Thread): pass\n"
+        "ask, told = threading.Event(), threading.Event()\n"
+        "def tell(): ask.wait(20); print('told', flush=True); told.set()\n"
+        f"{OUTPUT_THREAD}(target=tell).start()"
+    )
+    asking = kernel.ok("ask.set(); told.wait(20)")
+    asking.wait_for("told")
+    assert made.printed() == ""
 
 
 def test_kept_executor_of_the_loop(kernel: Kernel) -> None:

@@ -38,11 +38,11 @@ def test_line() -> None:
         return lambda line: lines.__setitem__(-1, line)
 
     for can_replace, count in ((True, 1), (False, 2)):
-        alike, seconds = Alike(), []
+        alike, seconds = Alike(tell if can_replace else lines.append), []
         lines.clear()
         for _ in range(2):
             alike.count, alike.last = alike.count + 1, KeyError("x")
-            alike.say(tell if can_replace else lines.append)
+            alike.say()
             seconds.append(alike.seconds)
         assert len(lines) == count
         assert lines[-1] == SAME.format(of_cell="", times="2 times", line="KeyError: 'x'")

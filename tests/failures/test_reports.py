@@ -12,8 +12,8 @@ from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherR
 from twisted.python.failure import Failure
 
 from twisted_ipython._base.work_id import new_work, set_work
-from twisted_ipython._failures.alike import SAME
-from twisted_ipython._failures.reports import MORE, Reports, mark_shown
+from twisted_ipython._failures.alike import MORE, SAME
+from twisted_ipython._failures.reports import Reports, mark_shown
 
 Shown = list[tuple[BaseException, str]]
 

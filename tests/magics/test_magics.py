@@ -15,7 +15,7 @@ from twisted_ipython._magics.magics import give_body
 from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import jobs
 
-USAGE = "usage: %%run_in_reactor [NAME] [--wait] [--replace] [--thread] [--global]"
+USAGE = "usage: %%run_in_reactor [NAME] [--wait] [--replace] [--thread | --process] [--global]"
 
 # ---- the line
 
@@ -507,8 +507,8 @@ def test_a_waiting_magic_in_the_reactor_thread_is_refused(session: Session) -> N
 def test_the_manual_names_the_magic_and_shows_a_session(session: Session) -> None:
     """`%%run_in_reactor?` has two percent signs, the options and a session, which works."""
     manual = session.shell.object_inspect("%%run_in_reactor")["docstring"]
-    assert "\n  %%run_in_reactor [-w] [-r] [-t] [-g] [name]\n" in manual
-    for option in ("--wait", "--replace", "--thread", "--global"):
+    assert "\n  %%run_in_reactor [-w] [-r] [-t] [-p] [-g] [name]\n" in manual
+    for option in ("--wait", "--replace", "--thread", "--process", "--global"):
         assert option in manual
 
 

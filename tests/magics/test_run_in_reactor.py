@@ -343,7 +343,7 @@ def test_the_manual_is_shown(kernel: Kernel) -> None:
     assert ran.reply is not None
     [page] = ran.reply["payload"]
     text = page["data"]["text/plain"]
-    assert "%%run_in_reactor [-w] [-r] [-t] [-g] [name]" in text
+    assert "%%run_in_reactor [-w] [-r] [-t] [-p] [-g] [name]" in text
     assert "Run the cell in the reactor thread, in the background." in text
 
 

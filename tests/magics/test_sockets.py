@@ -151,7 +151,7 @@ def test_what_cannot_be_closed_is_refused_in_one_line(kernel: Kernel) -> None:
     kernel.ok("Job._work_id = kept")
     refused = fail(kernel, f"%reactor close {cell}").printed("stderr")
     assert refused == (
-        f"UsageError: {cell} is a cell and a job, and both have opened something: say"
+        f"UsageError: {cell} is a cell and a job, and both have opened something: write"
         f" %reactor close cell {cell}, or job {cell}\n"
     )
     closed = kernel.ok(f"%reactor close job {cell}").printed()

@@ -20,9 +20,8 @@ from traitlets.config import Config
 
 from twisted_ipython import runner
 from twisted_ipython._cells.await_magics import AddAwaits, AwaitedMagic, Kind
-from twisted_ipython._magics import time_magic, timeit_magic
-from twisted_ipython._magics.time_magic import Time
-from twisted_ipython._magics.timeit_magic import Timeit
+from twisted_ipython._magics import timing
+from twisted_ipython._magics.timing import Time, Timeit
 from twisted_ipython._reactor.lifecycle import start
 
 SETUP = """
@@ -197,7 +196,7 @@ def test_time_of_long_reading(cells: Cells, monkeypatch: pytest.MonkeyPatch) -> 
     """Reading and compiling are mentioned when they take long, and only then."""
     cells.run("time", "await f()")
     assert re.fullmatch(r"CPU times: .*\nWall time: .*\n", cells.printed())
-    monkeypatch.setattr(time_magic, "_LONG", 0.0)
+    monkeypatch.setattr(timing, "_LONG", 0.0)
     cells.run("time", "await f()")
     assert cells.form().splitlines()[1:] == [
         "Wall time: TIME",
@@ -386,7 +385,7 @@ def test_timeit_stops_looking_for_a_number(cells: Cells) -> None:
     async def no_time(rounds: Iterator[None], clock: Callable[[], float]) -> float:
         return clock()
 
-    assert runner(timeit_magic._enough_rounds(no_time, float)) == 10**9
+    assert runner(timing._enough_rounds(no_time, float)) == 10**9
 
 
 def test_timeit_results(cells: Cells) -> None:
@@ -510,7 +509,7 @@ def test_timeit_refuses_what_is_python_only_in_a_function(cells: Cells) -> None:
 
 def test_timeit_of_long_compiling(cells: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiling is mentioned when it takes long."""
-    monkeypatch.setattr(time_magic, "_LONG", 0.0)
+    monkeypatch.setattr(timing, "_LONG", 0.0)
     cells.run("timeit", "-n1 -r1 await f()")
     assert re.search(r"each\)\nCompiler time: \d\.\d\d s\n$", cells.printed())
 

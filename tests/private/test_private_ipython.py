@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from IPython import get_ipython
+from IPython import embed, get_ipython
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magics import execution
 from session import Session
@@ -20,6 +20,8 @@ def test_names() -> None:
     """Each name is there."""
     assert hasattr(execution, "_format_time"), f"%time's `_format_time` is gone; {SEEN}"
     assert hasattr(InteractiveShell, "_showtraceback"), f"`_showtraceback` is gone; {SEEN}"
+    assert hasattr(InteractiveShell, "_walk_mro"), f"`_walk_mro` is gone; {SEEN}"
+    assert f"{embed.__module__}.{embed.__name__}" == ".".join(private.EMBED), SEEN
     assert private.format_time(0.0015) == "1.5 ms"
 
 

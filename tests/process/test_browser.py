@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import ipykernel
 import pytest
 from browser import MISSING, SECONDS, Lab, Notebook, chromium, contrast
 
@@ -33,6 +34,9 @@ async def told(name):
     while not Path(name).exists():
         await task.deferLater(reactor, 0.02, lambda: None)
 """
+
+# Older ones keep comm messages until the cell that awaits has ended.
+COMMS_WHILE_AWAITING = ipykernel.version_info >= (7, 4)
 
 Opened = Callable[..., AbstractContextManager[Notebook]]
 
@@ -139,6 +143,36 @@ def test_deferred(opened: Opened) -> None:
         notebook.expect_outputs(2, "'the next cell'")
         notebook.expect_outputs(1, "its own table")
         assert notebook.outputs(1).locator("td#own").is_visible()
+
+
+def test_slider(lab: Lab, opened: Opened) -> None:
+    """A slider that is moved while a cell awaits lives on."""
+    # With a subshell for them, a slider's messages do not meet the cell.
+    lab.set("apputils-extension/kernels-settings", {"commsOverSubshells": "disabled"})
+    widgets = """
+        from ipywidgets import HTML, IntSlider, VBox
+
+        def moved(change):
+            shown.value = f"the kernel has {change.new}"
+
+        slider, shown = IntSlider(), HTML()
+        slider.observe(moved, "value")
+        VBox([slider, shown])
+    """
+    with opened(widgets, "await told('end')") as notebook:
+        notebook.run(1)
+        notebook.run(2)
+        notebook.expect_prompt(2, "[*]:")
+        slider = notebook.cell(1).get_by_role("slider")
+        for value in range(1, 11):
+            slider.press("ArrowRight")
+            if COMMS_WHILE_AWAITING or value > 5:
+                notebook.expect_text(1, f"the kernel has {value}")
+            if value == 5:
+                notebook.expect_prompt(2, "[*]:")
+                notebook.tell("end")
+                notebook.expect_prompt(2, "[3]:")
+                notebook.expect_text(1, f"the kernel has {value}")
 
 
 def test_picture(lab: Lab, browser: BrowserContext) -> None:

@@ -62,8 +62,7 @@ heavy = {
     "twisted.internet.endpoints",
     "unittest", "multiprocessing", "tqdm", "ipywidgets", "ipykernel", "treq", "scrapy", "klein",
     "twisted_ipython._magics.run_in_reactor", "twisted_ipython._cells.cell_function",
-    "twisted_ipython._magics.time_magic",
-    "twisted_ipython._magics.timeit_magic",
+    "twisted_ipython._magics.timing", "twisted_ipython._process.job", "cloudpickle",
 }
 from importlib.util import find_spec
 assert all(find_spec(name) for name in heavy if name.startswith("twisted_ipython."))

@@ -11,6 +11,8 @@ import pytest
 from kernels import SECONDS, Kernel
 from shells import run_python
 
+from twisted_ipython._kernel import NO_ANSWER
+
 SETUP = """
 import asyncio, os, signal, sqlite3, sys, threading, time
 from twisted.internet import defer, reactor, task
@@ -408,6 +410,17 @@ def test_one_cell(last: str) -> None:
         code = [*lines, "print('before')", "x = await later(5, 0.1)", "!true", last]
         execution = kernel.ok("\n".join(code))
         assert (execution.printed(), execution.value) == ("before\n", "5")
+
+
+def test_an_engine_that_cannot_answer(kernel: Kernel) -> None:
+    """At load an engine of ipyparallel's with ipykernel 7 says so; no other kernel does."""
+    of_engine = "type('Engine', (type(kernel),), {'__module__': 'ipyparallel.engine.kernel'})"
+    kernel.ok("%unload_ext twisted_ipython\nkernel = get_ipython().kernel; own = type(kernel)")
+    try:
+        loading = kernel.ok(f"kernel.__class__ = {of_engine}\n%load_ext twisted_ipython")
+    finally:
+        kernel.ok("kernel.__class__ = own\n%autoawait twisted")
+    assert loading.printed().strip() == (NO_ANSWER if ipykernel.version_info >= (7,) else "")
 
 
 def test_switching(kernel: Kernel) -> None:

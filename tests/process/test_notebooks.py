@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
@@ -32,24 +33,39 @@ VARYING = [
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:..."),
     (re.compile(r"\b(on|port) \d{4,5}\b"), r"\1 ..."),
     (re.compile(r"\(\d+ in flight\)"), "(... in flight)"),
+    (re.compile(r"\[\d\d:\d\d<\d\d:\d\d, *[0-9.]+it/s\]"), "[...]"),
     (re.compile(r'("image/[a-z]+"|"model_id"): "[^"]*"'), r'\1: "..."'),
 ]
 
-# Autobahn has no wheel for Python 3.15.
+# Autobahn has no wheel for Python 3.15; ipyparallel is there in the nox session `parallel`.
+NEEDS = {"websocket": "autobahn", "scale-out": "ipyparallel"}
 PATHS = [
     path
     for path in sorted(NOTEBOOKS.glob("*.ipynb"))
-    if path.stem != "websocket" or find_spec("autobahn")
+    if find_spec(NEEDS.get(path.stem, "twisted_ipython"))
 ]
 
 
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_saved_outputs(path: Path, kernel_name: str) -> None:
+# Two are run at once, as people do.
+PAIRS = [PATHS[first : first + 2] for first in range(0, len(PATHS), 2)]
+
+
+@pytest.mark.parametrize("paths", PAIRS, ids=lambda paths: " and ".join(one.stem for one in paths))
+def test_saved_outputs(paths: list[Path], kernel_name: str) -> None:
     """Each code cell gives the outputs that the notebook was saved with."""
-    notebook = nbformat.read(path, as_version=4)
-    saved = [comparable(cell) for cell in notebook.cells]
-    NotebookClient(notebook, kernel_name=kernel_name, timeout=SECONDS).execute()
-    assert [comparable(cell) for cell in notebook.cells] == saved
+    notebooks = [nbformat.read(path, as_version=4) for path in paths]
+    saved = [[comparable(cell) for cell in notebook.cells] for notebook in notebooks]
+
+    async def execute() -> None:
+        clients = [
+            NotebookClient(notebook, kernel_name=kernel_name, timeout=SECONDS)
+            for notebook in notebooks
+        ]
+        await asyncio.gather(*(client.async_execute() for client in clients))
+
+    asyncio.run(execute())
+    for notebook, before in zip(notebooks, saved, strict=True):
+        assert [comparable(cell) for cell in notebook.cells] == before
 
 
 def test_tour_in_terminal(kernel_name: str) -> None:

@@ -10,6 +10,8 @@ import pytest
 from shells import run_python
 from terminals import Terminal
 
+from twisted_ipython._base.tracebacks import NO_PROMPT
+
 IMPORTS = (
     "import asyncio, os, signal, sys, threading, time; from twisted.internet import defer,"
     " protocol, reactor, task; from twisted_ipython import in_main_thread"
@@ -144,6 +146,23 @@ def test_main_thread_at_idle_prompt() -> None:
         terminal.expect("ran in MainThread", 5)
         terminal.run("%unload_ext twisted_ipython")
         assert terminal.run("get_ipython().pt_app.app.before_render._handlers").endswith("[]")
+
+
+def test_embed_in_awaiting_cell(shared: Terminal) -> None:
+    """`IPython.embed()` in a cell that awaits is one sentence, or asks if its prompt is simple."""
+    shared.run("import IPython")
+    if shared.run("get_ipython().simple_prompt").endswith("False"):
+        shown = shared.run("await asyncio.sleep(0); IPython.embed()")
+        assert shown.splitlines()[-1] == f"RuntimeError: {NO_PROMPT}"
+        assert "prompt_toolkit" not in shown
+        assert shared.run("IPython.get_ipython() is get_ipython()").endswith("True")
+    shared.type("x = await asyncio.sleep(0, 5); IPython.embed(simple_prompt=True)")
+    shared.expect(r"In \[1\]: ")
+    shared.process.sendline("print('x is', x)")
+    shared.expect("x is 5")
+    shared.process.sendline("exit()")
+    shared.shown()
+    assert shared.run("IPython.get_ipython() is get_ipython()").endswith("True")
 
 
 def test_main_thread_at_simple_prompt() -> None:

@@ -227,6 +227,12 @@ class Notebook:
 
         expect(self.outputs(number)).to_have_text(texts)
 
+    def expect_text(self, number: int, text: str) -> None:
+        """Wait until a cell has an element with this text."""
+        from playwright.sync_api import expect
+
+        expect(self.cell(number).get_by_text(text, exact=True)).to_be_visible()
+
     def picture(self, when: str, only: str | None = None) -> None:
         """Take a picture of the page, or of one part of it."""
         seen = self.page.locator(only) if only else self.page

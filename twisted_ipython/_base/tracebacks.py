@@ -16,9 +16,12 @@ from typing import Final, TypeVar
 from twisted.python.reflect import safe_str
 
 from twisted_ipython._base.frames import is_user_frame, module_of
+from twisted_ipython._private.ipython import EMBED
 from twisted_ipython._private.scrapy import PROMPT as INSPECT_RESPONSE
 
 __all__ = [
+    "NO_AWAIT",
+    "NO_PROMPT",
     "STUB",
     "at_line",
     "chain",
@@ -82,6 +85,24 @@ USE_FETCH: Final = (
     " scrapy.Selector(text=await response.text())"
 )
 
+WRAP_IT: Final = (
+    "A future of threads (concurrent.futures, ipyparallel's AsyncResult) is awaited by way of"
+    " asyncio: await asyncio.wrap_future(...); several by twisted_ipython.progress([...])"
+)
+
+NO_PROMPT: Final = (
+    "IPython.embed() in code that awaits runs in the reactor thread, whose loop runs already, and"
+    " its prompt wants a loop of its own. Write IPython.embed(simple_prompt=True): it asks in the"
+    " cell's thread"
+)
+
+NO_AWAIT: Final = (
+    "A magic that runs its code by exec(), as %prun, %lprun and %memit do, knows no `await`. Have a"
+    " cell await it: `profile = cProfile.Profile()`, or `line_profiler.LineProfiler(function)`;"
+    " `with profile: await ...`; `profile.print_stats()`. The memory before and after it is what"
+    " `memory_profiler.memory_usage()` gives."
+)
+
 # What the message of an exception begins or ends with when a thread or driver is the cause.
 _CAUSES: Final = (
     ("SQLite objects created in a thread can only be used in that same thread", OTHER_THREAD),
@@ -92,10 +113,19 @@ _CAUSES: Final = (
     ("There is no current event loop in thread 'MainThread'", NO_LOOP_HERE),
     ("no running event loop", NO_LOOP_HERE),
     ("asyncio.run() cannot be called from a running event loop", AWAIT_IT),
+    ("'await' outside function", NO_AWAIT),
     ("Timeout should be used inside a task", OTHER_DRIVER),
     ("cannot determine the parent task", OTHER_DRIVER),
     ("await wasn't used with future", OTHER_DRIVER),
     ("reactor already installed", ONE_REACTOR),
+    *(
+        (message.format(kind), WRAP_IT)
+        for kind in ("Future", "AsyncResult", "AsyncMapResult")
+        for message in (
+            "object {} can't be used in 'await' expression",
+            "'{}' object can't be awaited",  # since Python 3.14
+        )
+    ),
 )
 
 
@@ -127,10 +157,22 @@ def tidied(error: BaseException) -> Iterator[None]:
             one.__traceback__ = found
 
 
-def explain(error: BaseException) -> None:
-    """Add a line to an exception that the reactor, its thread or Twisted's driver caused."""
+def explain(error: BaseException) -> bool:
+    """
+    Add a line to an exception that the reactor, its thread or Twisted's driver caused.
+
+    Returns:
+        Whether ``IPython.embed()`` failed, which leaves its own shell as IPython's current one.
+
+    Thread: any.
+    """
+    prompts = False
     for one in chain(error):
-        if _is_from_shell(one.__traceback__):
+        if _comes_by(EMBED, one.__traceback__) and "event loop" in safe_str(one):
+            one.__dict__["_render_traceback_"] = lambda: [f"RuntimeError: {NO_PROMPT}"]
+            prompts = True
+            continue
+        if _comes_by(INSPECT_RESPONSE, one.__traceback__):
             if USE_FETCH not in getattr(one, "__notes__", ()):
                 one.add_note(USE_FETCH)
             continue
@@ -142,14 +184,14 @@ def explain(error: BaseException) -> None:
                 one.add_note(line)
                 if line is NO_LOOP_HERE:  # how a library came to ask for one says nothing
                     users_frames_only(one)
+    return prompts
 
 
-def _is_from_shell(traceback: TracebackType | None) -> bool:
-    """Whether a traceback comes by way of `scrapy.shell.inspect_response`."""
+def _comes_by(function: tuple[str, str], traceback: TracebackType | None) -> bool:
+    """Whether a traceback comes by way of a function, given its module and its name."""
     while traceback is not None:
         frame = traceback.tb_frame
-        name = frame.f_globals.get("__name__"), frame.f_code.co_name
-        if name == INSPECT_RESPONSE:
+        if (frame.f_globals.get("__name__"), frame.f_code.co_name) == function:
             return True
         traceback = traceback.tb_next
     return False

@@ -10,14 +10,14 @@ Thread: any.
 from __future__ import annotations
 
 import itertools
-from asyncio import Task
 from contextvars import Context, ContextVar
 from typing import Any, Final, NamedTuple
 
 __all__ = [
     "NO_WORK",
+    "CellNumbers",
     "WorkId",
-    "context_of",
+    "cell_number",
     "current_work",
     "is_work_variable",
     "new_work",
@@ -59,16 +59,38 @@ def current_work() -> WorkId:
     return _carried.get(NO_WORK)
 
 
+class CellNumbers:
+    """The numbers of one shell's cells: IPython's, or, of a shell that has counted none, ours."""
+
+    def __init__(self) -> None:
+        self._ours = 0
+
+    def begin(self, shell: Any, *, counted: bool) -> int:
+        """
+        The number of a cell that begins; a cell that another one runs has that one's.
+
+        Args:
+            shell: whose cell it is.
+            counted: whether the shell counts it.
+
+        Thread: cell.
+        """
+        if counted or shell.execution_count > 1:
+            return int(shell.displayhook.prompt_count)
+        if not current_work().cell:
+            self._ours += 1
+        return current_work().cell or self._ours
+
+
+def cell_number(shell: Any) -> int:
+    """The number of the cell whose code runs.  Thread: any."""
+    number: int = current_work().cell or shell.displayhook.prompt_count
+    return number
+
+
 def is_work_variable(variable: ContextVar[Any]) -> bool:
     """Whether it is the variable that carries the number."""
     return variable is _carried
-
-
-def context_of(task: Task[Any]) -> Context | None:
-    """The context in which a task runs; None if Python 3.11 does not tell.  Thread: any."""
-    tells = getattr(task, "get_context", None)
-    context: Context | None = tells() if tells else getattr(task.get_coro(), "context", None)
-    return context
 
 
 def work_in(context: Context | None) -> WorkId:

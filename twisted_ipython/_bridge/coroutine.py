@@ -42,6 +42,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import current_task
 from collections.abc import Coroutine, Generator
+from contextvars import Context
 from threading import get_ident
 from typing import Any, Final, TypeVar
 
@@ -57,7 +58,7 @@ from twisted_ipython._bridge.futures import (
 )
 from twisted_ipython._bridge.stepping import Steps
 
-__all__ = ["IDLE_LOOP", "Bridge", "TransparentBridge"]
+__all__ = ["IDLE_LOOP", "Bridge", "NotAsyncios", "TransparentBridge"]
 
 _T = TypeVar("_T")
 
@@ -67,32 +68,53 @@ IDLE_LOOP: Final = (
 )
 
 
-class Bridge(Steps, Coroutine[Any, Any, _T]):
+class NotAsyncios(BaseException):
+    """
+    A coroutine awaits what asyncio does not understand.
+
+    Args:
+        awaited: what it awaits.
+    """
+
+    def __init__(self, awaited: Any) -> None:
+        super().__init__()
+        self.awaited = awaited
+
+
+class Bridge(Steps, Generator[Any, Any, _T], Coroutine[Any, Any, _T]):
     """
     A coroutine that may await Deferreds, in a shape that a Task can drive.
 
     Args:
         coro: the user's coroutine.
         loop: the loop of the Task that will drive it.
-        context: the Task's context; each step runs in it.
+
+    Attributes:
+        first: what to do in place of the first step, if the coroutine has begun without it: it
+            awaits something (`NotAsyncios`), or this is thrown in; or it has ended so.
     """
 
+    first: BaseException | None = None
+
     def __await__(self) -> Generator[Any, Any, _T]:
-        return self.coro.__await__()
+        return self
 
     # ---- what a Task calls
 
-    def begin(self, task: asyncio.Task[Any]) -> None:
+    def begin(self, task: asyncio.Task[Any], context: Context) -> None:
         """Take the first step at once, as ``task``, which will take it over in its own first."""
         self._thread, self._task = get_ident(), task
         self._waiter = Waiter(self.cancel, self._loop)
-        self.context.run(self._step, None)
+        self._waiter.context = context
+        context.run(self._step, None)
 
     @drives
     def __next__(self) -> Any:
         """Step the coroutine; give the Task what it has to wait for."""
         if self._waiter is not None:
             return self._take_over()
+        if self.first is not None:
+            return self._go_on()
         try:
             awaited = self._send(None)
         except (KeyboardInterrupt, SystemExit) as error:
@@ -102,6 +124,23 @@ class Bridge(Steps, Coroutine[Any, Any, _T]):
                 return awaited
             return awaited if awaited is None else self._for_task(awaited)
         raise kept
+
+    def _go_on(self) -> Any:
+        """Go on where the coroutine is; a step that its Task takes."""
+        first, self.first = self.first, None
+        assert first is not None
+        try:
+            if isinstance(first, NotAsyncios):
+                return self._for_task(first.awaited)
+            if self._has_ended():
+                raise held(first)
+            return self._throw(first)
+        finally:
+            del first  # or it and its traceback keep each other alive
+
+    def _has_ended(self) -> bool:
+        """Whether a coroutine that began without it has ended."""
+        return getattr(self.coro, "cr_frame", None) is None
 
     def send(self, _value: Any) -> Any:
         """Step the coroutine; a Task sends None, and by `__next__`, which is quicker."""

@@ -1,5 +1,5 @@
 """
-Futures and tasks of our loop, which coroutines of both worlds can await.
+Futures of our loop, which coroutines of both worlds can await.
 
 Thread: reactor, unless a docstring says otherwise.
 """
@@ -7,29 +7,25 @@ Thread: reactor, unless a docstring says otherwise.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Generator
 from contextvars import Context
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from twisted_ipython._bridge.drivers import refuse_without_task
-from twisted_ipython._bridge.interruptible import is_interrupting
-
 __all__ = [
     "BridgedFuture",
-    "BridgedTask",
     "Mirror",
     "Waiter",
     "WrappedExit",
+    "await_future",
     "held",
 ]
 
 _T = TypeVar("_T")
 
 
-def _await_future(self: asyncio.Future[_T]) -> Generator[Any, Any, _T]:
+def await_future(self: asyncio.Future[_T]) -> Generator[Any, Any, _T]:
     """Await a future of our loop, whoever drives the coroutine."""
     try:
         if not self.done():
@@ -65,7 +61,7 @@ def _deferred_of(future: asyncio.Future[Any]) -> Deferred[None]:
 class BridgedFuture(asyncio.Future[_T]):
     """A future that coroutines driven by asyncio and by Twisted can await."""
 
-    __await__ = __iter__ = _await_future
+    __await__ = __iter__ = await_future
 
 
 class WrappedExit(BaseException):
@@ -83,75 +79,6 @@ def held(error: BaseException) -> BaseException:
     return error
 
 
-class BridgedTask(asyncio.Task[_T]):
-    """
-    A task that coroutines driven by asyncio and by Twisted can await.
-
-    A SystemExit or KeyboardInterrupt is a failure of the task like any other.
-    """
-
-    __await__ = __iter__ = _await_future
-
-    def set_name(self, value: object) -> None:
-        """`asyncio.Task.set_name`, but None, which Python 3.13.0 sets, is no name."""
-        if value is not None:
-            super().set_name(value)
-
-    def exception(self) -> BaseException | None:
-        """`asyncio.Task.exception`."""
-        error = super().exception()
-        return error.error if isinstance(error, WrappedExit) else error
-
-    def result(self) -> _T:
-        """`asyncio.Task.result`."""
-        try:
-            return super().result()
-        except WrappedExit as kept:
-            error = kept.error
-        finally:
-            del self  # or the exception, its traceback and the task keep each other alive
-        try:
-            raise error
-        finally:
-            del error
-
-    if sys.version_info < (3, 12):
-
-        def get_context(self) -> Context:
-            """`asyncio.Task.get_context`, which Python 3.12 has."""
-            bridge: Any = super().get_coro()
-            context: Context = bridge.context
-            return context
-
-    # What asyncio reads for a task's repr() and stack.  A Task that is written in Python, as
-    # nest_asyncio's, sets it, and runs what it finds there.
-    @property
-    def _coro(self) -> Any:
-        return getattr(self, "__dict__", {}).get("_coro") or self.get_coro()
-
-    @_coro.setter
-    def _coro(self, coro: Any) -> None:
-        vars(self)["_coro"] = coro
-
-    def get_coro(self) -> Any:
-        """`asyncio.Task.get_coro`: the user's coroutine."""
-        coro: Any = super().get_coro()
-        return getattr(coro, "coro", coro)
-
-    def cancel(self, msg: Any = None) -> bool:
-        """`asyncio.Task.cancel`; what an interrupted cell waits for is interrupted."""
-        if is_interrupting() and not self.done():
-            interrupt = getattr(super().get_coro(), "interrupt", None)
-            if interrupt is not None:
-                interrupt()
-        return super().cancel(msg)
-
-    def cancelling(self) -> int:
-        """`asyncio.Task.cancelling`, which `asyncio.timeout` asks when it begins."""
-        refuse_without_task(sys._getframe(1))
-        return super().cancelling()
-
-
 class Waiter(asyncio.Future[None]):
     """
     The future that a Task waits for while its coroutine waits for Deferreds.
@@ -163,9 +90,13 @@ class Waiter(asyncio.Future[None]):
         cancel: cancels what the coroutine waits for, with a message; says whether
             a cancellation is on its way.
         loop: the Task's loop.
+
+    Attributes:
+        context: the Task's, which it gives with its callback.
     """
 
-    _wake: tuple[Callable[[Waiter], object], Context | None] | None = None
+    context: Context | None = None
+    _wake: Callable[[Waiter], object] | None = None
 
     def __init__(self, cancel: Callable[[Any], bool], loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
@@ -173,22 +104,22 @@ class Waiter(asyncio.Future[None]):
 
     def add_done_callback(self, call: Any, *, context: Context | None = None) -> None:
         """Keep the Task's callback; called by the Task."""
-        self._wake = call, context
+        self._wake, self.context = call, context
         if self.done():
             self.wake_soon()
 
     def wake(self) -> None:
         """Have the Task take over at once, in its own context; no Task is entered now."""
         if self._wake is not None:  # else the Task has yet to ask, or has been told
-            (call, _), self._wake = self._wake, None
+            call, self._wake = self._wake, None
             call(self)
             del call  # or the frames of a failure and the Task keep each other alive
 
     def wake_soon(self) -> None:
         """Have the Task take over in the next iteration of the loop."""
         if self._wake is not None:
-            (call, context), self._wake = self._wake, None
-            self.get_loop().call_soon(call, self, context=context)
+            call, self._wake = self._wake, None
+            self.get_loop().call_soon(call, self, context=self.context)
 
     def cancel(self, msg: Any = None) -> bool:
         """Cancel what the coroutine waits for; called by `asyncio.Task.cancel`."""

@@ -14,7 +14,6 @@ import asyncio
 import sys
 from asyncio import Future, current_task
 from collections.abc import Callable, Coroutine
-from contextvars import Context
 from threading import get_ident
 from typing import Any, Final
 
@@ -53,7 +52,6 @@ class Steps:
     Args:
         coro: the user's coroutine.
         loop: the loop of its Task.
-        context: the Task's context; each step runs in it.
     """
 
     # All that follows concerns the time while Deferreds step the coroutine.
@@ -82,13 +80,10 @@ class Steps:
     # What steps the coroutine since it was interrupted.
     _door: Interruptible[Any] | None = None
 
-    def __init__(
-        self, coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, context: Context
-    ) -> None:
+    def __init__(self, coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> None:
         self.coro = coro
         self._send = coro.send
         self._loop = loop
-        self.context = context
 
     def interrupt(self) -> None:
         """Have the coroutine end, whatever swallows the cancellation that follows."""
@@ -158,10 +153,12 @@ class Steps:
         self._run(result, deferred)
 
     def _run(self, result: Any, deferred: Deferred[Any]) -> None:
-        """Step the coroutine in its own context."""
+        """Step the coroutine in its Task's context."""
+        assert self._waiter is not None
+        assert self._waiter.context is not None
         _nesting[0] += 1
         try:
-            self.context.run(self._step, result)
+            self._waiter.context.run(self._step, result)
         except RuntimeError:
             if self._deferred is not deferred:
                 raise

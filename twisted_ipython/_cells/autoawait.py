@@ -28,9 +28,9 @@ from twisted_ipython._base.borrowed_sigint import sigint
 from twisted_ipython._base.frames import labels_of
 from twisted_ipython._base.running_loop import is_switched, put_back
 from twisted_ipython._base.switch_interval import BRIEF, turns_of
-from twisted_ipython._base.tracebacks import explain, is_of_cell, tidy
+from twisted_ipython._base.tracebacks import is_of_cell, tidy
 from twisted_ipython._base.variables import Variables
-from twisted_ipython._base.work_id import current_work
+from twisted_ipython._base.work_id import cell_number, current_work
 from twisted_ipython._cells import placeholder, plain_cell
 from twisted_ipython._cells.file import run_file
 from twisted_ipython._cells.start import reactor_thread
@@ -39,7 +39,7 @@ from twisted_ipython._failures.reports import mark_shown
 from twisted_ipython._failures.running_cell import RunningCell
 from twisted_ipython._reactor.lifecycle import stay_installed
 from twisted_ipython._reactor.thread import ReactorThread
-from twisted_ipython._scripts.notes import explain_local
+from twisted_ipython._scripts.notes import explain_in
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
 from twisted_ipython._waiting.calls import main_thread
 from twisted_ipython._waiting.cell_thread import current_thread, is_blocking
@@ -95,7 +95,7 @@ class AutoAwait:
     # ---- on the shell, and off it
 
     def methods(self) -> dict[str, Callable[..., Any]]:
-        """What takes the place of the shell's own methods, on this instance."""
+        """What takes the place of the shell's own methods, on this instance.  Thread: cell."""
         return {
             "run_ast_nodes": self.run_ast_nodes,
             "run_code": self.run_code,
@@ -111,7 +111,7 @@ class AutoAwait:
         return own.__get__(self.shell) if hasattr(own, "__get__") else own
 
     def switch_on(self) -> None:
-        """Have top-level awaits run in the reactor thread."""
+        """Have top-level awaits run in the reactor thread.  Thread: cell."""
         shell = self.shell
         # ipykernel's loop turns during a cell for asyncio's runner only.
         in_kernel = getattr(shell, "kernel", None) is not None
@@ -125,20 +125,20 @@ class AutoAwait:
         self.on = True
 
     def switch_off(self) -> None:
-        """Leave awaits to another runner; the shell's `loop_runner` is the caller's to set."""
+        """Leave awaits to another runner; the caller sets `loop_runner`.  Thread: cell."""
         self.on = False
         if self.shell.trio_runner is self.runner:
             self.shell.set_trio_runner(self._trio_runner)
 
     def when_idle(self, call: Callable[[], None]) -> None:
-        """Call ``call`` at once, or after the cells that are awaiting."""
+        """Call ``call`` at once, or after the cells that are awaiting.  Thread: cell."""
         if self.awaiting:
             self._when_idle.append(call)
         else:
             call()
 
     def stay(self) -> None:
-        """Forget what was to be called after the cells that are awaiting."""
+        """Forget what was to be called after the cells that are awaiting.  Thread: cell."""
         self._when_idle.clear()
 
     # ---- in place of the shell's methods
@@ -151,7 +151,7 @@ class AutoAwait:
         compiler: Any = compile,
         result: Any = None,
     ) -> bool | None:
-        """`InteractiveShell.run_ast_nodes`, with the statements of an awaiting cell sent off."""
+        """`InteractiveShell.run_ast_nodes`; an awaiting cell's statements go off.  Thread: cell."""
         own: Callable[..., Coroutine[Any, Any, bool | None]] = self._own("run_ast_nodes")
         text = getattr(getattr(result, "info", None), "transformed_cell", None)  # IPython 9.6
         thread, made = None, Statements(nodelist)
@@ -210,6 +210,8 @@ class AutoAwait:
         That is for the rest of a cell whose earlier statement switched
         awaiting on: IPython was running it by then.  Magics and commands inside
         of such a statement run in the reactor thread too.
+
+        Thread: cell.
         """
         if not async_ or not self._active():
             shares = self._active()  # then nothing is awaited inside
@@ -229,11 +231,11 @@ class AutoAwait:
             self._forget(token)
 
     def safe_execfile(self, fname: Any, *where: Any, **options: Any) -> None:
-        """`InteractiveShell.safe_execfile`: ``%run``, and the file that IPython is started with."""
+        """`InteractiveShell.safe_execfile`: ``%run``, and IPython's own FILE.  Thread: cell."""
         run_file(self._own("safe_execfile"), self._statement, fname, *where, **options)
 
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """`InteractiveShell.showtraceback`, with the user's frames only."""
+        """`InteractiveShell.showtraceback`, with the user's frames only.  Thread: cell."""
         sigint.delivered()
         error = sys.exc_info()[1] if exc_tuple is None else exc_tuple[1]
         if isinstance(error, SystemExit):
@@ -243,8 +245,7 @@ class AutoAwait:
             mark_shown(error)
             if isinstance(error, KeyboardInterrupt) and placeholder.current.get(None) is None:
                 pass_on(error)
-            explain(error)
-            explain_local(error)
+            explain_in(self.shell, error)
             tidy(error)
             if exc_tuple is not None:
                 exc_tuple = (exc_tuple[0], error, error.__traceback__)
@@ -269,7 +270,7 @@ class AutoAwait:
         main_thread.run()
         self._variables.begin()
         shell = self.shell
-        typed = CellInfo(shell.displayhook.prompt_count, source, labels_of(shell))
+        typed = CellInfo(cell_number(shell), source, labels_of(shell))
         cell = AwaitingCell(thread, current_thread(), code, self.timeout, typed)
         self.awaiting += 1
         return placeholder.current.set(cell)

@@ -6,6 +6,8 @@ IPython hands a magic its code as text: ``get_ipython().run_line_magic('time',
 hook on the shell, puts it there, ``(await get_ipython()...)``, in the text that
 IPython goes on with.  What is awaited then is not what IPython's method gives,
 but `run`, to which the cell's call is turned on its way to the reactor thread.
+
+Thread: cell; magics are awaited in the reactor's.
 """
 
 from __future__ import annotations
@@ -41,16 +43,20 @@ class AwaitedMagic(Protocol):
         """
         Whether the magic, called with these, has to be awaited.
 
-        It must not raise, and have no effects: the magic may not be run.  In
-        the thread that the cell was typed in.
+        It must not raise, and have no effects: the magic may not be run.
 
         Args:
             line: what follows the magic's name, nothing expanded.
             cell: the lines below, or None for a line magic.
+
+        Returns:
+            whether it has.
+
+        Thread: cell.
         """
 
     async def run(self, line: str, cell: str | None) -> Any:
-        """What the magic gives.  Thread: reactor, as part of the cell."""
+        """What the magic gives, as part of the cell.  Thread: reactor."""
 
 
 Awaited = Mapping[tuple[Kind, str], AwaitedMagic]
@@ -68,8 +74,6 @@ class _Call(NamedTuple):
 class AddAwaits:
     """
     A hook for ``shell.input_transformers_post`` that awaits the magics that have to be.
-
-    Runs in the thread that the cell was typed in.
 
     Args:
         awaited: the magics.
@@ -95,7 +99,7 @@ class AddAwaits:
         return _put_awaits(text, list(self._found(tree))).splitlines(keepends=True)
 
     def magic_of(self, call: _Call) -> AwaitedMagic | None:
-        """The magic that a call has to await, or None."""
+        """The magic that a call has to await, or None.  Thread: cell."""
         magic = self.awaited.get((call.kind, call.name))
         # IPython refuses a cell magic without lines below it.
         if magic is None or call.cell == "" or not magic.awaits(call.line, call.cell):
@@ -121,8 +125,6 @@ async def run(
     """
     What ``await get_ipython().run_line_magic(name, line)`` means in an awaiting cell.
 
-    Runs in the reactor thread.
-
     Args:
         shell: the shell.
         kind: of the magic.
@@ -133,6 +135,8 @@ async def run(
     Returns:
         what the magic gives; if it does not await, what awaiting its value
         gives, since such an await is the user's own.
+
+    Thread: reactor.
     """
     call = _Call(kind, name, line, cell)
     hook = next((hook for hook in _hooks(shell) if isinstance(hook, AddAwaits)), None)
@@ -149,12 +153,16 @@ def code_awaits(shell: InteractiveShell, code: str) -> bool:
     Whether code as typed, with IPython's own language in it, has an await at its top level.
 
     Nothing is run: neither transformers that say that they have side effects,
-    nor what IPython does to single lines (autocall), which prints.  In the
-    thread that the cell was typed in.
+    nor what IPython does to single lines (autocall), which prints.
 
     Args:
         shell: whose language it is.
         code: what could be typed as a cell.
+
+    Returns:
+        whether it has.
+
+    Thread: cell.
     """
     try:
         text = "".join(_transformed(shell, code))

@@ -16,7 +16,7 @@ rest.  A cell with a ``return`` or a ``yield`` becomes a function all the same, 
 binds declared ``global``; variable annotations are then not kept, and ``locals()`` is empty.
 
 Python's own compiler refuses what neither allows.  What nothing could drive (``await`` beside
-``yield``, either of them in a thread) is refused here.
+``yield``, either of them in a thread or a process) is refused here.
 
 Thread: any.
 """
@@ -29,13 +29,23 @@ import inspect
 import itertools
 from collections.abc import Callable
 from types import CodeType, FunctionType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from twisted_ipython._cells.function_body import compile_function
 from twisted_ipython._cells.source import Source
 from twisted_ipython._cells.syntax import awaits, own_level, yields
 
 __all__ = ["CellFunction", "Kind", "rewrite"]
+
+_DRIVES_NOTHING: Final = {
+    "--thread": "the thread pool runs blocking code, and only the reactor thread drives coroutines"
+    " and Deferreds; leave out --thread",
+    "--process": "no reactor runs in its process; leave out --process, or give a coroutine of"
+    " asyncio's to asyncio.run",
+}
+NO_GLOBAL: Final = (
+    "'global' in a cell with --process: names that it binds end with its process; return the value"
+)
 
 
 class Kind(enum.Enum):
@@ -85,7 +95,7 @@ def rewrite(
     flags: int = 0,
     quiet: bool = False,
     top_level_global: bool = False,
-    in_thread: bool = False,
+    blocking: str = "",
 ) -> CellFunction:
     """
     Compile the tree of a cell's body to a function.
@@ -97,20 +107,20 @@ def rewrite(
         flags: the compiler's.
         quiet: whether its last expression is no value; that of a ``return`` is.
         top_level_global: whether what it binds at its top level belongs to the namespace.
-        in_thread: whether nothing drives a coroutine or a generator.
+        blocking: the option by which it runs where nothing drives a coroutine or a generator.
 
     Returns:
         the function, to be bound to a namespace.
 
     Raises:
         SyntaxError: for what Python forbids, in its own words, for ``await`` beside ``yield``,
-            and for either of them in a thread.
+            and for either of them in a thread or a process.
 
     Thread: any.
     """
     written = Source(filename, source, flags)
     level = list(own_level(tree))
-    _refuse_undrivable(written, level, in_thread=in_thread)
+    _refuse_undrivable(written, level, blocking)
     if top_level_global and not any(map(_needs_function, level)):
         codes = _script(written, tree, level, quiet=quiet)
     else:
@@ -118,15 +128,17 @@ def rewrite(
     return CellFunction(_kind(codes), codes)
 
 
-def _refuse_undrivable(source: Source, level: list[ast.AST], *, in_thread: bool) -> None:
+def _refuse_undrivable(source: Source, level: list[ast.AST], blocking: str) -> None:
     """Raise SyntaxError if nothing could drive the cell."""
     suspending = [node for node in level if awaits(node) or yields(node)]
-    if in_thread and suspending:
+    if blocking and suspending:
+        word = _word(suspending[0])
         raise source.refusal(
-            f"'{_word(suspending[0])}' in a cell with --thread: the thread pool runs blocking code,"
-            " and only the reactor thread drives coroutines and Deferreds; leave out --thread",
-            suspending[0],
+            f"'{word}' in a cell with {blocking}: {_DRIVES_NOTHING[blocking]}", suspending[0]
         )
+    for node in level:
+        if blocking == "--process" and isinstance(node, ast.Global):
+            raise source.refusal(NO_GLOBAL, node)
     for first, second in itertools.pairwise(suspending):
         if awaits(first) is not awaits(second):
             raise source.refusal(

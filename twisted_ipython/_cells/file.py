@@ -1,7 +1,7 @@
 """
 A file that IPython runs: ``%run``, and that which it is started with.
 
-In the thread that runs cells.
+Thread: cell.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ def run_file(
         fname: its name.
         where: the namespaces.
         options: IPython's.
+
+    Thread: cell.
     """
     path = Path(fname).expanduser()
     cell = PlainCell(lambda: compile(path.read_bytes(), path, "exec", dont_inherit=True))

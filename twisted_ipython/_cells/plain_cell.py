@@ -14,6 +14,7 @@ stays, its triggers are the session's, a stop that was kept is nobody's.  If it
 failed before it got so far, and its code names what would run the reactor, it
 was a script all the same (`_scripts.callers.would_run`), and leaves nothing.
 
+Thread: cell.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ class PlainCell:
         return self._names_it
 
     def exit(self, error: SystemExit) -> Exited | None:
-        """What a SystemExit of its code means; None if it is no script."""
+        """What a SystemExit of its code means; None if it is no script.  Thread: cell."""
         ran = self._script is not None and self._script.ran
         if not (ran or self._would_run()):
             return None
@@ -154,7 +155,7 @@ _cells: Final[dict[int, PlainCell]] = {}
 
 
 def of_nodes(nodes: list[ast.stmt], name: str) -> PlainCell:
-    """A cell that does not await, of that many statements and that name."""
+    """A cell that does not await, of that many statements and that name.  Thread: cell."""
     module, flags = ast.Module(nodes, []), ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     return PlainCell(lambda: compile(module, name, "exec", flags=flags, dont_inherit=True), nodes)
 
@@ -162,7 +163,7 @@ def of_nodes(nodes: list[ast.stmt], name: str) -> PlainCell:
 async def run_statement(
     own: Callable[..., Coroutine[Any, Any, bool]], code: CodeType, result: Any, **options: Any
 ) -> bool:
-    """`InteractiveShell.run_code`, but for the SystemExit of a script."""
+    """`InteractiveShell.run_code`, but for the SystemExit of a script.  Thread: cell."""
     try:
         return await own(code, result, **options)
     except Exited as exited:
@@ -177,8 +178,14 @@ def show_exit(error: SystemExit, show: Callable[..., object]) -> None:
     """
     Show what a SystemExit means that the code of this context has raised, if it is a script's.
 
+    Args:
+        error: the SystemExit.
+        show: IPython's ``showtraceback``.
+
     Raises:
         Exited: it was.
+
+    Thread: cell.
     """
     cell = _current_cell()
     exited = None if cell is None else cell.exit(error)
@@ -195,7 +202,7 @@ def _current_cell() -> PlainCell | None:
 
 
 def note_failure() -> None:
-    """The code of this context has failed, as is shown now."""
+    """The code of this context has failed, as is shown now.  Thread: cell."""
     cell = _current_cell()
     if cell is not None:
         cell.raised = True
@@ -209,7 +216,7 @@ def _stop_other(*, crash: bool) -> None:
 
 
 def note_statement(note: Callable[[CodeType, RunningCell], object], code: CodeType) -> None:
-    """Call ``note`` with a statement that has run in the plain cell of this context, if any."""
+    """Call ``note`` with a statement that has run in this context's plain cell.  Thread: cell."""
     cell = _current_cell()
     if cell is not None:
         note(code, cell.running)

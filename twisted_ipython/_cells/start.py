@@ -25,6 +25,9 @@ def reactor_thread() -> ReactorThread:
     """
     The reactor thread, started if need be, for a caller in another thread.
 
+    Returns:
+        it.
+
     Raises:
         RuntimeError: this is the reactor thread, or the reactor cannot be started.
 

@@ -63,7 +63,7 @@ class Statements:
 
 
 def is_async(code: CodeType) -> bool:
-    """Whether evaluating ``code`` gives a coroutine."""
+    """Whether evaluating ``code`` gives a coroutine.  Thread: any."""
     return bool(code.co_flags & inspect.CO_COROUTINE)
 
 
@@ -81,7 +81,7 @@ class Reading(NamedTuple):
 
 
 def read(nodes: Sequence[ast.stmt]) -> Reading:
-    """Read statements; every cell pays for this."""
+    """Read statements; every cell pays for this.  Thread: any."""
     awaits, language = False, []
     for node in nodes:
         for part in syntax.own_level(node):
@@ -109,6 +109,11 @@ def prepare(
         language: those of them with IPython's own language in them.
         name: the cell's file name.
         compiler: IPython's compiler of the cell, set to allow a top-level await.
+
+    Returns:
+        what was compiled, and what does not compile.
+
+    Thread: any.
     """
     made = Statements([*nodes, *shown])
     everything = [*nodes, *shown]
@@ -132,7 +137,7 @@ _ASSIGNMENTS: Final = (ast.Assign, ast.AugAssign, ast.AnnAssign)
 def split(
     nodes: Sequence[ast.stmt], interactivity: str
 ) -> tuple[Sequence[ast.stmt], Sequence[ast.stmt]]:
-    """The statements to run, and those after them to display, as IPython divides them."""
+    """The statements to run, and after them those to display, as IPython does.  Thread: any."""
     if not nodes or interactivity == "none":
         return nodes, []
     if interactivity == "all":
@@ -156,13 +161,13 @@ def _compile(node: ast.stmt, name: str, compiler: Compiler, *, value: bool) -> C
 
 
 def send_to_cell_thread(tree: _Tree) -> _Tree:
-    """Send magics and commands of code for the reactor thread back to the cell thread."""
+    """Send magics and commands in code for the reactor back to the cell thread.  Thread: any."""
     sent: _Tree = _SendToCellThread(display=False).visit(tree)
     return sent
 
 
 def await_magics(tree: _Tree) -> _Tree:
-    """Have magics that await do so in code that will run in the reactor thread."""
+    """Have magics that await do so in code that will run in the reactor thread.  Thread: any."""
     awaiting: _Tree = _AwaitMagics().visit(tree)
     return awaiting
 

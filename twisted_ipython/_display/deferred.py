@@ -1,20 +1,21 @@
 """
-A Deferred or a task at the end of a cell shows what it comes to.
+A Deferred or a task at the end of a cell shows its result.
 
 In a notebook a Deferred is shown as pending, and replaced in place by its value's
 own representation or its failure's line, as `_display.updates` says.  In a terminal and a
 console it is IPython's ``Out[n]`` as usual, and a line says when it fires.
 
-Its result is not consumed.  What looks at it is one callback, added in the reactor
-thread where its other callbacks run, that passes the result on: it is awaited
-later, and calls back what is added later, as if it had not been shown.  What is
-shown is what it had at that point of its chain.  A failure stays unhandled.
+Its result is not consumed.  One callback looks at it, which is added in the reactor
+thread, as its others are, and passes the result on.  What is shown is the result at
+that point of its chain.  A failure stays unhandled.
 
-A task or a future of the reactor's loop is shown in the same way; what asyncio
-notes of it, whether anybody has looked at its exception, stays as it is.  A bare
-coroutine shows that it needs an await.
+A task or a future of the reactor's loop is shown in the same way; asyncio goes on to
+note whether anybody has looked at its exception.  A bare coroutine shows that it needs
+an await.
 
-A Deferred may fire in any thread; the callback raises nothing.
+The callback raises nothing.
+
+Thread: any; a Deferred may fire in any.
 """
 
 from __future__ import annotations
@@ -28,14 +29,16 @@ from time import time
 from types import CoroutineType
 from typing import Any, Final
 
-from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_ipython._base.formatting import as_html, as_text, own_text, with_html, with_text
-from twisted_ipython._base.work_id import current_work
+from twisted_ipython._base.formatting import bundle_as_html, own_text
+from twisted_ipython._base.instance import override
+from twisted_ipython._base.work_id import cell_number
 from twisted_ipython._bridge.deferred_failure import exception_of
+from twisted_ipython._display.result_card import card
 from twisted_ipython._display.updates import Bundle, DisplayUpdate, bundle_of, can_update, finish
 from twisted_ipython._failures.namespace import is_pending, kind_of
 from twisted_ipython._private.asyncio import EXCEPTION
@@ -55,7 +58,7 @@ _Held = Deferred[Any] | asyncio.Future[Any]
 
 class DeferredState:
     """
-    A Deferred or a future that was shown, for what is shown of it; it does not hold that.
+    What is known of a Deferred or a future that is shown; it does not hold that.
 
     Attributes:
         kind: what it is, in a word.
@@ -78,11 +81,11 @@ class DeferredState:
 
     @property
     def seconds(self) -> float:
-        """How long it took since it was shown."""
+        """How long it took since it was shown.  Thread: any."""
         return (time() if self.ended is None else self.ended) - self.began
 
     def end(self, result: object) -> None:
-        """Note what it fired with."""
+        """Note what it fired with.  Thread: any."""
         self.ended = time()
         if not isinstance(result, Failure):
             self.state = "done"
@@ -91,18 +94,10 @@ class DeferredState:
         self.state = "cancelled" if isinstance(self.error, CANCELLATIONS) else "failed"
 
     def bundle(self, own: Bundle | None = None) -> Bundle:
-        """What is shown, given what is shown of its value, as soon as there is that."""
-        if self.state == "done":
-            if own is not None:
-                return own
-            text, html = (
-                with_text("done", self, "", self.kind),
-                with_html("done", self, "", self.kind),
-            )
-        else:
-            text = as_text(self.state, self, self.error, self.kind)
-            html = as_html(self.state, self, self.error, self.kind)
-        return Bundle({"text/plain": text, "text/html": html}, {})
+        """What is shown, given what is shown of its value, if there is that.  Thread: any."""
+        if self.state == "done" and own is not None:
+            return own
+        return card(self.state, self, self.error, self.kind)
 
 
 class ShownDeferreds:
@@ -123,12 +118,15 @@ class ShownDeferreds:
         self._open = True
 
     def close(self) -> None:
-        """Leave all that is shown as it is."""
+        """Leave all that is shown as it is.  Thread: cell."""
         self._open = False
 
     def show(self, deferred: _Held) -> None:
         """
         Display one that is pending: a printer for ``ipython_display_formatter``.
+
+        Args:
+            deferred: the Deferred, or a future.
 
         Raises:
             NotImplementedError: it has fired, or displays do not change, and is for the other
@@ -147,6 +145,12 @@ class ShownDeferreds:
         """
         What a Deferred shows now: a printer for ``mimebundle_formatter``.
 
+        Args:
+            deferred: the Deferred, or a future.
+
+        Returns:
+            its value's own representation, if it has one; else what is known of it.
+
         Raises:
             NotImplementedError: a future of another loop, which shows what it is.
 
@@ -160,11 +164,24 @@ class ShownDeferreds:
             return bundle_of(self._shell, _outcome(deferred))
         return state.bundle()
 
+    def show_itself(self, result: ExecutionResult) -> None:
+        """Have a cell's value show itself to a front end that formats it alone.  Thread: cell."""
+        # A display hook of the front end's own may leave the value there only.
+        value: Any = result.result
+        if value is None:
+            value = self._shell.user_ns.get("_")
+        if isinstance(value, (Deferred, asyncio.Future)):
+            override(value, {"_repr_html_": partial(self._html, weakref.ref(value))})
+
+    def _html(self, value: Callable[[], Any]) -> str | None:
+        held = value()
+        return bundle_as_html(*self.bundle(held)) if self._open else None
+
     def _look(self, deferred: _Held) -> DeferredState:
         """What is known of it now."""
         if isinstance(deferred, asyncio.Future) and deferred.get_loop() is not current().loop:
             raise NotImplementedError
-        cell = current_work().cell or self._shell.displayhook.prompt_count
+        cell = cell_number(self._shell)
         state = DeferredState(cell, kind_of(type(deferred)) or "")
         if not is_pending(deferred):
             state.end(_outcome(deferred))
@@ -183,7 +200,7 @@ class ShownDeferreds:
                 if self._open:
                     state.end(result)
                     shown = ref()
-                    tell(state, result, shown is not None and _goes_on(shown))
+                    tell(state, result, isinstance(shown, Deferred) and goes_on(shown))
             except Exception:
                 _log.failure("A Deferred could not be shown")
             return result
@@ -204,24 +221,17 @@ class ShownDeferreds:
         self, display: DisplayUpdate, state: DeferredState, result: object, _: bool
     ) -> None:
         value = result if state.state == "done" else None
-        finish(self._shell, [display], value, state.bundle, wanted=lambda: self._open)
+        finish(self._shell, display, value, state.bundle, wanted=lambda: self._open)
 
 
 def _outcome(held: _Held) -> object:
-    """What it came to, a value or a Failure; this does not count as looking at a failure."""
+    """Its result, a value or a Failure; this does not count as looking at a failure."""
     if isinstance(held, Deferred):
         return held.result
     if held.cancelled():
         return Failure(asyncio.CancelledError())
     error = getattr(held, EXCEPTION, None)
     return held.result() if error is None else Failure(error)
-
-
-def _goes_on(deferred: _Held) -> bool:
-    """Whether other callbacks take the result; an await has one."""
-    if not isinstance(deferred, Deferred):
-        return False
-    return goes_on(deferred)
 
 
 def coroutine_text(

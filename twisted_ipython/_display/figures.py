@@ -8,6 +8,8 @@ is noted by matplotlib's own ``figure.hooks``.
 
 What can still go wrong.  ``plt.show()`` shows all figures that are open, and
 ``plt.gcf()`` gives the latest: a job names its own (``fig, ax = plt.subplots()``).
+
+Thread: cell; figures are made in any.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from contextvars import Context, copy_context
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
@@ -33,9 +34,18 @@ __all__ = ["attach", "note_context"]
 _HOOK: Final = f"{__name__}:note_context"
 _INLINE: Final = "matplotlib_inline.backend_inline"
 
-# The context in which each figure was made that was not shown yet.  Global, since matplotlib
-# finds its hooks by the names of modules; no attribute, since a context cannot be pickled.
-_made_in: Final[WeakKeyDictionary[Any, Context]] = WeakKeyDictionary()
+# The attribute of a figure with the context in which it was made, until it is shown.
+_MADE_IN: Final = "_twisted_ipython_made_in"
+
+
+class _MadeIn:
+    """A context; in a copy of a figure, and a pickled one, stands None in its place."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()
 
 
 def attach(shell: InteractiveShell) -> Callable[[], None]:
@@ -46,7 +56,7 @@ def attach(shell: InteractiveShell) -> Callable[[], None]:
         shell: the shell.
 
     Returns:
-        What undoes it.
+        what undoes it.
 
     Thread: cell.
     """
@@ -92,7 +102,7 @@ def attach(shell: InteractiveShell) -> Callable[[], None]:
 
 def note_context(figure: Any) -> None:
     """Note in which context a figure is made, as one of ``figure.hooks``.  Thread: any."""
-    _made_in[figure] = copy_context()
+    setattr(figure, _MADE_IN, _MadeIn(copy_context()))
 
 
 def _hooks() -> list[str]:
@@ -121,11 +131,7 @@ def _flush_figures(shell: Any) -> Any:
 
 
 def _show_ended(shell: InteractiveShell) -> None:
-    """
-    Do as ``flush_figures`` of matplotlib-inline 0.1 and 0.2, but leave what jobs draw.
-
-    Thread: cell.
-    """
+    """Do as ``flush_figures`` does, but leave what jobs draw.  Thread: cell."""
     inline: Any = sys.modules[_INLINE]
     if not was_drawn(inline):
         return
@@ -134,7 +140,7 @@ def _show_ended(shell: InteractiveShell) -> None:
     closes = inline.InlineBackend.instance().close_figures
     for manager in inline.Gcf.get_all_fig_managers():
         figure = manager.canvas.figure
-        if work_in(_made_in.get(figure)).work in pending:
+        if work_in(_made_in(figure)).work in pending:
             set_drawn(inline, True)
         elif take_drawn(inline, figure) or closes:
             _show(shell, figure, metadata_of(inline, figure))
@@ -142,9 +148,15 @@ def _show_ended(shell: InteractiveShell) -> None:
                 inline.Gcf.destroy(manager.num)
 
 
+def _made_in(figure: Any) -> Context | None:
+    made: _MadeIn | None = getattr(figure, _MADE_IN, None)
+    return None if made is None else made.context
+
+
 def _show(shell: InteractiveShell, figure: Any, metadata: Any) -> None:
     """Show a figure in the context in which it was made; the next time in that of who asks."""
-    context = _made_in.pop(figure, None) or copy_context()
+    context = _made_in(figure) or copy_context()
+    setattr(figure, _MADE_IN, None)
     try:
         context.run(display, figure, metadata=metadata)
     except Exception:

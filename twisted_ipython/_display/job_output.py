@@ -16,14 +16,16 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from twisted_ipython._display.labels import DISPLAYED, Message
+from twisted_ipython._display.late_output import Message
 from twisted_ipython._display.updates import CARD
 from twisted_ipython._reactor.lifecycle import current
 
 __all__ = ["LEFT_OUT", "RECORDED", "JobOutput"]
 
 # The kinds of messages that show something.
-RECORDED: Final = DISPLAYED | {"stream", "error", "update_display_data", "clear_output"}
+RECORDED: Final = frozenset(
+    {"display_data", "execute_result", "stream", "error", "update_display_data", "clear_output"}
+)
 
 LEFT_OUT: Final = "[{size} of earlier output left out]\n"
 # How many characters are kept.

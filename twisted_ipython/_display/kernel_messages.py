@@ -8,10 +8,10 @@ set on the session instance:
 
 - ipykernel before 7 keeps one parent for all displays.  What is displayed in
   the reactor thread and the pool's gets that of the context's cell.
-- Before 7.1 it also keeps one for each thread that has no cell in its context,
-  that of the cell that made the thread: of what runs in the reactor thread for
-  nobody's cell, text would go to the cell that loaded us, and displays of 7.0.0
-  would fail.  Such calls are made in a copy of the running cell's context.
+- Before 7.1 it also keeps one for each thread without a cell in its context: that of
+  the cell that made the thread.  Text of a call in the reactor thread that belongs to no
+  cell would go to the cell that loaded us, and displays of 7.0.0 would fail.  Such calls
+  are made in a copy of the running cell's context.
 - `_display.late_output` decides what a client gets that keeps the running cell's output only.
   Deciding and sending are one step: a message that is to come before a cell's
   end must not be sent after it.
@@ -24,6 +24,8 @@ runs there has its cell, and what it would set holds for other threads too
 
 What can still go wrong.  A child that `os.fork` made sends its text by itself,
 under the cell that made it.
+
+Thread: any.
 """
 
 from __future__ import annotations
@@ -43,8 +45,7 @@ from weakref import WeakValueDictionary
 from twisted_ipython._base.instance import override
 from twisted_ipython._display import threads
 from twisted_ipython._display.job_output import RECORDED, JobOutput
-from twisted_ipython._display.labels import Message
-from twisted_ipython._display.late_output import Late
+from twisted_ipython._display.late_output import Late, Message
 from twisted_ipython._private.ipykernel import NEW_THREADS_PARENT, PARENT
 from twisted_ipython._reactor.jobs import Job, jobs
 
@@ -67,7 +68,7 @@ def attach(
         loop: the reactor's loop, if it has one.
 
     Returns:
-        What takes it off; what waits for a cell then goes to the process's stderr.
+        what takes it off; what waits for a cell then goes to the process's stderr.
 
     Thread: cell.
     """

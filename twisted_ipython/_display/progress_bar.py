@@ -1,103 +1,145 @@
 """
-Bars that show how much is done: tqdm's, or a few lines.
+The bar of `progress`: tqdm's, or a few lines.
 
-Lines where tqdm is not installed, above the prompt for a job in a terminal, and for a front
-end that ignores updates of a display.
-In the reactor thread, in the context of the cell that shows one.
+It is drawn in a copy of the context in which it is made, so it stands in the cell of
+whoever waits, whatever ends.  No timer draws it.  Lines take its place where tqdm is
+not installed, above the prompt for a job in a terminal, and for a front end that ignores
+updates of a display.
+
+A notebook is saved with the text that its displays had when they were displayed or
+updated, and a widget's text says how far it was then.  So tqdm's widget is updated as a
+display, too, when all is done: before the cell's end, after which nbclient takes nothing.
+
+Thread: reactor.
 """
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from contextvars import copy_context
 from importlib import import_module
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+from IPython.core.display_functions import DisplayHandle, display
 from IPython.core.getipython import get_ipython
+from twisted.logger import Logger
 
 from twisted_ipython._base.formatting import duration
 from twisted_ipython._display.updates import can_update, has_updates, is_terminal
 from twisted_ipython._waiting.calls import waiting_cell
 
-__all__ = ["Bar", "Lines", "new_bar"]
+__all__ = ["Bar"]
 
-# Of how many lines a bar of lines consists.
+_log = Logger()
+
+# Of how many lines a bar of lines consists, and seconds between two drawings.
 _LINES: Final = 10
+_OFTEN: Final = 0.1
 
 LINE: Final = "{name}{done:,} of {total:,}, {rate:,.0f}/s{left}"
 LEFT: Final = ", {time} left"
 LAST: Final = "{name}{done:,} of {total:,} in {time}, {rate:,.0f}/s"
 
 
-class Bar(Protocol):
-    """What is used of a tqdm."""
-
-    mininterval: float
-
-    def update(self, n: float) -> object:
-        """Add what was done since."""
-
-    def close(self) -> None:
-        """Draw it a last time."""
-
-
-class Lines:
+class Bar:
     """
-    A bar of a few lines that are printed.
+    Draws how many of something have ended; raises nothing.
 
     Args:
         total: how many there are.
-        desc: a word in front of it, or None.
+        description: a word in front of it, or None.
+
+    Attributes:
+        undrawn: how many have ended since it was drawn.
+        next: when it is to be drawn again, in seconds of `monotonic`.
     """
 
-    mininterval = 0.1
+    def __init__(self, total: int, description: str | None) -> None:
+        self._context = copy_context()
+        self.undrawn = 0
+        self.next = monotonic() + _OFTEN
+        self._bar: Any = None
+        self._handle: DisplayHandle | None = None
+        self._do(lambda: self._make(total, description))
 
-    def __init__(self, total: int, desc: str | None) -> None:
+    def draw(self) -> None:
+        """Draw it.  Thread: reactor."""
+        self.next = monotonic() + _OFTEN
+        self._do(self._draw)
+
+    def close(self) -> None:
+        """Draw it a last time.  Thread: reactor."""
+        self._do(self._close)
+
+    def _make(self, total: int, description: str | None) -> None:
+        own = None if _stays() else _tqdm()
+        if own is None:
+            self._bar = _Lines(total, description)
+            return
+        # tqdm's thread looks after bars that count many steps before they look at the clock.
+        kind = type("Bar", (own,), {"monitor_interval": 0})
+        if any(base.__name__ == "tqdm_notebook" for base in own.__mro__):
+            self._bar = kind(total=total, desc=description, miniters=1, display=False)
+            self._handle = display(self._bar.container, display_id=True)
+        else:
+            self._bar = kind(total=total, desc=description, miniters=1)
+
+    def _draw(self) -> None:
+        undrawn, self.undrawn = self.undrawn, 0
+        if self._bar is not None:
+            self._bar.update(undrawn)
+
+    def _close(self) -> None:
+        self._draw()
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            bar.close()
+        if self._handle is not None:
+            self._handle.update(bar.container)
+
+    def _do(self, function: Callable[[], object]) -> None:
+        try:
+            self._context.run(function)
+        except Exception:
+            _log.failure("A bar could not be drawn")
+            self._bar = self._handle = None
+
+
+class _Lines:
+    """What is used of a tqdm, as a few lines that are printed.  Thread: reactor."""
+
+    def __init__(self, total: int, description: str | None) -> None:
         self._total = total
-        self._name = f"{desc}: " if desc else ""
+        self._name = f"{description}: " if description else ""
         self._began = monotonic()
         self._done = 0
         self._next = total / _LINES
 
-    def update(self, n: float) -> None:
-        """Add what was done since; a line, if that makes another tenth."""
-        self._done += int(n)
+    def update(self, count: int) -> None:
+        """Add what was done since; a line, if that makes another tenth.  Thread: reactor."""
+        self._done += count
         if self._next <= self._done < self._total:
             self._next = self._done + self._total / _LINES
             left = (monotonic() - self._began) * (self._total / self._done - 1)
             self._print(LINE, left=LEFT.format(time=duration(left)))
 
     def close(self) -> None:
-        """Print how many were done, and how long it took."""
+        """Print how many were done, and how long it took.  Thread: reactor."""
         self._print(LAST, time=duration(monotonic() - self._began))
 
     def _print(self, text: str, **words: str) -> None:
         rate = self._done / max(monotonic() - self._began, 1e-9)
-        print(
-            text.format(name=self._name, done=self._done, total=self._total, rate=rate, **words),
-            flush=True,
-        )
+        line = text.format(name=self._name, done=self._done, total=self._total, rate=rate, **words)
+        print(line, flush=True)
 
 
-@cache
 def _tqdm() -> Any:
-    """The tqdm that suits this process, without its thread; None if it is not installed."""
+    """The tqdm that suits this process; None if it is not installed."""
     try:
-        own = import_module("tqdm.auto").tqdm
+        return import_module("tqdm.auto").tqdm
     except ImportError:
         return None
-    # The thread looks every ten seconds after bars that count many steps before they
-    # look at the clock; ours look at it each time.
-    return type("Bar", (own,), {"monitor_interval": 0})
-
-
-def new_bar(total: int, description: str | None) -> Bar:
-    """A bar in the current cell."""
-    tqdm = None if _stays() else _tqdm()
-    if tqdm is None:
-        return Lines(total, description)
-    bar: Bar = tqdm(total=total, desc=description, miniters=1)
-    return bar
 
 
 def _stays() -> bool:

@@ -1,26 +1,24 @@
 """
 A background job's card: its EventualResult, displayed, changes in place when the job ends.
 
-A card is displayed in any thread.  When the job ends, it changes as `_display.updates` says.
-Nothing runs while the job does, and nothing holds the result: a pending card is a
-callback of the result's.  Of one result the last `_KEPT` cards are followed.
+It changes as `_display.updates` says.  Nothing runs while the job does, and nothing holds
+the result: a pending card is a callback of the result's.  For a front end where a card
+cannot change, a line says when the job ends.
 
-For a front end where a card cannot change, a line says when the job ends.
+Thread: any.
 """
 
 from __future__ import annotations
 
-import threading
 import weakref
-from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
-from typing import Final
 
 from IPython.core.interactiveshell import InteractiveShell
 
 from twisted_ipython._base.formatting import (
+    Shown,
     as_html,
     as_text,
     bundle_as_html,
@@ -38,10 +36,7 @@ from twisted_ipython._display.updates import (
 )
 from twisted_ipython._reactor.eventual_result import EventualResult, JobOfResult
 
-__all__ = ["Cards"]
-
-# How many cards of one result are followed; a loop may display it again and again.
-_KEPT: Final = 100
+__all__ = ["Cards", "card"]
 
 
 class Cards:
@@ -61,22 +56,19 @@ class Cards:
     ) -> None:
         self._shell = shell
         self._notice = notice
-        self._lock = threading.Lock()
-        self._displays: weakref.WeakKeyDictionary[EventualResult, deque[DisplayUpdate]] = (
-            weakref.WeakKeyDictionary()
-        )
         self._told: weakref.WeakSet[EventualResult] = weakref.WeakSet()
         self._open = True
 
     def close(self) -> None:
-        """Leave all cards as they are."""
+        """Leave all cards as they are.  Thread: cell."""
         self._open = False
-        with self._lock:
-            self._displays.clear()
 
     def show(self, result: EventualResult) -> None:
         """
         Display a card that will change: a printer for ``ipython_display_formatter``.
+
+        Args:
+            result: of the job.
 
         Raises:
             NotImplementedError: it has ended, or no card can change, and is for the other
@@ -87,33 +79,23 @@ class Cards:
         if result.state != "pending" or not can_update(self._shell):
             raise NotImplementedError
         display = DisplayUpdate(self._shell, **{CARD: True})
-        display.show(_bundle(result, "pending"))
-        if self._open:
-            self._follow(result, display)
+        display.show(card("pending", result.job))
+        result.when_done(partial(self._end, weakref.ref(result), display))
 
     def bundle(self, result: EventualResult) -> Bundle:
         """What a card shows now: a printer for ``mimebundle_formatter``.  Thread: any."""
-        state = result.state
-        if state == "pending" and self._open and not can_update(self._shell):
+        state, value = result.state, result.peek()
+        if state == "pending" and not can_update(self._shell):
             self._tell(result)
-        own = bundle_of(self._shell, result.peek()) if state == "done" else None
-        return _bundle(result, state, own)
-
-    def _follow(self, result: EventualResult, display: DisplayUpdate) -> None:
-        with self._lock:
-            followed = self._displays.get(result)
-            if followed is not None:
-                followed.append(display)
-                return
-            self._displays[result] = deque([display], maxlen=_KEPT)
-        result.when_done(partial(self._end, weakref.ref(result)))
+        if state != "done":
+            return card(state, result.job, value)
+        return _with_value(result.job, bundle_of(self._shell, value))
 
     def _tell(self, result: EventualResult) -> None:
-        """Have a line in this context say when it ends, and not for each time that it is shown."""
-        with self._lock:
-            if result in self._told:
-                return
-            self._told.add(result)
+        """Have a line in this context say when it ends, once however often it is shown."""
+        if result in self._told:
+            return
+        self._told.add(result)
         context, ref = copy_context(), weakref.ref(result)
 
         def tell() -> None:
@@ -123,36 +105,48 @@ class Cards:
 
         result.when_done(tell)
 
-    def _end(self, ref: weakref.ref[EventualResult]) -> None:
-        """Replace what the cards show.  In the thread that ends the work."""
+    def _end(self, ref: weakref.ref[EventualResult], display: DisplayUpdate) -> None:
+        """Replace what a card shows.  In the thread that ends the work."""
         result = ref()
-        if result is None:
+        if result is None or not self._open:
             return
-        with self._lock:
-            displays = self._displays.pop(result, None)
-        if not displays:
-            return
-        state = result.state
-        value = result.peek() if state == "done" else None
-        show = partial(_bundle, result, state)
-        finish(self._shell, displays, value, show, wanted=lambda: self._open)
+        state, value, job = result.state, result.peek(), result.job
+
+        def shown(own: Bundle | None) -> Bundle:
+            if state != "done" or own is None:
+                return card(state, job, value)
+            return _with_value(job, own)
+
+        done = value if state == "done" else None
+        finish(self._shell, display, done, shown, wanted=lambda: self._open)
 
 
-def _bundle(result: EventualResult, state: str, own: Bundle | None = None) -> Bundle:
+def card(
+    state: str, about: Shown | None, error: object = None, kind: str = "EventualResult"
+) -> Bundle:
     """
-    What a card shows.
+    What is shown of a result without its value.
 
     Args:
-        result: the result.
-        state: its state.
-        own: what is shown of its value; without it only that it is done.
+        state: ``pending``, ``done``, ``failed`` or ``cancelled``.
+        about: the job, or what else knows cell and times; None if nothing does.
+        error: what it failed with.
+        kind: what it is, in a word.
+
+    Returns:
+        text and HTML.
+
+    Thread: any.
     """
-    job = result.job
-    if state != "done":
-        text, html = as_text(state, job, result.peek()), as_html(state, job, result.peek())
-    elif own is None:
-        text, html = with_text(state, job, ""), with_html(state, job, "")
+    if state == "done":
+        text, html = with_text(state, about, "", kind), with_html(state, about, "", kind)
     else:
-        text = with_text(state, job, cut(own.data["text/plain"]))
-        html = with_html(state, job, bundle_as_html(own.data, own.metadata))
+        text, html = as_text(state, about, error, kind), as_html(state, about, error, kind)
+    return Bundle({"text/plain": text, "text/html": html}, {})
+
+
+def _with_value(about: Shown | None, own: Bundle) -> Bundle:
+    """A card with what is shown of its value."""
+    text = with_text("done", about, cut(own.data["text/plain"]))
+    html = with_html("done", about, bundle_as_html(own.data, own.metadata))
     return Bundle({"text/plain": text, "text/html": html}, {})

@@ -11,6 +11,8 @@ A value whose representation is the user's code is shown in the main thread; at 
 
 There is no line for what somebody waited for, nor for a job that failed: its
 traceback is shown elsewhere.
+
+Thread: any.
 """
 
 from __future__ import annotations
@@ -55,11 +57,11 @@ class Notices:
         self._open = True
 
     def close(self) -> None:
-        """Print no more."""
+        """Print no more.  Thread: cell."""
         self._open = False
 
     def ended(self, job: JobOfResult | None, result: EventualResult) -> None:
-        """Say that a job ended, unless somebody waited for it or it failed."""
+        """Say that a job ended, unless somebody waited for it or it failed.  Thread: any."""
         state = result.state
         if result.awaited or state == "failed":
             return
@@ -70,7 +72,7 @@ class Notices:
         self._say(line, result.peek() if done else None)
 
     def fired(self, state: DeferredState, result: object, awaited: bool) -> None:
-        """Say that a Deferred fired, unless its result goes on to other callbacks or it failed."""
+        """Say that a Deferred fired, unless it failed or has other callbacks.  Thread: any."""
         if awaited or state.state == "failed":
             return
         done = state.state == "done"

@@ -10,6 +10,8 @@ its own when it begins.
 What can still go wrong.  A thread that serves several cells, as in an executor
 that is kept, prints in the cell that made it.  What rich's live display redirects
 (``redirect_stdout``) it redirects for all cells.
+
+Thread: any.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Any, Final, TypeVar
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.work_id import is_work_variable
 from twisted_ipython._private import threading
+from twisted_ipython._private.ipyparallel import OUTPUT_THREAD
 
 __all__ = ["attach", "run_in_executor"]
 
@@ -39,7 +42,7 @@ def attach(cell: ContextVar[Any]) -> Callable[[], None]:
         cell: says which one; where it has no value, a thread is left alone.
 
     Returns:
-        What undoes it.
+        what undoes it.
 
     Thread: any.
     """
@@ -51,7 +54,7 @@ def attach(cell: ContextVar[Any]) -> Callable[[], None]:
     def add_thread(thread: Any) -> None:
         add(thread)
         context = copy_context()
-        if cell in context:
+        if cell in context and type(thread).__name__ != OUTPUT_THREAD:
             carried = [(one, value) for one, value in context.items() if _is_carried(one, cell)]
             threading.when_begun(thread, partial(_set, carried))
 

@@ -18,11 +18,13 @@ what a representation prints stands there too.
 What can still go wrong.  A value that displays itself (``_ipython_display_``)
 stands below the display, which has its text.  After the extension is unloaded, displays stay as
 they are.
+
+Thread: any.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import copy_context
 from os import urandom
 from typing import Any, Final, NamedTuple
@@ -45,6 +47,7 @@ __all__ = [
     "front_end",
     "has_updates",
     "is_plain",
+    "is_silent",
     "is_terminal",
     "use_printer",
 ]
@@ -89,7 +92,7 @@ class DisplayUpdate:
         self._context = copy_context()
 
     def show(self, bundle: Bundle) -> None:
-        """Display what is to be replaced.  In the thread that displays."""
+        """Display what is to be replaced.  Thread: any."""
         self._publish(bundle, update=False)
 
     def replace(self, bundle: Bundle) -> None:
@@ -97,7 +100,7 @@ class DisplayUpdate:
         self.run(lambda: self._publish(bundle, update=True))
 
     def run(self, function: Callable[[], object]) -> None:
-        """Run ``function`` in the context of the display."""
+        """Run ``function`` in the context of the display.  Thread: any."""
         self._context.copy().run(function)  # a copy: two threads may be at it
 
     def _publish(self, bundle: Bundle, *, update: bool) -> None:
@@ -111,53 +114,45 @@ class DisplayUpdate:
 
 def finish(
     shell: InteractiveShell,
-    displays: Sequence[DisplayUpdate],
+    display: DisplayUpdate,
     value: object,
     bundle: Callable[[Bundle | None], Bundle],
     *,
-    wanted: Callable[[], bool] = lambda: True,
+    wanted: Callable[[], bool],
 ) -> None:
     """
-    Replace what stands in ``displays`` by what the work came to.  Any thread; raises nothing.
+    Replace what is displayed by the result of the work; raises nothing.
 
     Args:
         shell: formats the value.
-        displays: at least one.
+        display: what is displayed.
         value: the value of work that is done; None is one.
         bundle: makes what is shown, given what is shown of the value; without it, for the
             time until the main thread is free.
         wanted: whether to go on, asked in the main thread.
+
+    Thread: any.
     """
 
-    def draw_value() -> None:
-        displays[0].run(lambda: _draw(displays, bundle, bundle_of(shell, value)))
+    def draw(*, with_value: bool) -> None:
+        try:
+            display.replace(bundle(bundle_of(shell, value) if with_value else None))
+        except Exception:
+            _log.failure("A result could not be displayed in place")
 
-    def draw_value_if_wanted() -> None:
+    def draw_value() -> None:
         if wanted():
-            draw_value()
+            display.run(lambda: draw(with_value=True))
 
     if is_plain(value):
         draw_value()
     else:
-        _draw(displays, bundle, None)
-        main_thread.call(draw_value_if_wanted)
-
-
-def _draw(
-    displays: Sequence[DisplayUpdate],
-    bundle: Callable[[Bundle | None], Bundle],
-    given: Bundle | None,
-) -> None:
-    try:
-        shown = bundle(given)
-        for display in displays:
-            display.replace(shown)
-    except Exception:
-        _log.failure("A result could not be displayed in place")
+        draw(with_value=False)
+        main_thread.call(draw_value)
 
 
 def bundle_of(shell: InteractiveShell, value: object) -> Bundle:
-    """What the shell's formatters make of a value; never without text."""
+    """What the shell's formatters make of a value; never without text.  Thread: any."""
     assert shell.display_formatter is not None
     data, metadata = shell.display_formatter.format(value)
     if "text/plain" not in data:  # it displayed itself, or its repr() failed, which IPython says
@@ -166,7 +161,7 @@ def bundle_of(shell: InteractiveShell, value: object) -> Bundle:
 
 
 def is_plain(value: object) -> bool:
-    """Whether formatting a value takes no time, and runs nothing of the user's."""
+    """Whether formatting a value takes no time, and runs nothing of the user's.  Thread: any."""
     if isinstance(value, (str, bytes)):
         size = len(value)
     else:
@@ -218,16 +213,30 @@ def _is_of_console(request: dict[str, Any]) -> bool:
 
 
 def is_terminal(shell: InteractiveShell) -> bool:
-    """Whether it is a TerminalInteractiveShell, whose module is slow to import where it is not."""
-    return hasattr(shell, "simple_prompt")
+    """Whether it is a TerminalInteractiveShell.  Thread: any."""
+    return hasattr(shell, "simple_prompt")  # elsewhere its module is slow to import
+
+
+def is_silent(shell: Any) -> bool:
+    """Whether a shell shows nothing itself: its front end takes what cells leave.  Thread: any."""
+    return getattr(shell, "kernel", None) is None and not is_terminal(shell)
 
 
 def use_printer(formatter: Any, kind: type, printer: Callable[..., Any]) -> Callable[[], None]:
     """
     Have one of the shell's formatters print objects of a class by ``printer``.
 
+    A printer of the user's own, set before or after, stays.
+
+    Args:
+        formatter: one of the shell's.
+        kind: the class.
+        printer: as `IPython.core.formatters.BaseFormatter.for_type` takes it.
+
     Returns:
-        what takes it off.  A printer of the user's own, set before or after, stays.
+        what takes it off.
+
+    Thread: cell.
     """
     if kind in formatter.type_printers:
         return lambda: None

@@ -1,5 +1,7 @@
 """
-Failures that are alike, to be counted and not shown again: of one work, kind and place.
+Failures that are counted and not shown: those like one before, and too many at once.
+
+They are alike that have one work, kind and place.
 
 Thread: reactor.
 """
@@ -15,7 +17,7 @@ from twisted_ipython._base.formatting import failure_line
 from twisted_ipython._base.frames import is_user_frame
 from twisted_ipython._base.work_id import current_work
 
-__all__ = ["Alike", "Stretch", "Tell", "of_cell", "sort_of", "user_lines"]
+__all__ = ["MORE", "SAME", "Alike", "Tell", "of_cell", "sort_of", "user_lines"]
 
 # Seconds until a line says how many more were like one that was shown; where that line cannot
 # be replaced, each time twice as many, up to the second number.
@@ -25,13 +27,14 @@ _LONGEST: Final = 60.0
 _VARIES: Final = re.compile(r"<[^>]*>|\S*[\d/]\S*")
 
 SAME: Final = "The same{of_cell}, {times} more; the last: {line}"
+MORE: Final = "{count} more failures{of_cell} within a second were not shown; the last: {line}"
 
 # Shows a line in the current context's cell; gives what replaces it, if that can be done.
 Tell = Callable[[str], Callable[[str], None] | None]
 
 
 def of_cell() -> str:
-    """The words for the cell that the current context belongs to, if it is known."""
+    """The words for the cell that the current context belongs to, if it is known.  Thread: any."""
     number = current_work().cell
     return f" of cell {number}" if number else ""
 
@@ -46,14 +49,18 @@ def user_lines(error: BaseException) -> list[object]:
 
 
 def sort_of(error: BaseException, head: str) -> object:
-    """What failures that are alike have in common."""
+    """What failures that are alike have in common.  Thread: any."""
     where = user_lines(error) or [failure_line(error)]
     return current_work(), type(error), _VARIES.sub("", head), *where
 
 
 class Alike:
     """
-    Failures that are like one that was shown.
+    Failures that are like one that was shown, or too many to be shown.
+
+    Args:
+        tell: shows the line about them.
+        text: that line.
 
     Attributes:
         count: how many there were.
@@ -61,30 +68,24 @@ class Alike:
         seconds: until a line says so.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Tell, text: str = SAME) -> None:
         self.count = 0
         self.last: BaseException | None = None
         self.seconds = _FOLD
+        self._tell = tell
+        self._text = text
         self._replace: Callable[[str], None] | None = None
 
-    def say(self, tell: Tell) -> None:
+    def say(self) -> None:
         """Say how many there were, in the context of the last one.  Thread: reactor."""
         error, self.last = self.last, None
         assert error is not None
         times = "once" if self.count == 1 else f"{self.count} times"
-        line = SAME.format(times=times, of_cell=of_cell(), line=failure_line(error))
+        words = {"times": times, "count": self.count, "of_cell": of_cell()}
+        line = self._text.format(line=failure_line(error), **words)
         if self._replace is None:
-            self._replace = tell(line)
+            self._replace = self._tell(line)
         else:
             self._replace(line)
         if self._replace is None:
             self.seconds = min(2 * self.seconds, _LONGEST)
-
-
-class Stretch:
-    """The failures of one cell in one stretch of time."""
-
-    def __init__(self, ends: float) -> None:
-        self.ends = ends
-        self.count = 0
-        self.last: BaseException | None = None

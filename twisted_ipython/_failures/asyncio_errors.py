@@ -1,5 +1,5 @@
 """
-Failures that asyncio reports: of handles, and of tasks that nobody looked at.
+What asyncio reports of its handles and tasks is shown as a failure.
 
 Thread: any.
 """
@@ -12,11 +12,11 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any, Final
 
-from twisted_ipython._base.work_id import context_of
 from twisted_ipython._bridge.futures import WrappedExit
 from twisted_ipython._failures.alike import user_lines
 from twisted_ipython._failures.handlers import is_shown_by_logging, takers
 from twisted_ipython._failures.reports import Reports
+from twisted_ipython._private.asyncio import context_of
 
 __all__ = ["attach"]
 
@@ -27,7 +27,7 @@ def attach(loop: AbstractEventLoop, reports: Reports, *, ours: bool = True) -> C
     """
     Show what asyncio reports of handles, and of tasks that nobody looked at.
 
-    Any thread.  A loop that has an exception handler of somebody's keeps it.
+    A loop that has an exception handler keeps it.
 
     Args:
         loop: the loop.
@@ -37,6 +37,8 @@ def attach(loop: AbstractEventLoop, reports: Reports, *, ours: bool = True) -> C
 
     Returns:
         what takes ours off.
+
+    Thread: any.
     """
     if loop.get_exception_handler() is not None:
         return lambda: None

@@ -15,7 +15,8 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from twisted_ipython._base.work_id import current_work
-from twisted_ipython._failures.handlers import WORK, CrawlLog, last_resort, takers
+from twisted_ipython._failures.handlers import CrawlLog, last_resort, takers
+from twisted_ipython._failures.reports import reports
 
 __all__ = ["begin_log"]
 
@@ -26,8 +27,6 @@ _REPORTED: Final = ("scrapy", "twisted")
 
 # The log of the crawl whose code this is.
 _own: Final[ContextVar[CrawlLog | None]] = ContextVar("twisted_ipython_crawl_log", default=None)
-# Of loggers that let more through for the logs of crawls: their own level, then the wanted ones.
-_levels: Final[dict[logging.Logger, list[int]]] = {}
 
 
 class _Log(CrawlLog):
@@ -42,6 +41,11 @@ class _Log(CrawlLog):
         super().__init__(target.level)
         self._target = target
         self._is_file = isinstance(target, logging.FileHandler)
+
+    @property
+    def _twisted_ipython_work(self) -> object:
+        """`WORK`: it is for its crawl alone; another of the same cell may go on beside it."""
+        return current_work().work if _own.get() is self else object()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a record is its crawl's, and for it."""
@@ -59,10 +63,6 @@ class _Log(CrawlLog):
         super().close()
 
 
-# It is for nobody but its crawl, though another of the same cell may go on beside it.
-setattr(_Log, WORK, property(lambda log: current_work().work if _own.get() is log else object()))
-
-
 def begin_log(settings: Any, spider: str) -> Callable[[], None]:
     """
     Begin the log of a crawl whose context this is, if its settings ask for one.
@@ -73,6 +73,8 @@ def begin_log(settings: Any, spider: str) -> Callable[[], None]:
 
     Returns:
         what ends it.
+
+    Thread: reactor.
     """
     if not any(settings.getpriority(name) for name in _ASKS):
         return lambda: None
@@ -109,14 +111,14 @@ def _target(settings: Any) -> logging.Handler:
 
 
 def _let_through(logger: logging.Logger, level: int) -> None:
-    wanted = _levels.setdefault(logger, [logger.level])
+    wanted = reports.levels.setdefault(logger, [logger.level])
     wanted.append(min(level, logging.WARNING))
     logger.setLevel(min(wanted[1:]))
 
 
 def _put_back(logger: logging.Logger, level: int) -> None:
-    before, *wanted = _levels.pop(logger)
+    before, *wanted = reports.levels.pop(logger)
     wanted.remove(min(level, logging.WARNING))
     if wanted:
-        _levels[logger] = [before, *wanted]
+        reports.levels[logger] = [before, *wanted]
     logger.setLevel(min(wanted, default=before))

@@ -5,18 +5,21 @@ One rule holds for all loggers: Python's own last resort, warnings and above to
 stderr, unless the user has set up logging.  Handlers that are not for all
 records (Scrapy's counter, those of scripts) would switch it off.
 
-An exception that Scrapy logs is shown as a failure.  Thread: any.
+An exception that Scrapy logs is shown as a failure.
+
+Thread: any.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Final
 
 from twisted_ipython._base.work_id import current_work
-from twisted_ipython._failures.reports import Reports
+from twisted_ipython._failures.reports import Reports, reports
 
 __all__ = [
     "LOGGED",
@@ -41,19 +44,16 @@ TWISTED: Final = "twisted"
 # What Twisted says before the failure of a Deferred that nobody handled (24.10 to 26.10).
 PRELUDE: Final = "Unhandled error in Deferred:"
 
-# Classes of handlers that have given Python's log to Twisted's: they show nothing.
-_feeders: Final[set[type[logging.Handler]]] = set()
-
 
 class CrawlLog(logging.Handler):
     """A log that shows no exceptions: they are reported beside it."""
 
 
 def note_feeder(frame: FrameType | None) -> bool:
-    """Note the class of the handler whose code this is, if one logs an event; whether one does."""
+    """Note the handler, if one's code logs this event; whether one does.  Thread: any."""
     while frame is not None:
         if frame.f_code is logging.Handler.handle.__code__:
-            _feeders.add(type(frame.f_locals["self"]))
+            reports.feeders.add(type(frame.f_locals["self"]))
             return True
         frame = frame.f_back
     return False
@@ -68,7 +68,7 @@ def _chain_of(logger: logging.Logger) -> Iterator[logging.Handler]:
 
 
 def is_for_all(one: object) -> bool:
-    """Whether an observer or a handler takes what the code of this context logs."""
+    """Whether an observer or a handler takes what the code of this context logs.  Thread: any."""
     return getattr(one, WORK, None) in (None, current_work().work)
 
 
@@ -78,21 +78,30 @@ def _is_counter(one: logging.Handler) -> bool:
 
 
 def takers(logger: logging.Logger) -> list[logging.Handler]:
-    """The handlers, but ours and Scrapy's counter, that a record of this context is given to."""
+    """The handlers that get a record of this context, but ours and a counter.  Thread: any."""
     return [
         one
         for one in _chain_of(logger)
         if is_for_all(one)
-        and not (isinstance(one, (LastResort, ScrapyLog, *_feeders)) or _is_counter(one))
+        and not (isinstance(one, (LastResort, ScrapyLog, *reports.feeders)) or _is_counter(one))
     ]
 
 
+def _is_elsewhere(stream: object) -> bool:
+    """Whether a stream is the process's own, while what cells print is shown somewhere else."""
+    if stream is None or stream not in (sys.__stdout__, sys.__stderr__):
+        return False
+    # Above a prompt, prompt_toolkit prints on the terminal too.
+    return sys.stderr is not stream and not hasattr(sys.stderr, "original_stdout")
+
+
 def is_shown_by_logging(logger: logging.Logger, level: int) -> bool:
-    """Whether the user set Python's logging up so that records of this level are shown."""
+    """Whether logging was set up so that records of this level are shown.  Thread: any."""
     return logger.isEnabledFor(level) and any(
         # A file shows nothing.
         level >= one.level
         and not isinstance(one, (logging.NullHandler, logging.FileHandler, CrawlLog))
+        and not _is_elsewhere(getattr(one, "stream", None))
         for one in takers(logger)
     )
 
@@ -129,18 +138,18 @@ class ScrapyLog(logging.Handler):
         self._loggers = [logging.getLogger(name) for name in (_SCRAPY, TWISTED)]
 
     def stay(self) -> None:
-        """Be on the loggers, whose handlers Scrapy's ``configure_logging`` takes off."""
+        """Be on the loggers: ``configure_logging`` takes handlers off.  Thread: any."""
         for logger in self._loggers:
             if self not in logger.handlers:
                 logger.addHandler(self)
 
     def leave(self) -> None:
-        """Leave the loggers."""
+        """Leave the loggers.  Thread: any."""
         for logger in self._loggers:
             logger.removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show a record that nobody else shows; in the thread and context that logged it."""
+        """Show a record that nobody else shows, in the context that logged it.  Thread: any."""
         if is_shown_by_logging(logging.getLogger(record.name), record.levelno):
             return
         if record.name == TWISTED and _is_failure(record):
@@ -149,7 +158,7 @@ class ScrapyLog(logging.Handler):
         if error is not None and record.levelno >= logging.ERROR:
             self._reports.report(error, LOGGED.replace("{text}", record.getMessage()))
         elif not any(
-            isinstance(one, (LastResort, *_feeders))
+            isinstance(one, (LastResort, *reports.feeders))
             for one in _chain_of(logging.getLogger(record.name))
         ):
             last_resort.handle(record)
@@ -160,11 +169,11 @@ class LastResort(logging.Handler):
     Python's last resort, where a handler on the root logger is not for all records.
 
     Such are Scrapy's counter and those of scripts: Python takes the records of
-    others for handled, and would print none.
+    others for handled, and would print none.  One in the process, as is the root logger.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show a record that nobody takes; in the thread and context that logged it."""
+        """Show a record that nobody takes, in the context that logged it.  Thread: any."""
         logger = logging.getLogger(record.name)
         is_reported = record.levelno >= logging.ERROR and _logged(record) is not None
         if any(isinstance(one, ScrapyLog) for one in _chain_of(logger)) and is_reported:
@@ -173,7 +182,7 @@ class LastResort(logging.Handler):
             logging.lastResort.handle(record)
 
     def stay(self) -> None:
-        """Be on the root logger while it is needed there."""
+        """Be on the root logger while it is needed there.  Thread: any."""
         root = logging.root
         # Not by the instance's method, which notes for whom a handler is.
         method = type(root).addHandler if any(map(_is_partial, root.handlers)) else None
@@ -184,4 +193,5 @@ def _is_partial(one: logging.Handler) -> bool:
     return _is_counter(one) or getattr(one, WORK, None) is not None
 
 
+# Global, since what it stands in for is.
 last_resort: Final = LastResort(logging.WARNING)

@@ -7,7 +7,9 @@ puts an observer in its place that does so at once.  The root logger is left
 alone.
 
 A failure in Twisted's log is shown as a failure, unless Python's logging is set
-up to show it.  Thread: any.
+up to show it.
+
+Thread: any.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from twisted.python import log as legacy
 from twisted.python.failure import Failure
 
 from twisted_ipython._base.collected import ago
-from twisted_ipython._base.frames import is_user_frame
+from twisted_ipython._base.frames import is_user_frame, module_of
 from twisted_ipython._base.work_id import NO_WORK, current_work
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._failures.handlers import (
@@ -64,15 +66,6 @@ _CALLERS: Final = {
     ("twisted_ipython._reactor.thread_pool", "_noted"): "the thread pool's {function}()",
 }
 
-_LEVELS: Final = {
-    LogLevel.debug: logging.DEBUG,
-    LogLevel.info: logging.INFO,
-    LogLevel.warn: logging.WARNING,
-    LogLevel.error: logging.ERROR,
-    LogLevel.critical: logging.CRITICAL,
-}
-
-
 # ---- Twisted's log
 
 
@@ -91,7 +84,7 @@ class TwistedLog:
 
     def __call__(self, event: LogEvent) -> None:
         """Take one event, in the thread and context in which it was logged."""
-        level = _LEVELS.get(event.get("log_level", LogLevel.info), logging.INFO)
+        level: int = getattr(logging, event.get("log_level", LogLevel.info).name.upper())
         # The second is what `twisted.python.log.err` says.
         failure = event.get("log_failure", event.get("failure"))
         is_failure = isinstance(failure, Failure) and level >= logging.ERROR
@@ -134,21 +127,17 @@ class TwistedLog:
     def _log(self, event: LogEvent, level: int, failure: Any) -> None:
         if not self._logger.isEnabledFor(level):
             return
-        info = None
+        info: Any = None  # a Failure's own words for its traceback
         if isinstance(failure, Failure) and "log_failure" in event:  # else it is in the text
             info = failure.type, failure.value, failure.getTracebackObject()
-        frame = _caller(sys._getframe(1))
-        code = frame.f_code
-        record = self._logger.makeRecord(
-            self._logger.name,
-            level,
-            code.co_filename,
-            frame.f_lineno,
-            _Text(event),
-            (),
-            info,  # type: ignore[arg-type]  # a Failure's own words for its traceback
-            code.co_name,
-        )
+        # Not by `Logger.log`: crochet's observer has set where that says a record comes from.
+        frame = sys._getframe()
+        while module_of(frame).startswith(_OF_LOG) and frame.f_back:
+            frame = frame.f_back
+        place = frame.f_code.co_filename, frame.f_lineno
+        name = frame.f_code.co_name
+        text: Any = _Text(event)
+        record = self._logger.makeRecord(self._logger.name, level, *place, text, (), info, name)
         self._logger.handle(record)
 
 
@@ -184,7 +173,7 @@ def _whose(failure: Failure) -> str:
 def _caller_of(frame: FrameType | None) -> str | None:
     if frame is None:
         return None
-    return _CALLERS.get((str(frame.f_globals.get("__name__", "")), frame.f_code.co_name))
+    return _CALLERS.get((module_of(frame), frame.f_code.co_name))
 
 
 _OF_LOG: Final = (
@@ -194,13 +183,6 @@ _OF_LOG: Final = (
     "twisted.python.threadable",
     __name__,
 )
-
-
-def _caller(frame: FrameType) -> FrameType:
-    """The frame that logged: the first one outside of Twisted's logger."""
-    while str(frame.f_globals.get("__name__", "")).startswith(_OF_LOG) and frame.f_back:
-        frame = frame.f_back
-    return frame
 
 
 def _others_give_to_logging() -> bool:

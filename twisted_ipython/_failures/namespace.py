@@ -1,5 +1,5 @@
 """
-Which failures are nobody's: of Deferreds and tasks that a cell bound to a name.
+Failures that nobody looks at, of Deferreds and tasks that a cell bound to a name.
 
 The goal.  A Deferred or task that failed, and that a variable holds so that it
 is never collected, is reported as soon as it is clear that nobody looks.
@@ -21,6 +21,8 @@ What can still go wrong.  What is in a list, or is an attribute, is reported
 when it is collected, as ever.  A name that code elsewhere binds anew (a function
 with ``global``) is found after a cell before which something has failed, or at
 the process's end.
+
+Thread: cell, and the reactor's for what is watched.
 """
 
 from __future__ import annotations
@@ -64,11 +66,8 @@ _DULL: Final = frozenset(
 NOBODY_WAITS: Final = "{name}, a {kind}{of_cell}, failed{ago}, and nobody waits for it:"
 
 
-# ---- what names hold
-
-
 def _is_unhandled(held: Any) -> bool:
-    """Whether it has failed and nobody has looked, by what it says of it when collected."""
+    """Whether it has failed and nobody has looked: whether it would say so when collected."""
     if isinstance(held, Future):
         return bool(getattr(held, LOG_TRACEBACK, False))
     return held.called and not held.paused and unhandled_failure(held) is not None
@@ -171,13 +170,15 @@ class Watch:
     def look_through(self, result: ExecutionResult) -> None:
         """After a cell: look at its value, and at what was bound elsewhere.  Thread: cell."""
         self._unawaited.look()
-        number = result.execution_count or 0
+        counted = result.info is None or result.info.store_history
+        number = (result.execution_count or 0) if counted else current_work().cell
+        value = f"Out[{number}]" if counted else "_"
         # In one go each, or it would fail when another thread binds a name.
         names = self._shell.user_ns
         failed, self._failures = self._failures != failure.count, failure.count
         latest = [*names] if failed else [*islice(reversed(names), _LATEST)]
         bound = [(name, names.get(name)) for name in latest]
-        found = self._new([(f"Out[{number}]", result.result), *bound], RunningCell())
+        found = self._new([(value, result.result), *bound], RunningCell())
         if found and current_work() == NO_WORK:  # a kernel may end cells elsewhere
             found[0].context.run(set_work, new_work(number))
         if found:
@@ -215,7 +216,7 @@ class Watch:
             self._look()
 
     def look_last(self) -> None:
-        """Before the process ends: find which have failed, also in cells without events."""
+        """Before the process ends: find which failed, also in silent cells.  Thread: reactor."""
         self._add(self._new([*self._shell.user_ns.items()], RunningCell()))
         self._look_once()
 
@@ -240,8 +241,9 @@ class Watch:
         if held is None:
             return
         if _is_unhandled(held) and self._reports.active and not one.cell.will_use(one.name):
-            count = 0 if isinstance(held, Future) else held.result.count
-            when = f" {text}" if (text := ago(count)) else ""
+            # Twisted counts its failures, asyncio does not.
+            text = "" if isinstance(held, Future) else ago(held.result.count)
+            when = f" {text}" if text else ""
             head = NOBODY_WAITS.format(name=one.name, kind=one.kind, ago=when, of_cell="{of_cell}")
             self._reports.report(_take(held), head, one.context)
         else:
@@ -249,7 +251,7 @@ class Watch:
 
 
 def kind_of(kind: type) -> str | None:
-    """What instances are, in a word, if they are of what is watched."""
+    """What instances are, in a word, if they are of what is watched.  Thread: any."""
     # Not by `isinstance`: it asks proxies, and is slow for an abstract base class.
     bases = kind.__mro__
     if Deferred in bases:

@@ -19,6 +19,7 @@ from typing import Final
 from twisted.internet import defer
 from twisted.python.failure import Failure
 
+from twisted_ipython._base.frames import module_of
 from twisted_ipython._private.twisted import DRIVER_LOCALS
 
 __all__ = ["context_of"]
@@ -31,9 +32,9 @@ _DEEPEST: Final = 200
 
 
 def context_of(failure: Failure) -> Context | None:
-    """The context of the innermost code that ran what failed, or None if no frame tells."""
+    """The context of the innermost code that ran it, if a frame tells.  Thread: any."""
     for frame in _frames(failure):
-        if str(frame.f_globals.get("__name__", "")).startswith(_MODULES):
+        if module_of(frame).startswith(_MODULES):
             names = frame.f_locals
             for held in (names[name] for name in DRIVER_LOCALS if name in names):
                 for one in (held, *(getattr(held, what, None) for what in _ATTRIBUTES)):

@@ -1,5 +1,5 @@
 """
-A failure that is nobody's, shown once, in the cell whose work it was.
+A failure that nobody handles is shown once, in the cell whose work it was.
 
 The goal.  What fails in the background is seen at once, as IPython shows an
 error of a cell, below the cell that started the work.
@@ -20,29 +20,31 @@ shown before the reactor stops.
 
 What can still go wrong.  What failed in a context that belongs to no cell is
 shown in the cell that began last.  While something holds the reactor thread, nothing is shown.
+
+Thread: any; shown in the reactor's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
-from time import monotonic
 from typing import Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from twisted_ipython._base.exceptions import ReactorInterrupt
-from twisted_ipython._base.formatting import failure_line, one_line, say
+from twisted_ipython._base.formatting import one_line, say
 from twisted_ipython._base.work_id import NO_WORK, WorkId, current_work, new_work, set_work
 from twisted_ipython._bridge.deferred_failure import exception_of
-from twisted_ipython._failures.alike import Alike, Stretch, Tell, of_cell, sort_of
+from twisted_ipython._failures.alike import MORE, Alike, Tell, of_cell, sort_of
 
 __all__ = [
     "CANCELLATIONS",
@@ -53,7 +55,7 @@ __all__ = [
     "reports",
 ]
 
-# Seconds that whoever will look at a failure gets, before it counts as nobody's.
+# Seconds in which somebody may still look at a failure.
 GRACE: Final = 0.5
 # How many failures of a cell are shown in full in each stretch of so many seconds.
 _SHOWN: Final = 10
@@ -62,8 +64,6 @@ _STRETCH: Final = 1.0
 _KINDS: Final = 100
 # How long the line above a traceback may be.
 _HEAD: Final = 200
-
-MORE: Final = "{count} more failures{of_cell} within a second were not shown; the last: {line}"
 
 CANCELLATIONS: Final = (CancelledError, asyncio.CancelledError, ReactorInterrupt)
 
@@ -76,7 +76,7 @@ _Show = Callable[[BaseException, str], None]
 
 
 def mark_shown(error: BaseException) -> None:
-    """Note that the user has seen an exception, and what it is about."""
+    """Note that the user has seen an exception, and what it is about.  Thread: any."""
     with suppress(AttributeError):  # a slotted class
         error.__dict__["_twisted_ipython_shown"] = True
     inner = getattr(error, "subFailure", None)  # gatherResults: the Deferreds fail with this one
@@ -85,7 +85,7 @@ def mark_shown(error: BaseException) -> None:
 
 
 def mark_unseen(error: BaseException) -> None:
-    """Note that an exception is to be shown after all."""
+    """Note that an exception is to be shown after all.  Thread: any."""
     getattr(error, "__dict__", {}).pop("_twisted_ipython_shown", None)
 
 
@@ -95,13 +95,23 @@ def _was_shown(error: BaseException) -> bool:
 
 
 class Reports:
-    """What shows failures; one in the process."""
+    """
+    What shows failures; one in the process.
+
+    Attributes:
+        feeders: classes of handlers that have given Python's log to Twisted's: they show nothing.
+        levels: of loggers that let more through for the logs of crawls: their own level, then
+            those that are wanted.
+    """
 
     def __init__(self) -> None:
+        self.feeders: set[type[logging.Handler]] = set()
+        self.levels: dict[logging.Logger, list[int]] = {}
         self._shows: list[tuple[_Show, Tell]] = []
         self._call: Callable[..., object] | None = None
         self._later: Callable[..., object] | None = None
-        self._stretches: dict[int, Stretch] = {}
+        # How many failures each cell had in its stretch.
+        self._stretches: dict[int, int] = {}
         self._alike: dict[object, Alike] = {}
         self._latest = Context()
         # What `_soon` has yet to call.
@@ -117,36 +127,56 @@ class Reports:
         Args:
             call: calls a function in the reactor thread soon; any thread.
             later: the same after a number of seconds; in the reactor thread.
+
+        Thread: any.
         """
         self._call, self._later = call, later
 
     def add(self, show: _Show, tell: Tell = say) -> Callable[[], None]:
-        """Show failures by ``show`` (the latest one added is used); returns what undoes it."""
+        """
+        Show failures on one more shell: the latest is used.
+
+        Args:
+            show: shows an exception below a line.
+            tell: shows a line.
+
+        Returns:
+            what undoes it.
+
+        Thread: cell.
+        """
         one = show, tell
         self._shows.append(one)
         return lambda: self._shows.remove(one)
 
     def at_end(self, look: Callable[[], None]) -> Callable[[], None]:
-        """Call ``look`` before the process ends, in the reactor thread; returns what undoes it."""
+        """
+        Call ``look`` before the process ends, in the reactor thread.
+
+        Returns:
+            what undoes it.
+
+        Thread: cell.
+        """
         self._last_looks.append(look)
         return lambda: self._last_looks.remove(look)
 
     def begin_cell(self, number: int) -> None:
-        """Have the context of a cell that begins carry its number.  In that context."""
+        """Have this context, of a cell that begins, carry its number.  Thread: cell."""
         # Bounded: not everybody who runs cells by `run_cell_async` says that they have ended.
         _outer.set((*_outer.get()[-_NESTED:], current_work()))
         set_work(new_work(number))
         self._latest = copy_context()
 
     def end_cell(self) -> None:
-        """Have a cell's context belong to the cell around it again, or to none."""
+        """Have a cell's context belong to the cell around it again, or to none.  Thread: cell."""
         *rest, before = _outer.get() or (NO_WORK,)
         _outer.set(tuple(rest))
         set_work(before)
 
     @property
     def active(self) -> bool:
-        """Whether failures can be shown: a shell has the extension."""
+        """Whether failures can be shown: a shell has the extension.  Thread: any."""
         return bool(self._shows) and self._call is not None
 
     # ---- what is told
@@ -214,53 +244,43 @@ class Reports:
         if _was_shown(error) or not self._shows:
             return
         mark_shown(error)
-        sort = sort_of(error, head)
+        sort: object = sort_of(error, head)
+        if sort not in self._alike and self._is_too_many():
+            sort = current_work().cell
+            self._alike.setdefault(sort, Alike(say, MORE))
         if sort in self._alike:
             self._count(self._alike[sort], error)
-        elif self._counts(error):
-            self._alike[sort] = Alike()
-            for oldest in [*self._alike][:-_KINDS]:
-                del self._alike[oldest]
-            head = one_line(head.replace("{of_cell}", of_cell()), _HEAD)
-            show = partial(_safely, self._shows[-1][0])
-            if current_work() == NO_WORK:
-                # ipykernel before 7.1 takes it for one of the cell that loaded the extension.
-                self._latest.copy().run(show, error, head)
-            else:
-                show(error, head)
+            return
+        self._alike[sort] = Alike(self._tell)
+        for oldest in [*self._alike][:-_KINDS]:
+            del self._alike[oldest]
+        head = one_line(head.replace("{of_cell}", of_cell()), _HEAD)
+        # ipykernel before 7.1 gives what belongs to no cell to the one that loaded the extension.
+        nobodys = current_work() == NO_WORK
+        run = self._latest.copy().run if nobodys else copy_context().run
+        run(_safely, self._shows[-1][0], error, head)
 
     def _count(self, alike: Alike, error: BaseException) -> None:
         """Have a line say that there was one more."""
         alike.count += 1
         if alike.last is None:
-            self._soon(alike.seconds, partial(copy_context().run, alike.say, self._tell))
+            self._soon(alike.seconds, partial(copy_context().run, alike.say))
         alike.last = error
 
     def _tell(self, line: str) -> Callable[[str], None] | None:
         return self._shows[-1][1](line) if self._shows else None
 
-    def _counts(self, error: BaseException) -> bool:
-        """Count a failure of this cell; whether it is among the first of its stretch."""
-        cell, now = current_work().cell, monotonic()
-        stretch = self._stretches.get(cell)
-        if stretch is None or stretch.ends <= now:
-            stretch = self._stretches[cell] = Stretch(now + _STRETCH)
-        stretch.count += 1
-        if stretch.count <= _SHOWN:
-            return True
-        if stretch.count == _SHOWN + 1 and self._later is not None:
-            self._soon(stretch.ends - now, partial(copy_context().run, self._say_rest, stretch))
-        stretch.last = error
-        return False
-
-    def _say_rest(self, stretch: Stretch) -> None:
+    def _is_too_many(self) -> bool:
+        """Count a failure of this cell; whether it is not among the first of its stretch."""
         cell = current_work().cell
-        if self._stretches.get(cell) is stretch:
-            del self._stretches[cell]
-        if stretch.last is not None:
-            line = failure_line(stretch.last)
-            count = stretch.count - _SHOWN
-            say(MORE.format(count=count, of_cell=of_cell(), line=line))
+        count = self._stretches[cell] = self._stretches.get(cell, 0) + 1
+        if count == 1:
+            self._soon(_STRETCH, partial(self._end_stretch, cell))
+        return count > _SHOWN
+
+    def _end_stretch(self, cell: int) -> None:
+        del self._stretches[cell]
+        self._alike.pop(cell, None)
 
 
 def _nothing() -> None:
@@ -275,4 +295,5 @@ def _safely(show: _Show, error: BaseException, head: str) -> None:
         print(head, *traceback.format_exception(error), sep="\n", file=sys.__stderr__)
 
 
+# Global: failures are noticed where no shell and no reactor thread is at hand.
 reports: Final = Reports()

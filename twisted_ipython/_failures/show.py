@@ -9,6 +9,7 @@ Thread: any.
 from __future__ import annotations
 
 import copy
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -25,6 +26,8 @@ __all__ = ["BACKGROUND", "showing_on"]
 # In the metadata of an error message: the error is not that of the cell, which may have succeeded.
 BACKGROUND: Final = "twisted_ipython.background"
 
+_COLOUR: Final = re.compile(r"\x1b\[[\d;]*m")
+
 
 def showing_on(shell: InteractiveShell) -> Callable[[BaseException, str], None]:
     """
@@ -32,6 +35,12 @@ def showing_on(shell: InteractiveShell) -> Callable[[BaseException, str], None]:
 
     Neither ``sys.last_value`` and its like nor the reply of a cell that runs is
     touched.
+
+    Args:
+        shell: the shell.
+
+    Returns:
+        it, to be called with an exception and the line above it.
 
     Thread: any.
     """
@@ -46,6 +55,8 @@ def showing_on(shell: InteractiveShell) -> Callable[[BaseException, str], None]:
             # A plain prompt is not drawn again: the lines stand below it.
             below = getattr(shell, "pt_app", None) is None or bool(line_break())
             lines[:0] = [""] * below
+            if not getattr(sys.stdout, "isatty", bool)():
+                lines = [_COLOUR.sub("", line) for line in lines]
             show_traceback(shell, error, lines)
             return
         sys.stdout.flush()

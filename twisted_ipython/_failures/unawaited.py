@@ -47,7 +47,7 @@ class _Made(NamedTuple):
 
 
 # How often something is counted that only a `_Made` holds.
-_ALONE: Final = [(object(),)]
+_ALONE: Final = ((object(),),)
 
 
 class Unawaited:
@@ -66,6 +66,8 @@ class Unawaited:
             bound: names that the statement uses, and what they hold.
             code: the statement.
             cell: its cell.
+
+        Thread: any.
         """
         for name, held in bound:
             if type(held) is CoroutineType and id(held) not in self._made and _is_new(held):
@@ -75,7 +77,7 @@ class Unawaited:
             self.look()
 
     def look(self) -> None:
-        """Warn of what nobody holds any more."""
+        """Warn of what nobody holds any more.  Thread: any."""
         alone = getrefcount(_ALONE[0][0])
         for key, made in [*self._made.items()]:
             if not _is_new(made.coroutine):

@@ -2,12 +2,15 @@
 Magics that wait, as awaiting cells, which keep a kernel alive.
 
 In shells that do not await, the magics themselves wait, blocking.
+
+Thread: cell; what is awaited, reactor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property, partial
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from IPython.core.error import UsageError
@@ -24,85 +27,63 @@ __all__ = ["awaitable"]
 _NO_FRAME: Final = 1_000_000
 
 
+@dataclass(frozen=True)
+class _Magic:
+    """An `_cells.await_magics.AwaitedMagic`, of two functions."""
+
+    awaits: Callable[[str, str | None], bool]
+    run: Callable[[str, str | None], Coroutine[Any, Any, Any]]
+
+
 def awaitable(magics: TwistedMagics) -> Awaited:
     """The magics of one shell that wait.  Thread: cell."""
     found: dict[tuple[Kind, str], AwaitedMagic] = {
-        ("cell", "run_in_reactor"): _RunAndWait(magics),
-        ("line", "reactor"): _WaitForJob(magics),
+        ("cell", "run_in_reactor"): _Magic(partial(_waits, magics), partial(_run, magics)),
+        ("line", "reactor"): _Magic(
+            lambda line, _: line.split()[:1] in (["wait"], ["output"]),
+            partial(_wait_for_job, magics),
+        ),
     }
-    for name, make in (("time", _time), ("timeit", _timeit)):
-        timed = _Timed(partial(make, magics))
+    for name in ("time", "timeit"):
+        timing = partial(_timing, magics, name)
+        timed = _Magic(partial(_code_awaits, timing), partial(_time, timing))
         found |= {("line", name): timed, ("cell", name): timed}
     return found
 
 
-def _time(magics: TwistedMagics) -> AwaitedMagic:
-    from twisted_ipython._magics.time_magic import Time
+def _timing(magics: TwistedMagics, name: str) -> AwaitedMagic:
+    """`%time` or `%timeit`, which take a while to import: when one is used."""
+    from twisted_ipython._magics.timing import Time, Timeit
 
-    return Time(magics.shell, send_to_cell_thread)
-
-
-def _timeit(magics: TwistedMagics) -> AwaitedMagic:
-    from twisted_ipython._magics.timeit_magic import Timeit
-
+    if name == "time":
+        return Time(magics.shell, send_to_cell_thread)
     return Timeit(magics.shell, send_to_cell_thread, magics.parse_options)
 
 
-class _Timed:
-    """`%time` or `%timeit`, which take a while to import: when one is first used."""
-
-    def __init__(self, make: Callable[[], AwaitedMagic]) -> None:
-        self._make = make
-
-    @cached_property
-    def _magic(self) -> AwaitedMagic:
-        return self._make()
-
-    def awaits(self, line: str, cell: str | None) -> bool:
-        """See `_cells.await_magics.AwaitedMagic`."""
-        return self._magic.awaits(line, cell)
-
-    async def run(self, line: str, cell: str | None) -> Any:
-        """See `_cells.await_magics.AwaitedMagic`."""
-        return await self._magic.run(line, cell)
+def _code_awaits(timing: Callable[[], AwaitedMagic], line: str, cell: str | None) -> bool:
+    return timing().awaits(line, cell)
 
 
-class _RunAndWait:
-    """`%%run_in_reactor` with ``--wait`` or ``--replace``."""
-
-    def __init__(self, magics: TwistedMagics) -> None:
-        self._magics = magics
-
-    def awaits(self, line: str, cell: str | None) -> bool:
-        """See `_cells.await_magics.AwaitedMagic`."""
-        try:
-            return cell is not None and self._magics.background.options(line).waits
-        except UsageError:
-            return False  # the magic itself says what is wrong
-
-    async def run(self, line: str, cell: str | None) -> Any:
-        """See `_cells.await_magics.AwaitedMagic`."""
-        run = self._magics.background.options(line)
-        begin = await in_cell_thread(lambda: self._magics.background.prepare(run, cell or ""))
-        return await self._magics.background.finish(run, cell or "", begin)
+async def _time(timing: Callable[[], AwaitedMagic], line: str, cell: str | None) -> Any:
+    return await timing().run(line, cell)
 
 
-class _WaitForJob:
-    """`%reactor wait` and `%reactor output`."""
+def _waits(magics: TwistedMagics, line: str, cell: str | None) -> bool:
+    """Whether `%%run_in_reactor` has ``--wait`` or ``--replace``."""
+    try:
+        return cell is not None and magics.background.options(line).waits
+    except UsageError:
+        return False  # the magic itself says what is wrong
 
-    def __init__(self, magics: TwistedMagics) -> None:
-        self._magics = magics
 
-    def awaits(self, line: str, cell: str | None) -> bool:
-        """See `_cells.await_magics.AwaitedMagic`."""
-        from twisted_ipython._magics.reactor_command import must_wait
+async def _run(magics: TwistedMagics, line: str, cell: str | None) -> Any:
+    run = magics.background.options(line)
+    begin = await in_cell_thread(lambda: magics.background.prepare(run, cell or ""))
+    return await magics.background.finish(run, cell or "", begin)
 
-        return cell is None and must_wait(line)
 
-    async def run(self, line: str, cell: str | None) -> Any:
-        """See `_cells.await_magics.AwaitedMagic`."""
-        from twisted_ipython._magics.reactor_command import wait_for_job
+async def _wait_for_job(magics: TwistedMagics, line: str, _: str | None) -> Any:
+    from twisted_ipython._magics.reactor_command import wait_for_job
 
-        assert cell is None
-        expanded = await in_cell_thread(lambda: self._magics.shell.var_expand(line, _NO_FRAME))
-        return await wait_for_job(current(), expanded)
+    expanded = await in_cell_thread(lambda: magics.shell.var_expand(line, _NO_FRAME))
+    return await wait_for_job(current(), expanded)

@@ -1,7 +1,7 @@
 """
 Tab after our magics: options, subcommands, jobs and settings.
 
-The thread that runs the shell's cells.
+Thread: cell.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from twisted_ipython._reactor.jobs import Job, jobs
 
 __all__ = ["complete"]
 
-_OPTIONS: Final = ("--global", "--replace", "--thread", "--wait", "-g", "-r", "-t", "-w")
+_LONG: Final = ("--global", "--process", "--replace", "--thread", "--wait")
+_OPTIONS: Final = (*_LONG, "-g", "-p", "-r", "-t", "-w")
 # For each setting what it takes that is a word.
 _SETTINGS: Final = {
     name: sorted(re.findall(r"True|False|INFINITY|auto|display|text", words))
@@ -35,7 +36,7 @@ _CELL: Final = re.compile(r"%%run_in_reactor\s.*")
 
 @context_matcher(identifier="twisted_ipython")  # type: ignore[untyped-decorator]  # a partial
 def complete(context: CompletionContext) -> SimpleMatcherResult:
-    """What can stand where the cursor is, if that is in the line of one of our magics."""
+    """What can stand where the cursor is, in a line of our magics.  Thread: cell."""
     found = [
         SimpleCompletion(text=word, type="magic")
         for word in _candidates(context)

@@ -109,8 +109,6 @@ class TwistedMagics(Settings, Magics):
     def _print(self) -> None:
         print(*map(self.written, self.names()), sep="\n")
 
-    # ---- awaiting
-
     @line_magic("autoawait")  # type: ignore[arg-type]  # typed for use without a name
     def switch_autoawait(self, line: str) -> None:
         """
@@ -146,11 +144,9 @@ class TwistedMagics(Settings, Magics):
                 self.auto.switch_off()
             self._autoawait(line)
 
-    # ---- background cells
-
     @cached_property
     def background(self) -> Background:
-        """What makes background cells; it takes a while to import: when there is one."""
+        """What makes background cells; imported when there is one.  Thread: cell."""
         from twisted_ipython._magics.run_in_reactor import Background
 
         parse = partial(magic_arguments.parse_argstring, self.run_in_reactor)
@@ -169,6 +165,9 @@ class TwistedMagics(Settings, Magics):
     )
     @magic_arguments.argument(
         "-t", "--thread", action="store_true", help="run blocking code, in Twisted's thread pool"
+    )
+    @magic_arguments.argument(
+        "-p", "--process", action="store_true", help="run heavy code, in a process of its own"
     )
     @magic_arguments.argument(
         "-g", "--global", action="store_true", help="names belong to the namespace, as in a script"
@@ -199,7 +198,9 @@ class TwistedMagics(Settings, Magics):
         ``--wait`` waits as an awaiting cell does: Ctrl-C cancels, the time
         limit of ``%twisted_config timeout`` holds.
 
-        ``--thread`` is for code that blocks. ``--global`` is for scripts, whose
+        ``--thread`` is for code that blocks. ``--process`` is for code that
+        computes: what it reads of the namespace is pickled, functions and
+        classes too, and so is its value. ``--global`` is for scripts, whose
         functions and classes use each other's names, and ``__main__.NAME``.
 
         Example::
@@ -227,7 +228,7 @@ class TwistedMagics(Settings, Magics):
 
     @line_magic("%run_in_reactor")  # type: ignore[arg-type]  # typed for use without a name
     def refuse_line(self, line: str) -> None:  # noqa: ARG002
-        """`%%run_in_reactor` that is not the first line of its cell."""
+        """`%%run_in_reactor` that is not the first line of its cell.  Thread: cell."""
         raise UsageError(NOT_FIRST)
 
     def _wait_for(self, coro: Coroutine[Any, Any, Any]) -> Any:
@@ -239,8 +240,6 @@ class TwistedMagics(Settings, Magics):
         return run_blocking(
             AwaitingCell(thread, BlockingThread(), lambda _: coro, lambda: self.timeout).run()
         )
-
-    # ---- the reactor
 
     @line_magic
     def reactor(self, line: str) -> Any:
@@ -293,6 +292,8 @@ def give_body(lines: list[str]) -> list[str]:
     A hook for ``shell.input_transformers_post``: an empty `%%run_in_reactor` gets a line.
 
     IPython refuses a cell magic without lines below it before the magic is asked.
+
+    Thread: cell.
     """
     match lines:
         case [line] if line.startswith(_CALL) and line.endswith(_NO_BODY):

@@ -1,4 +1,4 @@
-"""What `%reactor` does: show the reactor, and handle jobs and tasks."""
+"""What `%reactor` does: show the reactor, and handle jobs and tasks.  Thread: cell."""
 
 from __future__ import annotations
 
@@ -63,6 +63,11 @@ def must_wait(line: str) -> bool:
 def command(shell: InteractiveShell, thread: ReactorThread, line: str) -> None:
     """
     Do what a `%reactor` that does not wait says.
+
+    Args:
+        shell: the shell.
+        thread: the reactor thread.
+        line: what follows the magic's name.
 
     Raises:
         UsageError: there is no such command, job or task.
@@ -229,6 +234,10 @@ def _closed(chosen: list[Socket]) -> Iterator[str]:
 def wait_for_job(thread: ReactorThread, line: str) -> Coroutine[Any, Any, EventualResult | None]:
     """
     What waits for the job that ``wait JOB [SECONDS]`` or ``output JOB`` names.
+
+    Args:
+        thread: the reactor thread.
+        line: what follows the magic's name.
 
     Returns:
         a coroutine for the reactor thread. That of ``wait`` gives the job's

@@ -1,7 +1,9 @@
 """
 What the reactor is and does: the tables of `%reactor`.
 
-They are made in the reactor thread; one that does not answer is reported with its stack.
+A reactor that does not answer is reported with its stack.
+
+Thread: any; the tables are made in the reactor's.
 """
 
 from __future__ import annotations
@@ -24,9 +26,9 @@ from twisted_ipython._base import frames
 from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.formatting import Report, Table, duration
 from twisted_ipython._base.loans import loans
-from twisted_ipython._base.work_id import context_of, work_in
+from twisted_ipython._base.work_id import work_in
 from twisted_ipython._magics.sockets import KINDS, is_on, living, name_of, sockets, what
-from twisted_ipython._private.asyncio import in_handle
+from twisted_ipython._private.asyncio import context_of, in_handle
 from twisted_ipython._reactor import thread_pool
 from twisted_ipython._reactor.crawls import crawls
 from twisted_ipython._reactor.delayed_calls import TIMER, LoopCall
@@ -51,10 +53,17 @@ _BOUND: Final = 0.5
 
 def ask(thread: ReactorThread, question: Callable[[], _T]) -> _T:
     """
-    What ``question`` gives in the reactor thread.
+    Ask something in the reactor thread, and wait for the answer.
+
+    Args:
+        thread: the reactor thread.
+        question: what to call there.
+
+    Returns:
+        what it gives.
 
     Raises:
-        crochet.TimeoutError: the reactor does not answer; it will not be asked later either.
+        NotInTime: the reactor does not answer; it will not be asked later either.
 
     Thread: any.
     """
@@ -77,6 +86,9 @@ def overview(thread: ReactorThread, label: frames.Label) -> Report:
     Args:
         thread: the reactor thread.
         label: how to write a place in the code.
+
+    Returns:
+        the tables.
 
     Thread: any.
     """
@@ -225,11 +237,7 @@ def _pool_table(reactor: Any) -> Table:
 
 
 def stack_table(thread: ReactorThread, label: frames.Label) -> Table | str:
-    """
-    Where the reactor thread is right now, the user's frames first; a line if it is idle.
-
-    Thread: any.
-    """
+    """Where the reactor thread is, the user's frames first; or that it is idle.  Thread: any."""
     give_back()
     borrowed = loans.borrower()
     holder = loans.holder(thread.ident)

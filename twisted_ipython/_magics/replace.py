@@ -1,7 +1,7 @@
 """
 Stop what a name held, so that the cell that made it can be run again.
 
-Everything here runs in the reactor thread.
+Thread: reactor.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ def stop(thread: ReactorThread, name: str, held: object) -> _Steps:
     Returns:
         a Deferred that fires when everything has stopped, or has taken
         `_PATIENCE` seconds; it fails only if it is cancelled.
+
+    Thread: reactor.
     """
     if isinstance(held, EventualResult):
         yield _bounded(thread, name, held, _stop_result)
@@ -199,7 +201,7 @@ def _stop_process(thread: ReactorThread, process: Any) -> _Steps:
 
 
 _Way = Callable[[ReactorThread, Any], Any]
-_WAYS: Final[list[tuple[Callable[[Any], bool], _Way]]] = [
+_WAYS: Final[tuple[tuple[Callable[[Any], bool], _Way], ...]] = (
     (IListeningPort.providedBy, lambda thread, port: _stop_listening(thread, port.stopListening)),
     (IService.providedBy, lambda thread, one: _stop_listening(thread, one.stopService)),
     (lambda held: isinstance(held, LoopingCall), _stop_loop),
@@ -210,4 +212,4 @@ _WAYS: Final[list[tuple[Callable[[Any], bool], _Way]]] = [
     (lambda held: isinstance(held, asyncio.Server), _close_server),
     (lambda held: isinstance(held, (Connection, Transport)), _abort),
     (IProcessTransport.providedBy, _stop_process),
-]
+)

@@ -1,7 +1,7 @@
 """
 A cell of ``%%run_in_reactor``: its options, its function, and the job that it becomes.
 
-It is read and compiled in the cell thread, and begins in any.
+Thread: cell, where it is read and compiled; it begins in any.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import unicodedata
 from argparse import Namespace
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from types import FunctionType
 from typing import Any, Final, NamedTuple
 
 from IPython.core.error import UsageError
@@ -18,7 +19,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from twisted.internet.threads import deferToThreadPool
 
 from twisted_ipython._base.tracebacks import of_cell
-from twisted_ipython._base.work_id import set_work
+from twisted_ipython._base.work_id import cell_number, set_work
 from twisted_ipython._bridge.ending import of_generator
 from twisted_ipython._cells.cell_function import CellFunction, Kind, rewrite
 from twisted_ipython._cells.source import ends_quietly, parse
@@ -32,8 +33,14 @@ from twisted_ipython._scripts.session import new
 
 __all__ = ["Background", "RunOptions", "shown", "start_job"]
 
-RUN_USAGE: Final = "usage: %%run_in_reactor [NAME] [--wait] [--replace] [--thread] [--global]"
+RUN_USAGE: Final = (
+    "usage: %%run_in_reactor [NAME] [--wait] [--replace] [--thread | --process] [--global]"
+)
 NOT_A_NAME: Final = "{name!r} cannot be the name of a result; " + RUN_USAGE
+ONE_PLACE: Final = (
+    "--process cannot stand beside --{other}: the cell runs in a process of its own, whose names"
+    " end with it; " + RUN_USAGE
+)
 REPLACE_WHAT: Final = "--replace needs the NAME whose result is to be replaced; " + RUN_USAGE
 
 
@@ -46,11 +53,17 @@ class RunOptions(NamedTuple):
     replace: bool
     in_thread: bool
     as_script: bool
+    in_process: bool
 
     @property
     def waits(self) -> bool:
-        """Whether the cell has to wait for something."""
+        """Whether the cell has to wait for something.  Thread: any."""
         return self.wait or self.replace
+
+    @property
+    def blocking(self) -> str:
+        """The option by which the cell runs where nothing drives it.  Thread: any."""
+        return "--process" if self.in_process else "--thread" if self.in_thread else ""
 
 
 class Background:
@@ -67,7 +80,14 @@ class Background:
         self._parse_line = parse_line
 
     def options(self, line: str) -> RunOptions:
-        """The options of `%%run_in_reactor`; a UsageError of one line for what is none."""
+        """
+        The options of `%%run_in_reactor`.
+
+        Raises:
+            UsageError: the line has others.
+
+        Thread: any.
+        """
         try:
             args = self._parse_line(line)
         except (UsageError, ValueError) as error:
@@ -80,17 +100,33 @@ class Background:
                 raise UsageError(NOT_A_NAME.format(name=args.name))
         if args.replace and name is None:
             raise UsageError(REPLACE_WHAT)
-        return RunOptions(line, name, args.wait, args.replace, args.thread, getattr(args, "global"))
+        run = RunOptions(
+            line,
+            name,
+            args.wait,
+            args.replace,
+            args.thread,
+            as_script=getattr(args, "global"),
+            in_process=args.process,
+        )
+        if run.in_process and (run.in_thread or run.as_script):
+            raise UsageError(ONE_PLACE.format(other="thread" if run.in_thread else "global"))
+        return run
 
     def prepare(self, run: RunOptions, cell: str) -> Callable[[], EventualResult]:
         """
         Compile the cell.
+
+        Args:
+            run: the options of its line.
+            cell: the lines below.
 
         Returns:
             what starts it as a job and binds its name.
 
         Raises:
             SyntaxError: it does not compile; to be shown without a traceback.
+            UsageError: what it reads cannot go to another process.
 
         Thread: any.
         """
@@ -98,9 +134,11 @@ class Background:
             function = self._compile(run, cell)
         except SyntaxError as error:
             raise of_cell(error) from None
-        number = self._shell.displayhook.prompt_count
+        number = cell_number(self._shell)
         names = self._shell.user_ns
         bound = function.bind(names)
+        if run.in_process:
+            function, bound = _in_process(function, bound)
         context = copy_context()
 
         def begin() -> EventualResult:
@@ -128,7 +166,7 @@ class Background:
         heading = f"%%run_in_reactor {run.line}".rstrip() + "\n"
         # A line in front, or IPython drops blank lines and dedents strings.
         text = shell.transform_cell("#\n" + cell).removeprefix("#\n")
-        number = shell.displayhook.prompt_count
+        number = cell_number(shell)
         name = shell.compile.cache(heading + text, number, raw_code=heading + cell)
         flags = shell.compile.flags
         tree = parse(text, filename=name, first_line=2, flags=flags)
@@ -140,8 +178,19 @@ class Background:
             flags=flags,
             quiet=ends_quietly(text),
             top_level_global=run.as_script,
-            in_thread=run.in_thread,
+            blocking=run.blocking,
         )
+
+
+def _in_process(
+    function: CellFunction, bound: Callable[[], Any]
+) -> tuple[CellFunction, Callable[[], Any]]:
+    """A coroutine function in place of a cell's function; it is the job.  Thread: any."""
+    from twisted_ipython._process.job import ProcessJob, pickled
+
+    assert isinstance(bound, FunctionType)  # it is no script
+    cell = pickled(bound)
+    return function._replace(kind=Kind.COROUTINE), lambda: ProcessJob(current().reactor, cell).run()
 
 
 def shown(cell: str, result: EventualResult) -> EventualResult | None:
@@ -167,10 +216,12 @@ def start_job(
         context: to run it in; it will carry the job's numbers.
 
     Returns:
-        what will come of it.
+        the job's result.
 
     Raises:
         RuntimeError: the reactor was stopped.
+
+    Thread: any.
     """
     context.run(set_work, job.work_id)
     note_local_names(cell.codes, job.cell)

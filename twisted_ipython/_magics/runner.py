@@ -53,6 +53,12 @@ class Runner:
         A coroutine of ``run_cell`` stays in this thread, but for the cell's
         statements; any other one runs in the reactor thread.
 
+        Args:
+            coro: the coroutine.
+
+        Returns:
+            its result.
+
         Raises:
             RuntimeError: in the reactor thread, or the reactor was stopped.
             KeyboardInterrupt: Ctrl-C, which cancels what is awaited.

@@ -1,7 +1,7 @@
 """
 The settings: traits, and how `%twisted_config` reads and writes them.
 
-The thread that runs the shell's cells.
+Thread: cell.
 """
 
 from __future__ import annotations
@@ -69,15 +69,23 @@ class Settings(Configurable):
         return None if value is None or value > TIMEOUT_MAX else value
 
     def names(self) -> list[str]:
-        """The names of the settings."""
+        """The names of the settings.  Thread: any."""
         return sorted(TAKES)
 
     def written(self, name: str) -> str:
         """
         One setting as ``name=value``.
 
+        Args:
+            name: the setting's.
+
+        Returns:
+            the line.
+
         Raises:
             SettingError: there is none of that name.
+
+        Thread: cell.
         """
         self._check(name)
         value = getattr(self, name)
@@ -89,8 +97,14 @@ class Settings(Configurable):
         """
         Change one setting.
 
+        Args:
+            name: the setting's.
+            value: the new one, as it is typed.
+
         Raises:
             SettingError: there is none of that name, or it does not take that value.
+
+        Thread: cell.
         """
         self._check(name)
         try:
@@ -100,7 +114,7 @@ class Settings(Configurable):
             raise SettingError(BAD_VALUE.format(name=name, value=value, takes=takes)) from None
 
     def restore(self) -> None:
-        """Set everything as it is by default."""
+        """Set everything as it is by default.  Thread: cell."""
         for name in self.names():
             setattr(self, name, self.traits()[name].default_value)
 

@@ -3,6 +3,8 @@ Ports and connections: what they are, which cell or job opened them, who holds a
 
 A connection belongs to the work in whose context the reactor first heard of it
 (`_reactor.contexts`); one that a port accepted, to that of the port.
+
+Thread: any; what the reactor holds is read in its own.
 """
 
 from __future__ import annotations
@@ -77,7 +79,7 @@ class Socket(NamedTuple):
 
     @property
     def accepted_by(self) -> Any:
-        """The port or the server that accepted a connection."""
+        """The port or the server that accepted a connection.  Thread: any."""
         return getattr(self.one, "server", None) or getattr(self.one, SERVER, None)
 
 
@@ -108,6 +110,9 @@ def sockets(thread: ReactorThread, found: Iterable[Any]) -> list[Socket]:
         thread: the reactor thread.
         found: the living instances of `KINDS`.
 
+    Returns:
+        them, by kind and address.
+
     Thread: reactor.
     """
     reactor, loop = thread.reactor, thread.loop
@@ -123,7 +128,7 @@ def sockets(thread: ReactorThread, found: Iterable[Any]) -> list[Socket]:
 
 
 def is_on(one: Any, loop: asyncio.AbstractEventLoop | None) -> bool:
-    """Whether something of asyncio's is on the loop; what has ended is on none."""
+    """Whether something of asyncio's is on the loop; what has ended is on none.  Thread: any."""
     return loop is not None and getattr(one, LOOP, None) is loop
 
 
@@ -170,9 +175,6 @@ def _address(address: Any) -> str:
         return f"{address[0]}:{address[1]}"
     name = getattr(address, "name", address)
     return name.decode(errors="replace") if isinstance(name, bytes) else str(name or "")
-
-
-# ---- in a person's words
 
 
 def opener(work_id: WorkId) -> str:

@@ -124,6 +124,8 @@ class LoopMethods:
                 loop = self._loop
                 for name in self._methods:
                     delattr(loop, name)
+                if self._methods:
+                    loop.create_task = self._create_task  # type: ignore[method-assign]
 
     def _for_plain_cells(self) -> dict[str, Callable[..., Any]]:
         """What any thread may call."""
@@ -132,6 +134,7 @@ class LoopMethods:
             return {}
         names = [name for name in _SCHEDULE if hasattr(loop, name)]
         methods = {name: self._door(getattr(loop, name)) for name in names}
+        self._create_task = loop.create_task  # the bridge's own
         methods["create_task"] = self._door(self._creating(loop.create_task))
         methods["add_signal_handler"] = self._add_signal_handler
         methods["remove_signal_handler"] = self._remove_signal_handler

@@ -41,8 +41,10 @@ __all__ = [
     "abort_clients",
     "arguments_of_callback",
     "code_of",
+    "context_of",
     "context_served",
     "enter_task",
+    "foreign_policy",
     "getsignal",
     "in_handle",
     "leave_task",
@@ -57,6 +59,8 @@ __all__ = [
     "timer_is_due",
 ]
 
+# Where asyncio has the policies that it begins with.
+_DEFAULT_POLICIES: Final = ("asyncio.unix_events", "asyncio.windows_events")
 # As those of `signal`, which take 5 us or more each to look for the handler in an enum: an
 # awaiting cell calls four of them.  Without: those.
 getsignal, set_signal = _signal.getsignal, _signal.signal
@@ -127,6 +131,14 @@ def context_served(loop: Any, descriptor: int) -> Context | None:
     return getattr(handle, "_context", None)
 
 
+def context_of(task: asyncio.Task[Any]) -> Context | None:
+    """The context in which a task runs; without, none."""
+    if sys.version_info >= (3, 12):
+        return task.get_context()
+    # What the Task refers to has it before those of its callbacks.
+    return next((one for one in gc.get_referents(task) if isinstance(one, Context)), None)
+
+
 def in_handle(handle: Any) -> tuple[Any, Context | None]:
     """The function that a handle runs, and its context; without, none."""
     return getattr(handle, "_callback", None), getattr(handle, "_context", None)
@@ -140,6 +152,16 @@ def arguments_of_callback(loop: Any) -> tuple[Any, ...]:
 def task_sets() -> list[Any]:
     """The sets of tasks that are not of asyncio's class; without, none is found."""
     return [one for one in gc.get_referents(_asyncio) if isinstance(one, WeakSet)]
+
+
+def foreign_policy() -> str | None:
+    """The class of a loop policy that is not asyncio's, in words; without, none."""
+    # Python 3.14 warns of the public name.
+    get = getattr(asyncio.events, "_get_event_loop_policy", None)
+    kind = type(get() if get is not None else asyncio.get_event_loop_policy())
+    if any(one.__module__ in _DEFAULT_POLICIES for one in kind.__mro__):
+        return None
+    return f"{kind.__module__}.{kind.__name__}"
 
 
 if sys.version_info >= (3, 14):

@@ -9,14 +9,16 @@ Thread: cell.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 from IPython import get_ipython
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magics import execution
 
-__all__ = ["format_time", "shell_of", "show_traceback"]
+__all__ = ["EMBED", "format_time", "make_current", "shell_of", "show_traceback"]
 
+# The module and function that open a prompt in a program.
+EMBED: Final = "IPython.terminal.embed", "embed"
 # Seconds as %time shows them; without, with three digits.
 format_time: Callable[[float], str] = getattr(execution, "_format_time", "{:.3g} s".format)
 
@@ -28,6 +30,15 @@ def show_traceback(shell: InteractiveShell, error: BaseException, lines: list[st
         print(*lines, sep="\n")
     else:
         show(type(error), error, lines)
+
+
+def make_current(shell: InteractiveShell) -> None:
+    """Have `get_ipython` give a shell again, as ``IPython.embed()`` does; without, it does not."""
+    walk = getattr(type(shell), "_walk_mro", None)
+    if walk is not None:
+        type(get_ipython()).clear_instance()
+        for kind in walk():
+            kind._instance = shell
 
 
 def shell_of(coro: Coroutine[Any, Any, Any]) -> InteractiveShell | None:

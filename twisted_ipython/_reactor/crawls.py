@@ -31,8 +31,9 @@ from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 
 from twisted_ipython._base.formatting import Table, duration, say
 from twisted_ipython._base.frames import frames_of_coroutine, is_our_frame
-from twisted_ipython._base.work_id import WorkId, context_of, current_work, work_in
+from twisted_ipython._base.work_id import WorkId, current_work, work_in
 from twisted_ipython._private import scrapy
+from twisted_ipython._private.asyncio import context_of
 
 __all__ = ["Crawls", "crawls"]
 

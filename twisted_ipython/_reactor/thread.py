@@ -29,7 +29,7 @@ from twisted_ipython._bridge.ending import of_coroutine
 from twisted_ipython._bridge.without_loop import deferreds_only
 from twisted_ipython._failures import asyncio_errors, logs
 from twisted_ipython._failures.reports import reports
-from twisted_ipython._private.asyncio import silence
+from twisted_ipython._private.asyncio import foreign_policy, silence
 from twisted_ipython._private.crochet import THREAD_LOG_OBSERVER
 from twisted_ipython._reactor import crochet_adapter, overrides, thread_pool
 from twisted_ipython._reactor.delayed_calls import Timers
@@ -45,7 +45,11 @@ NO_ASYNCIO: Final = (
     " reactor` in an earlier cell does that), and it has no asyncio loop: Deferreds can be awaited,"
     " asyncio objects cannot. To have both, restart and load twisted_ipython first."
 )
-
+POLICY: Final = (
+    "The event loop policy of this process is {policy}. The reactor, and so all that cells await,"
+    " runs on asyncio's own {loop} instead: methods are set on that loop, which one that is written"
+    " in C refuses. Loops that you make are still the policy's."
+)
 
 # What asyncio says where no loop runs; the second is what Queue, Event and the like say.
 _WITHOUT_LOOP: Final = ("event loop", "'NoneType' object has no attribute 'create_future'")
@@ -110,6 +114,16 @@ class ReactorThread:
     def refusal(self) -> str:
         """Why asyncio objects cannot be awaited, and what to do."""
         return NO_ASYNCIO.format(reactor=type(self.reactor).__name__)
+
+    @property
+    def remark(self) -> str:
+        """What is said of the loop when the extension is loaded, if anything."""
+        if self.loop is None:
+            return self.refusal
+        policy, kind = foreign_policy(), type(self.loop)
+        if policy is None or kind.__module__.partition(".")[0] != "asyncio":
+            return ""
+        return POLICY.format(policy=policy, loop=kind.__name__)
 
     def explain(self, error: BaseException) -> None:
         """Add a line to an exception that the lack of an asyncio loop caused."""

@@ -29,7 +29,8 @@ from twisted.python.failure import Failure
 from twisted.python.log import callWithLogger
 
 from twisted_ipython._base import frames
-from twisted_ipython._base.work_id import WorkId, context_of, work_in
+from twisted_ipython._base.work_id import WorkId, work_in
+from twisted_ipython._private.asyncio import context_of
 from twisted_ipython._private.scrapy import LOG
 from twisted_ipython._private.twisted import LOOP
 from twisted_ipython._reactor.contexts import of_timer, opened_in, stop_looping_calls

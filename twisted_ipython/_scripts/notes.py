@@ -13,11 +13,20 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any, Final
 
+from IPython.core.interactiveshell import InteractiveShell
 from twisted.python.reflect import safe_str
 
 from twisted_ipython._base.tracebacks import chain, explain
+from twisted_ipython._private.ipython import make_current
 
-__all__ = ["ShellNote", "explain_local", "explain_names", "names_of_cell", "note_local_names"]
+__all__ = [
+    "ShellNote",
+    "explain_in",
+    "explain_local",
+    "explain_names",
+    "names_of_cell",
+    "note_local_names",
+]
 
 ADD_GLOBAL: Final = (
     "{name} is a local name of the cell, which code that looks for it in the namespace does not"
@@ -60,6 +69,13 @@ def explain_local(error: BaseException) -> None:
             cell = _local_in.get(one.name or "")
             if cell is not None and not getattr(one, "__notes__", None):
                 one.add_note(WAS_LOCAL.format(name=one.name, cell=cell))
+
+
+def explain_in(shell: InteractiveShell, error: BaseException) -> None:
+    """Add to an exception what a shell's user has to know of it.  Thread: cell."""
+    if explain(error):
+        make_current(shell)
+    explain_local(error)
 
 
 def _names_of(code: CodeType | None) -> frozenset[str]:
