@@ -1,4 +1,8 @@
-"""``python -m twisted_ipython [IPython's arguments]``: IPython with Twisted switched on."""
+"""
+``python -m twisted_ipython [IPython's arguments]``: IPython with Twisted switched on.
+
+``install`` and ``remove``, in place of those, are `_kernelspec`'s.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import sys
 from IPython.terminal.ipapp import TerminalIPythonApp
 from traitlets.config import Config
 
+from twisted_ipython import _kernelspec
 from twisted_ipython._reactor import lifecycle
 from twisted_ipython._scripts import reactor_run
 
@@ -31,13 +36,16 @@ def main(arguments: list[str]) -> None:
     by a configuration file.
 
     Args:
-        arguments: IPython's own.
+        arguments: IPython's own; or ``install`` or ``remove`` and theirs.
 
     Raises:
         SystemExit: with IPython's exit status, if that is not 0.
 
     Thread: cell.
     """
+    if arguments and arguments[0] in _kernelspec.COMMANDS:
+        _kernelspec.main(arguments)
+        return
     lifecycle.start().attach_also(reactor_run.attach)
     config = Config()
     config.TwistedMagics.autoawait = True

@@ -28,7 +28,13 @@ from twisted_ipython._display.late_output import is_for_program, telling_on
 from twisted_ipython._display.result_card import Cards
 from twisted_ipython._display.streams import CellStreams
 from twisted_ipython._display.terminal_notices import Notices
-from twisted_ipython._display.updates import can_update, is_silent, is_terminal, use_printer
+from twisted_ipython._display.updates import (
+    front_end,
+    has_updates,
+    is_silent,
+    is_terminal,
+    use_printer,
+)
 from twisted_ipython._failures import asyncio_errors, namespace
 from twisted_ipython._failures.handlers import ScrapyLog
 from twisted_ipython._failures.reports import GRACE, reports
@@ -234,15 +240,17 @@ class _Extension:
     def _show_results(self) -> None:
         """Have Deferreds, jobs and bare coroutines show themselves in this shell."""
         shell, undo = self._shell, self._undo
+        front_end.updates = self.magics.updates
         notices = Notices(shell)
+        undo.callback(notices.close)
         shown = ShownDeferreds(shell, notices.fired)
         undo.callback(shown.close)
         formatter = shell.display_formatter
         assert formatter is not None
         rich, plain = formatter.ipython_display_formatter, formatter.mimebundle_formatter
         undo.callback(use_printer(plain, CoroutineType, coroutine_text))
-        if can_update(shell):
-            cards = Cards(shell)
+        if has_updates(shell):
+            cards = Cards(shell, notices.ended)
             undo.callback(cards.close)
             undo.callback(use_printer(rich, EventualResult, cards.show))
             undo.callback(use_printer(plain, EventualResult, cards.bundle))
@@ -251,7 +259,6 @@ class _Extension:
         undo.callback(use_printer(plain, Deferred, shown.bundle))
         undo.callback(use_printer(plain, asyncio.Future, shown.bundle))
         if is_terminal(shell):
-            undo.callback(notices.close)
             jobs = lifecycle.current().jobs
             jobs.when_ended.append(notices.ended)
             undo.callback(jobs.when_ended.remove, notices.ended)

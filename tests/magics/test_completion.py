@@ -35,10 +35,13 @@ def test_subcommands_and_jobs_complete(session: Session) -> None:
     session.ok("%%run_in_reactor\nawait Deferred()")
     eventually(lambda: len(current().jobs.pending()) == 2)
     number = str(current().jobs.all()[-1].number)
-    assert completed(session, "%reactor ") == ["cancel", "close", "jobs", "stack", "wait"]
+    assert completed(session, "%reactor ") == [
+        *("cancel", "close", "jobs", "output", "stack", "wait")
+    ]
     assert completed(session, "%reactor s") == ["stack"]
     assert completed(session, "%reactor cancel ") == ["all", *sorted([number, "done", "download"])]
     assert completed(session, "%reactor cancel download d") == ["done"]
+    assert completed(session, "%reactor output d") == ["done", "download"]
     assert completed(session, "%reactor wait d") == ["download"]
     assert completed(session, "x = 1\nr = %reactor wait d") == ["download"]
     assert "download" not in completed(session, "%reactor cancel all d")
@@ -52,10 +55,12 @@ def test_settings_complete(session: Session) -> None:
         "autoawait",
         "share_reactor",
         "timeout",
+        "updates",
     ]
     assert completed(session, "%twisted_config show t") == ["timeout"]
     assert completed(session, "%twisted_config autoawait ") == ["False", "True"]
     assert completed(session, "%twisted_config share_reactor ") == ["False", "True"]
+    assert completed(session, "%twisted_config updates ") == ["auto", "display", "text"]
     assert completed(session, "%twisted_config timeout I") == ["INFINITY"]
 
 

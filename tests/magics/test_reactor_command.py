@@ -13,7 +13,7 @@ from twisted_ipython._reactor.lifecycle import current, start
 
 USAGE = (
     "usage: %reactor [jobs | cancel JOB... | cancel all | close PORT | close CELL | close JOB"
-    " | wait JOB [SECONDS] | stack]"
+    " | output JOB | wait JOB [SECONDS] | stack]"
 )
 
 
@@ -35,6 +35,9 @@ def settle() -> None:
         ("cancel", USAGE),
         ("wait", USAGE),
         ("wait x 1 2", USAGE),
+        ("output", USAGE),
+        ("output x 1", USAGE),
+        ("output nobody", "there is no job 'nobody'; there are: none"),
         ("cancel nobody", "there is no job 'nobody'; there are: none"),
         ("cancel 0", "there is no job '0'; there are: none"),
         ("wait nobody", "there is no job 'nobody'; there are: none"),
@@ -69,6 +72,16 @@ def test_a_bad_number_of_seconds_is_refused(session: Session, seconds: str) -> N
     session.ok("%%run_in_reactor x\n1")
     message = session.usage_error(f"%reactor wait x {seconds}")
     assert message == f"{seconds!r} is not a number of seconds; {USAGE}"
+
+
+def test_output_is_not_kept_without_a_kernel(session: Session) -> None:
+    """A terminal has shown it already."""
+    session.ok("%%run_in_reactor x\n1")
+    job = f"job {session.job('x').number} (x)"
+    message = session.usage_error("%reactor output x")
+    assert (
+        message == f"the output of {job} is not kept: only a kernel keeps it, a terminal shows it"
+    )
 
 
 # ---- jobs

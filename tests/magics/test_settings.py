@@ -35,6 +35,8 @@ GOOD = [
     ("autoawait", "1", True, "autoawait=True"),
     ("autoawait", "False", False, "autoawait=False"),
     ("share_reactor", "False", False, "share_reactor=False"),
+    ("updates", "text", "text", "updates=text"),
+    ("updates", "auto", "auto", "updates=auto"),
 ]
 BAD = [
     ("timeout", "soon", "timeout cannot be 'soon'; it takes seconds, more than 0, or INFINITY"),
@@ -44,10 +46,11 @@ BAD = [
     ("timeout", "", "timeout cannot be ''; it takes seconds, more than 0, or INFINITY"),
     ("autoawait", "maybe", "autoawait cannot be 'maybe'; it takes True or False"),
     ("share_reactor", "maybe", "share_reactor cannot be 'maybe'; it takes True or False"),
+    ("updates", "never", "updates cannot be 'never'; it takes auto, display or text"),
     (
         "patience",
         "1",
-        "there is no setting 'patience'; there are: autoawait, share_reactor, timeout",
+        "there is no setting 'patience'; there are: autoawait, share_reactor, timeout, updates",
     ),
 ]
 
@@ -72,6 +75,7 @@ def test_bad(settings: Settings, name: str, text: str, message: str) -> None:
         "autoawait=False",
         "share_reactor=True",
         "timeout=INFINITY",
+        "updates=auto",
     ]
 
 
@@ -79,7 +83,7 @@ def test_alone(session: Session) -> None:
     """`%twisted_config` alone shows all settings, as `show` does."""
     shown = session.shown("%twisted_config")
     assert shown == session.shown("%twisted_config show")
-    assert shown == "autoawait=False\nshare_reactor=True\ntimeout=20\n"
+    assert shown == "autoawait=False\nshare_reactor=True\ntimeout=20\nupdates=auto\n"
 
 
 def test_restore(settings: Settings) -> None:
@@ -105,6 +109,7 @@ def test_traits() -> None:
         "autoawait",
         "share_reactor",
         "reactor",
+        "updates",
     }
 
 
@@ -130,9 +135,11 @@ def test_version_2_config(capsys: pytest.CaptureFixture[str]) -> None:
         "autoawait=False",
         "share_reactor=True",
         "timeout=9",
+        "updates=auto",
         "autoawait=False",
         "share_reactor=True",
         "timeout=INFINITY",
+        "updates=auto",
     ]
 
 
@@ -173,5 +180,5 @@ def test_version_2_runner(capsys: pytest.CaptureFixture[str]) -> None:
     finally:
         config.reset()
     assert capsys.readouterr().out == (
-        "timeout=0.05\nautoawait=False\nshare_reactor=True\ntimeout=INFINITY\n"
+        "timeout=0.05\nautoawait=False\nshare_reactor=True\ntimeout=INFINITY\nupdates=auto\n"
     )

@@ -236,7 +236,7 @@ def test_settings_in_file_at_load(tmp_path_factory: pytest.TempPathFactory) -> N
     (profile / "ipython_kernel_config.py").write_text("\n".join(["c = get_config()", *lines]))
     with Kernel(f"--profile-dir={profile}", load=False) as kernel:
         assert kernel.ok("%load_ext twisted_ipython").outputs[1:] == []
-        shown = "autoawait=True\nshare_reactor=False\ntimeout=30\n"
+        shown = "autoawait=True\nshare_reactor=False\ntimeout=30\nupdates=auto\n"
         assert kernel.ok("%twisted_config show").printed() == shown
         assert kernel.value(UNCARRIED) == "True"
         assert kernel.ok("%autoawait").printed().endswith("set to use `twisted`\n")

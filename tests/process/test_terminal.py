@@ -250,7 +250,7 @@ def test_settings_in_file(tmp_path: Path) -> None:
     config.write_text("\n".join(["c = get_config()", *lines]))
     with Terminal(load=False, environment={"IPYTHONDIR": str(tmp_path)}) as terminal:
         shown = terminal.run("%twisted_config show").split()
-        assert shown == ["autoawait=True", "share_reactor=True", "timeout=30"]
+        assert shown == ["autoawait=True", "share_reactor=True", "timeout=30", "updates=auto"]
         prepared(terminal)
         assert terminal.run("await later('from' + ' file')").endswith("'from file'")
 

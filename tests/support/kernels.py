@@ -178,6 +178,8 @@ class Kernel:
         self._kill.daemon = True
         self._kill.start()
         self.client: BlockingKernelClient = self.manager.client()
+        # As a notebook does; without it the client could be jupyter console.
+        self.client.session.metadata = {"cellId": "a cell"}
         self.client.start_channels()
 
     def _end(self) -> None:

@@ -2,8 +2,8 @@
 A Deferred or a task at the end of a cell shows its result.
 
 In a notebook a Deferred is shown as pending, and replaced in place by its value's
-own representation or its failure's line, as `_display.updates` says.  In a terminal it is
-IPython's ``Out[n]`` as usual, and a line above the prompt says when it fires.
+own representation or its failure's line, as `_display.updates` says.  In a terminal and a
+console it is IPython's ``Out[n]`` as usual, and a line says when it fires.
 
 Its result is not consumed.  One callback looks at it, which is added in the reactor
 thread, as its others are, and passes the result on.  What is shown is the result at
@@ -23,6 +23,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
 from time import time
 from types import CoroutineType
@@ -38,7 +39,7 @@ from twisted_ipython._base.instance import override
 from twisted_ipython._base.work_id import cell_number
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._display.result_card import card
-from twisted_ipython._display.updates import Bundle, DisplayUpdate, bundle_of, finish
+from twisted_ipython._display.updates import Bundle, DisplayUpdate, bundle_of, can_update, finish
 from twisted_ipython._failures.namespace import is_pending, kind_of
 from twisted_ipython._private.asyncio import EXCEPTION
 from twisted_ipython._private.twisted import goes_on
@@ -105,8 +106,8 @@ class ShownDeferreds:
 
     Args:
         shell: the shell.
-        notice: is told of one that was shown in a terminal when it fires, with its value and
-            whether its result goes on to other callbacks; any thread.
+        notice: is told of one that was shown where displays do not change when it fires, with
+            its value and whether its result goes on to other callbacks; any thread.
     """
 
     def __init__(
@@ -128,12 +129,13 @@ class ShownDeferreds:
             deferred: the Deferred, or a future.
 
         Raises:
-            NotImplementedError: it has fired, and is for the other formatters; see `bundle`.
+            NotImplementedError: it has fired, or displays do not change, and is for the other
+                formatters; see `bundle`.
 
         Thread: any.
         """
         state = self._look(deferred)
-        if state.state != "pending":
+        if state.state != "pending" or not can_update(self._shell):
             raise NotImplementedError
         display = DisplayUpdate(self._shell)
         display.show(state.bundle())
@@ -156,7 +158,8 @@ class ShownDeferreds:
         """
         state = self._look(deferred)
         if state.state == "pending":
-            self._follow(deferred, state, self._notice)
+            context = copy_context()
+            self._follow(deferred, state, lambda *told: context.run(self._notice, *told))
         elif state.state == "done":
             return bundle_of(self._shell, _outcome(deferred))
         return state.bundle()

@@ -15,6 +15,7 @@ set on the session instance:
 - `_display.late_output` decides what a client gets that keeps the running cell's output only.
   Deciding and sending are one step: a message that is to come before a cell's
   end must not be sent after it.
+- What the cell of a job shows is kept, as `_display.job_output` says.
 - `_display.threads` has the threads that a cell's code makes belong to that cell.
 
 ``shell.set_parent`` does nothing in the reactor thread and the pool's: what
@@ -39,11 +40,15 @@ from contextlib import ExitStack, suppress
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from twisted_ipython._base.instance import override
 from twisted_ipython._display import threads
+from twisted_ipython._display.job_output import RECORDED, JobOutput
 from twisted_ipython._display.late_output import Late, Message
 from twisted_ipython._private.ipykernel import NEW_THREADS_PARENT, PARENT
+from twisted_ipython._reactor.jobs import Job
+from twisted_ipython._reactor.lifecycle import current
 
 __all__ = ["attach"]
 
@@ -81,6 +86,9 @@ def attach(
         undo.callback(override(loop, {"call_soon_threadsafe": messages.in_a_cell(loop)}))
     if loop is not None:
         undo.callback(override(loop, {"run_in_executor": threads.run_in_executor(loop)}))
+    jobs = current().jobs
+    jobs.when_begun.append(messages.record)
+    undo.callback(jobs.when_begun.remove, messages.record)
     undo.callback(threads.attach(_cell))
     if hasattr(shell, "set_parent"):
         undo.callback(override(shell, {"set_parent": _unless(elsewhere, shell.set_parent)}))
@@ -121,6 +129,8 @@ class _Messages:
         self._one_parent = one_parent
         self._late = Late(self._write)
         self._lock = threading.RLock()  # what a collected object prints comes in the middle
+        # What cells of jobs have shown, by the requests that ran them; the jobs hold it.
+        self._outputs: WeakValueDictionary[str, JobOutput] = WeakValueDictionary()
         self._process = os.getpid()
         self._stderr = _real_stderr()
         self._running = copy_context()
@@ -131,6 +141,15 @@ class _Messages:
             self._enter(request["header"])
             for _ in self._late.begin(request, number):
                 pass
+
+    def record(self, job: Job) -> None:
+        """Keep what the cell of a job that begins shows.  Thread: any, in the cell's context."""
+        number = _cell.get({}).get("msg_id")
+        if number is not None:
+            job.output = self._outputs.get(number)
+            if job.output is None:
+                job.output = JobOutput(self._send_message, self._lock, lambda: _cell.get({}))
+                self._outputs[number] = job.output
 
     def in_a_cell(self, loop: AbstractEventLoop) -> Callable[..., Any]:
         """``loop.call_soon_threadsafe``, whose calls belong to the running cell or another."""
@@ -149,9 +168,11 @@ class _Messages:
         """``session.send``; any thread."""
         kind = msg_or_type if isinstance(msg_or_type, str) else msg_or_type["msg_type"]
         # First what most messages come to: a cell has at least four.
-        if kind not in self._late.concerns and not (self._one_parent and kind in _PER_CONTEXT):
-            return self._send(stream, msg_or_type, *args, **kwargs)
-        return self._send_late(stream, msg_or_type, *args, **kwargs)
+        if kind in self._late.concerns or (
+            kind in RECORDED and (self._one_parent or self._outputs)
+        ):
+            return self._send_late(stream, msg_or_type, *args, **kwargs)
+        return self._send(stream, msg_or_type, *args, **kwargs)
 
     def _send_late(
         self,
@@ -182,7 +203,8 @@ class _Messages:
         if self._one_parent and message.kind in _PER_CONTEXT and self._elsewhere():
             message = message._replace(parent=_cell.get(message.parent))
             as_asked = partial(self._send_message, message)
-        if message.kind not in self._late.concerns:
+        output = self._outputs.get(message.origin) if message.kind in RECORDED else None
+        if output is None and message.kind not in self._late.concerns:
             return as_asked()
         if message.kind == "execute_input":
             self._enter(message.header)
@@ -190,6 +212,8 @@ class _Messages:
             sent = None
             for one in self._late.instead(message):
                 sent = as_asked() if one is message else self._send_message(one)
+            if output is not None:
+                output.add(message)
             return sent
 
     def _enter(self, header: dict[str, Any]) -> None:

@@ -3,7 +3,8 @@ The bar of `progress`: tqdm's, or a few lines.
 
 It is drawn in a copy of the context in which it is made, so it stands in the cell of
 whoever waits, whatever ends.  No timer draws it.  Lines take its place where tqdm is
-not installed, and above the prompt for a job in a terminal.
+not installed, above the prompt for a job in a terminal, and for a front end that ignores
+updates of a display.
 
 A notebook is saved with the text that its displays had when they were displayed or
 updated, and a widget's text says how far it was then.  So tqdm's widget is updated as a
@@ -25,7 +26,7 @@ from IPython.core.getipython import get_ipython
 from twisted.logger import Logger
 
 from twisted_ipython._base.formatting import duration
-from twisted_ipython._display.updates import is_terminal
+from twisted_ipython._display.updates import can_update, has_updates, is_terminal
 from twisted_ipython._waiting.calls import waiting_cell
 
 __all__ = ["Bar"]
@@ -72,7 +73,7 @@ class Bar:
         self._do(self._close)
 
     def _make(self, total: int, description: str | None) -> None:
-        own = None if _at_prompt() else _tqdm()
+        own = None if _stays() else _tqdm()
         if own is None:
             self._bar = _Lines(total, description)
             return
@@ -141,7 +142,9 @@ def _tqdm() -> Any:
         return None
 
 
-def _at_prompt() -> bool:
-    """Whether a terminal prompts meanwhile: a bar would be drawn over what is typed."""
+def _stays() -> bool:
+    """Whether a bar could not be drawn again, or a terminal prompts: it would be drawn there."""
     shell = get_ipython()
-    return shell is not None and is_terminal(shell) and waiting_cell(any_cell=False) is None
+    if shell is None or not is_terminal(shell):
+        return shell is not None and has_updates(shell) and not can_update(shell)
+    return waiting_cell(any_cell=False) is None

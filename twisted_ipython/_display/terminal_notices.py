@@ -1,11 +1,13 @@
 """
-In a terminal the end of a job, or of a Deferred that was shown, is one line above the prompt.
+The end of a job, or of a Deferred that was shown, is one line where displays do not change.
 
-A line is printed in any thread: while IPython prompts, its ``sys.stdout`` is
-prompt_toolkit's, which draws what is printed above the prompt and leaves what was
-typed.  A value whose representation is the user's code is shown in the main
-thread; at a plain prompt (``--simple-prompt``), which that thread waits at, in a
-thread of Twisted's pool.
+In a terminal it stands above the prompt.  A line is printed in any thread: while IPython
+prompts, its ``sys.stdout`` is prompt_toolkit's, which draws what is printed above the prompt
+and leaves what was typed.  In a kernel, for a front end that ignores updates of a display
+(jupyter console, qtconsole), it is a line of the cell that showed what ended.
+
+A value whose representation is the user's code is shown in the main thread; at a plain prompt
+(``--simple-prompt``), which that thread waits at, in a thread of Twisted's pool.
 
 There is no line for what somebody waited for, nor for a job that failed: its
 traceback is shown elsewhere.
@@ -16,6 +18,8 @@ Thread: any.
 from __future__ import annotations
 
 import shutil
+from contextvars import copy_context
+from functools import partial
 from typing import Final
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -24,8 +28,7 @@ from twisted.logger import Logger
 from twisted_ipython._base.formatting import duration, line_break, one_line, own_text
 from twisted_ipython._display.deferred import DeferredState
 from twisted_ipython._display.updates import is_plain, is_terminal
-from twisted_ipython._reactor.eventual_result import EventualResult
-from twisted_ipython._reactor.jobs import Job
+from twisted_ipython._reactor.eventual_result import EventualResult, JobOfResult
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._waiting.calls import main_thread
 
@@ -33,35 +36,39 @@ __all__ = ["Notices"]
 
 _log = Logger()
 
-JOB_DONE: Final = "{job} of cell {cell} is done after {time}"
-JOB_CANCELLED: Final = "{job} of cell {cell} was cancelled after {time}"
+JOB_DONE: Final = "{job} is done{after}"
+JOB_CANCELLED: Final = "{job} was cancelled{after}"
+NO_JOB: Final = "an EventualResult"
 DEFERRED_FIRED: Final = "The {kind} of cell {cell} {fired} after {time}"
 DEFERRED_CANCELLED: Final = "The {kind} of cell {cell} was cancelled after {time}"
 
 
 class Notices:
     """
-    The lines of one terminal.
+    The lines of one shell.
 
     Args:
-        shell: the terminal's shell.
+        shell: the shell.
     """
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._prompts = getattr(shell, "pt_app", None) is not None
-        self._open = is_terminal(shell)
+        self._waits = is_terminal(shell) and not self._prompts
+        self._open = True
 
     def close(self) -> None:
         """Print no more.  Thread: cell."""
         self._open = False
 
-    def ended(self, job: Job, result: EventualResult) -> None:
+    def ended(self, job: JobOfResult | None, result: EventualResult) -> None:
         """Say that a job ended, unless somebody waited for it or it failed.  Thread: any."""
-        if result.awaited or job.state == "failed":
+        state = result.state
+        if result.awaited or state == "failed":
             return
-        done = job.state == "done"
-        text = JOB_DONE if done else JOB_CANCELLED
-        line = text.format(job=job, cell=job.cell, time=duration(job.seconds))
+        done = state == "done"
+        what = NO_JOB if job is None else f"{job} of cell {job.cell}"
+        after = "" if job is None else f" after {duration(job.seconds)}"
+        line = (JOB_DONE if done else JOB_CANCELLED).format(job=what, after=after)
         self._say(line, result.peek() if done else None)
 
     def fired(self, state: DeferredState, result: object, awaited: bool) -> None:
@@ -85,12 +92,12 @@ class Notices:
 
         if is_plain(value):
             say()
-        elif self._prompts:
-            main_thread.call(say)
-        else:
+        elif self._waits:
             current().reactor.callInThread(say)
+        else:
+            main_thread.call(partial(copy_context().run, say))
 
     def _print(self, line: str) -> None:
         line = one_line(line, shutil.get_terminal_size().columns)
-        # A plain prompt is not drawn again: the line stands below it.
+        # A plain prompt, or jupyter console's, is not drawn again: the line stands below it.
         print((line_break() if self._prompts else "\n") + line, flush=True)

@@ -37,11 +37,15 @@ from twisted_ipython._base.formatting import own_text
 from twisted_ipython._waiting.calls import main_thread
 
 __all__ = [
+    "CARD",
     "Bundle",
     "DisplayUpdate",
+    "FrontEnd",
     "bundle_of",
     "can_update",
     "finish",
+    "front_end",
+    "has_updates",
     "is_plain",
     "is_silent",
     "is_terminal",
@@ -54,6 +58,10 @@ _log = Logger()
 _PLAIN: Final = (type(None), bool, int, float, complex, str, bytes)
 # Characters, bytes or bits of a value that is formatted at once.
 _SHORT: Final = 10_000
+
+
+# What is said of a job's card, for those who send it.
+CARD: Final = "twisted_ipython_card"
 
 
 class Bundle(NamedTuple):
@@ -75,11 +83,12 @@ class DisplayUpdate:
 
     Args:
         shell: in whose front end it is.
+        transient: what is said of it that no front end saves.
     """
 
-    def __init__(self, shell: InteractiveShell) -> None:
+    def __init__(self, shell: InteractiveShell, **transient: Any) -> None:
         self._shell = shell
-        self._number = urandom(16).hex()
+        self._transient = {"display_id": urandom(16).hex(), **transient}
         self._context = copy_context()
 
     def show(self, bundle: Bundle) -> None:
@@ -98,7 +107,7 @@ class DisplayUpdate:
         self._shell.display_pub.publish(
             data=bundle.data,
             metadata=bundle.metadata,
-            transient={"display_id": self._number},
+            transient=self._transient,
             update=update,
         )
 
@@ -160,9 +169,47 @@ def is_plain(value: object) -> bool:
     return type(value) in _PLAIN and size <= _SHORT
 
 
-def can_update(shell: InteractiveShell) -> bool:
-    """Whether the shell's front end can replace what it displays.  Thread: any."""
+class FrontEnd:
+    """
+    What is known of the front ends of all shells.
+
+    Attributes:
+        updates: whether they show updates of a display: ``display`` where they do, ``text``
+            where a line says it instead, ``auto`` to go by each request.
+    """
+
+    updates = "auto"
+
+
+front_end: Final = FrontEnd()  # the setting of that name, which displays are too far below to see
+
+
+def has_updates(shell: InteractiveShell) -> bool:
+    """Whether a shell sends updates of what it displays; a terminal cannot.  Thread: any."""
     return type(shell.display_pub).publish is not DisplayPublisher.publish
+
+
+def can_update(shell: InteractiveShell) -> bool:
+    """Whether the front end of the cell that runs shows updates of a display.  Thread: any."""
+    if front_end.updates != "auto":
+        return has_updates(shell) and front_end.updates == "display"
+    request: dict[str, Any] = getattr(getattr(shell, "kernel", None), "get_parent", dict)()
+    return has_updates(shell) and not _is_of_console(request)
+
+
+def _is_of_console(request: dict[str, Any]) -> bool:
+    """
+    Whether a request came from jupyter console, qtconsole or Spyder, which ignore updates.
+
+    No field says so. They have stdin, as front ends for people have; unlike these they number
+    their requests as Python's jupyter_client does, and name no cell of a notebook.
+
+    Thread: any.
+    """
+    header, content = request.get("header", {}), request.get("content", {})
+    numbered = str(header.get("msg_id")).startswith(f"{header.get('session')}_")
+    names_cell = "cellId" in request.get("metadata", {})
+    return numbered and bool(content.get("allow_stdin")) and not names_cell
 
 
 def is_terminal(shell: InteractiveShell) -> bool:

@@ -40,7 +40,8 @@ def awaitable(magics: TwistedMagics) -> Awaited:
     found: dict[tuple[Kind, str], AwaitedMagic] = {
         ("cell", "run_in_reactor"): _Magic(partial(_waits, magics), partial(_run, magics)),
         ("line", "reactor"): _Magic(
-            lambda line, _: line.split()[:1] == ["wait"], partial(_wait_for_job, magics)
+            lambda line, _: line.split()[:1] in (["wait"], ["output"]),
+            partial(_wait_for_job, magics),
         ),
     }
     for name in ("time", "timeit"):

@@ -22,7 +22,8 @@ _LONG: Final = ("--global", "--process", "--replace", "--thread", "--wait")
 _OPTIONS: Final = (*_LONG, "-g", "-p", "-r", "-t", "-w")
 # For each setting what it takes that is a word.
 _SETTINGS: Final = {
-    name: sorted(re.findall(r"True|False|INFINITY", words)) for name, words in sorted(TAKES.items())
+    name: sorted(re.findall(r"True|False|INFINITY|auto|display|text", words))
+    for name, words in sorted(TAKES.items())
 }
 # A magic can stand after an assignment: `result = %reactor wait 3`.
 _LINE: Final = re.compile(r"\s*(?:[^=%]*=\s*)?%(reactor|twisted_config)\s+(.*)")
@@ -63,7 +64,7 @@ def _of_reactor(words: list[str]) -> Iterable[str]:
             return [name for name in _names(jobs.all()) if name not in named]
         case ["close"]:
             return ["cell", "job", *_names(jobs.all())]
-        case ["close", "job"]:
+        case ["close", "job"] | ["output"]:
             return _names(jobs.all())
         case ["wait"]:
             return _names(jobs.pending())

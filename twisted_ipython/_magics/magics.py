@@ -1,7 +1,7 @@
 """
-The magics.
+The magics; a magic's docstring is its manual.
 
-A magic's docstring is its manual.  Thread: cell.
+Thread: cell.
 """
 
 from __future__ import annotations
@@ -70,17 +70,17 @@ class TwistedMagics(Settings, Magics):
         ``%twisted_config reset``        all settings as they are by default
 
         timeout
-            Seconds that a cell may await before what it awaits is cancelled
-            and the cell ends with a TimeoutError. INFINITY, the default, is
-            for ever. A change in a cell holds for the rest of that cell.
+            Seconds that a cell may await before it is cancelled, and ends with
+            a TimeoutError; INFINITY, the default, is for ever. A change in a
+            cell holds for the rest of that cell.
         autoawait
-            Whether loading the extension also says ``%autoawait twisted``: for
-            a configuration file.
+            Whether loading also says ``%autoawait twisted``: for a configuration file.
         share_reactor
             Whether cells that do not await share the reactor and its asyncio
-            loop: the running loop that they find is the reactor's, and when
-            they call the reactor, its thread stands aside meanwhile. One
-            reactor serves all shells of a process: what was set last holds.
+            loop: the running loop is the reactor's, and when they call the
+            reactor, its thread stands aside. It holds for all shells of a process.
+        updates
+            display; text for front ends that ignore its updates; or auto.
 
         ``%config TwistedMagics.timeout = 5`` does the same, and so does
         ``c.TwistedMagics.timeout = 5`` in IPython's configuration file.
@@ -258,6 +258,8 @@ class TwistedMagics(Settings, Magics):
             close a listening port (by number or path) with the connections that it
             accepted, or all that a cell or a job has opened; ``close cell 3`` and
             ``close job 3`` tell the two apart
+        ``%reactor output JOB``
+            what a job has printed and displayed, and what it does until it ends
         ``%reactor wait JOB [SECONDS]``
             wait for a job, as an awaiting cell does, and give its EventualResult
         ``%reactor stack``

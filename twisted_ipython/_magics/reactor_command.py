@@ -28,10 +28,10 @@ from twisted_ipython._reactor.thread import ReactorThread
 
 __all__ = ["COMMANDS", "command", "must_wait", "wait_for_job"]
 
-COMMANDS: Final = ("cancel", "close", "jobs", "stack", "wait")
+COMMANDS: Final = ("cancel", "close", "jobs", "output", "stack", "wait")
 USAGE: Final = (
     "usage: %reactor [jobs | cancel JOB... | cancel all | close PORT | close CELL | close JOB"
-    " | wait JOB [SECONDS] | stack]"
+    " | output JOB | wait JOB [SECONDS] | stack]"
 )
 NO_COMMAND: Final = "there is no %reactor {word}; " + USAGE
 NO_JOB: Final = "there is no job {word!r}; there are: {names}"
@@ -47,6 +47,8 @@ NOT_SECONDS: Final = "{word!r} is not a number of seconds; " + USAGE
 STILL_PENDING: Final = "{job} is still pending after {seconds:g} s, and goes on"
 CANCELLED: Final = "cancelled {what}{time}: {code}"
 NO_PENDING: Final = "no job is pending: nothing was cancelled"
+NOT_KEPT: Final = "the output of {job} is not kept: only a kernel keeps it, a terminal shows it"
+SHOWN_NOTHING: Final = "{job} has shown nothing"
 ENDED: Final = "{job} has ended: {state} after {time}"
 # How many ended jobs an error names.
 _NAMED: Final = 5
@@ -54,7 +56,7 @@ _NAMED: Final = 5
 
 def must_wait(line: str) -> bool:
     """Whether this is a `%reactor` that waits.  Thread: any."""
-    return line.split()[:1] == ["wait"]
+    return line.split()[:1] in (["wait"], ["output"])
 
 
 def command(shell: InteractiveShell, thread: ReactorThread, line: str) -> None:
@@ -230,15 +232,15 @@ def _closed(chosen: list[Socket]) -> Iterator[str]:
 
 def wait_for_job(thread: ReactorThread, line: str) -> Coroutine[Any, Any, EventualResult | None]:
     """
-    What waits for the job that ``wait JOB [SECONDS]`` names.
+    What waits for the job that ``wait JOB [SECONDS]`` or ``output JOB`` names.
 
     Args:
         thread: the reactor thread.
         line: what follows the magic's name.
 
     Returns:
-        a coroutine for the reactor thread, which gives the job's result; None
-        if the job had ended and nobody holds its result. It raises
+        a coroutine for the reactor thread. That of ``wait`` gives the job's
+        result; None if the job had ended and nobody holds its result. It raises
         TimeoutError if the job is still pending after the seconds; it goes on.
 
     Raises:
@@ -251,9 +253,21 @@ def wait_for_job(thread: ReactorThread, line: str) -> Coroutine[Any, Any, Eventu
             seconds = None
         case ["wait", word, number]:
             seconds = _seconds(number)
+        case ["output", word]:
+            return _show_output(thread, thread.jobs.find(word) or _refuse(thread, word, []))
         case _:
             raise UsageError(USAGE)
     return _wait(thread, thread.jobs.find(word) or _refuse(thread, word, []), seconds)
+
+
+async def _show_output(thread: ReactorThread, job: Job) -> None:
+    """Show what a job has shown, and what it shows until its end."""
+    if job.output is None:
+        raise UsageError(NOT_KEPT.format(job=job))
+    result = job.result
+    await job.output.show(None if result is None else _ends(thread, result, None))
+    if not job.output:
+        print(SHOWN_NOTHING.format(job=job))
 
 
 def _seconds(word: str) -> float:
@@ -270,7 +284,9 @@ async def _wait(thread: ReactorThread, job: Job, seconds: float | None) -> Event
     result = job.result
     if result is None:
         print(ENDED.format(job=job, state=job.state, time=duration(job.seconds)))
-    elif not await _ends(thread, result, seconds):
+    elif await _ends(thread, result, seconds):
+        result.mark_seen()  # which `%reactor wait` gives, and the cell shows
+    else:
         raise TimeoutError(STILL_PENDING.format(job=job, seconds=seconds or 0))
     return result
 
@@ -286,10 +302,7 @@ async def _ends(thread: ReactorThread, result: EventualResult, seconds: float | 
     result.when_done(lambda: thread.call(end, True))
     timer = None if seconds is None else thread.reactor.callLater(seconds, end, False)
     try:
-        came = await ended
-        if came:
-            result.mark_seen()  # which `%reactor wait` gives, and the cell shows
-        return came
+        return await ended
     finally:
         if timer is not None and timer.active():
             timer.cancel()

@@ -140,8 +140,10 @@ def _tables(thread: ReactorThread, label: frames.Label, found: list[Any]) -> lis
 
 def jobs_table(thread: ReactorThread, label: frames.Label) -> Table:
     """All jobs.  Thread: any."""
-    headings = ("job", "name", "cell", "code", "state", "age", "waits at")
-    return Table("Jobs", headings, [_job_row(job, label) for job in thread.jobs.all()])
+    known = thread.jobs.all()
+    kept = ["output"] if any(job.output for job in known) else []
+    headings = ("job", "name", "cell", "code", "state", "age", *kept, "waits at")
+    return Table("Jobs", headings, [_job_row(job, label, kept) for job in known])
 
 
 def threads_table(thread: ReactorThread, label: frames.Label) -> Table:
@@ -158,11 +160,12 @@ def _thread_row(work: Work, label: frames.Label) -> tuple[object, ...]:
     return work.work_id.cell or "", duration(time() - work.began), where
 
 
-def _job_row(job: Job, label: frames.Label) -> tuple[object, ...]:
+def _job_row(job: Job, label: frames.Label, kept: list[str]) -> tuple[object, ...]:
     place = job.waits_at
     age = duration(job.seconds)
     where = "" if place is None else label(place)
-    return job.number, job.name or "", job.cell, job.code, job.state, age, where
+    output = [str(job.output or "") for _ in kept]
+    return job.number, job.name or "", job.cell, job.code, job.state, age, *output, where
 
 
 def tasks(thread: ReactorThread) -> list[asyncio.Task[Any]]:

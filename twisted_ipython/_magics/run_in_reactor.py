@@ -145,7 +145,7 @@ class Background:
         context = copy_context()
 
         def begin() -> EventualResult:
-            job = Job(run.name, number, first_line(cell), in_thread=run.in_thread)
+            job = current().jobs.new(run.name, number, first_line(cell), in_thread=run.in_thread)
             result = start_job(current(), job, bound, function, context)
             if run.name is not None:
                 names[run.name] = result

@@ -9,8 +9,10 @@ from __future__ import annotations
 from threading import TIMEOUT_MAX
 from typing import Any, Final
 
-from traitlets import Bool, CFloat, Enum, TraitError, validate
+from traitlets import Bool, CFloat, Enum, TraitError, observe, validate
 from traitlets.config import Configurable
+
+from twisted_ipython._display.updates import front_end
 
 __all__ = ["TAKES", "SettingError", "Settings"]
 
@@ -22,6 +24,7 @@ TAKES: Final = {
     "timeout": "seconds, more than 0, or INFINITY",
     "autoawait": _SWITCH,
     "share_reactor": _SWITCH,
+    "updates": "auto, display or text",
 }
 
 
@@ -55,6 +58,17 @@ class Settings(Configurable):
         " a reactor that runs stays.",
     ).tag(config=True)
 
+    updates = Enum(
+        ("auto", "display", "text"),
+        "auto",
+        help="Where it is shown that something pending has ended: in its display, or in a line"
+        " of text, for front ends that ignore updates of a display.",
+    ).tag(config=True)
+
+    @observe("updates")
+    def _tell_displays(self, change: Any) -> None:
+        front_end.updates = change["new"]
+
     @validate("timeout")
     def _positive(self, proposal: Any) -> float | None:
         value: float | None = proposal["value"]
@@ -85,7 +99,7 @@ class Settings(Configurable):
         value = getattr(self, name)
         if value is None:
             return f"{name}={INFINITY}"
-        return f"{name}={value if isinstance(value, bool) else format(value, '.15g')}"
+        return f"{name}={format(value, '.15g') if isinstance(value, float) else value}"
 
     def write(self, name: str, value: str) -> None:
         """

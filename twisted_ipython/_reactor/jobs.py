@@ -55,6 +55,7 @@ class Job:
         state: ``pending``, ``done``, ``failed`` or ``cancelled``.
         in_thread: whether a thread of Twisted's pool runs it.
         close_crawls: closes those that it started; again, drops their requests.
+        output: what its cell has shown, where that is kept: in a kernel.
     """
 
     _numbers = itertools.count(1)
@@ -70,6 +71,7 @@ class Job:
         self.ended: float | None = None
         self.state = "pending"
         self.close_crawls: Callable[[], object] = lambda: None
+        self.output: Any = None
         self._coro: Callable[[], Any] = lambda: None
         self._result: Callable[[], EventualResult | None] = lambda: None
 
@@ -118,6 +120,8 @@ class Jobs:
         loops: likewise.
 
     Attributes:
+        when_begun: what is called with each job before it begins, in its cell's context;
+            must not raise.
         when_ended: what is called with each job that ends and its result, in the thread
             that ends it; must not raise.
     """
@@ -126,9 +130,17 @@ class Jobs:
         self._call = call
         self._crawls = crawls
         self._loops = loops
+        self.when_begun: list[Callable[[Job], object]] = []
         self.when_ended: list[Callable[[Job, EventualResult], object]] = []
         self._pending: dict[int, tuple[Job, EventualResult]] = {}
         self._ended: deque[Job] = deque(maxlen=_KEPT)
+
+    def new(self, name: str | None, cell: int, code: str, *, in_thread: bool = False) -> Job:
+        """A job that is about to begin; the arguments are those of `Job`."""
+        job = Job(name, cell, code, in_thread=in_thread)
+        for call in self.when_begun.copy():
+            call(job)
+        return job
 
     def add(self, job: Job, result: EventualResult) -> None:
         """Put a job in the table; it is kept with its result until it ends."""

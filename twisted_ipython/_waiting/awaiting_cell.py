@@ -21,7 +21,7 @@ from twisted_ipython._base.work_id import set_work
 from twisted_ipython._bridge.ending import Ending, end, is_cancellation
 from twisted_ipython._bridge.interruptible import Interruptible
 from twisted_ipython._reactor.interrupt import LEFT_STUCK, STOPPED
-from twisted_ipython._reactor.jobs import Job, first_line
+from twisted_ipython._reactor.jobs import first_line
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._waiting.cell_thread import CellThread
 from twisted_ipython._waiting.time_limit import TimeLimit
@@ -287,12 +287,12 @@ class AwaitingCell(ReactorWork):
 
     def _give_up(self, reason: BaseException) -> None:
         """Stop waiting; the work goes on as a job."""
-        job = Job(None, self.work_id.cell, first_line(self.cell.code))
+        code, cell = first_line(self.cell.code), self.work_id.cell
+        job = self.in_context(lambda: self._reactor.jobs.new(None, cell, code))
         job.work_id = self.work_id
         self._reactor.jobs.add(job, self.in_context(lambda: self._reactor.run(self._leave_rest)))
         stuck = self._heartbeat.stuck_at()
-        given_up = GIVEN_UP.format(number=job.number)
-        reason.add_note(given_up if stuck is None else LEFT_STUCK.format(stuck=stuck))
+        reason.add_note((LEFT_STUCK if stuck else GIVEN_UP).format(number=job.number, stuck=stuck))
         self._reason = reason
         self.given_up = True
         self._tell()
