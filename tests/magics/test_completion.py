@@ -36,7 +36,7 @@ def test_subcommands_and_jobs_complete(session: Session) -> None:
     eventually(lambda: len(current().jobs.pending()) == 2)
     number = str(current().jobs.all()[-1].number)
     assert completed(session, "%reactor ") == [
-        *("cancel", "close", "jobs", "output", "stack", "wait")
+        *("cancel", "close", "jobs", "output", "profile", "stack", "wait")
     ]
     assert completed(session, "%reactor s") == ["stack"]
     assert completed(session, "%reactor cancel ") == ["all", *sorted([number, "done", "download"])]

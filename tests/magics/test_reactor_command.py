@@ -13,7 +13,7 @@ from twisted_ipython._reactor.lifecycle import current, start
 
 USAGE = (
     "usage: %reactor [jobs | cancel JOB... | cancel all | close PORT | close CELL | close JOB"
-    " | output JOB | wait JOB [SECONDS] | stack]"
+    " | output JOB | profile [SECONDS] | wait JOB [SECONDS] | stack]"
 )
 
 

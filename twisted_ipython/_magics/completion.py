@@ -52,7 +52,7 @@ def _candidates(context: CompletionContext) -> Iterable[str]:
 
 
 def _of_reactor(words: list[str]) -> Iterable[str]:
-    from twisted_ipython._magics.reactor_command import COMMANDS
+    from twisted_ipython._magics.reactor_waits import COMMANDS
 
     jobs = current().jobs
     match words:

@@ -260,6 +260,8 @@ class TwistedMagics(Settings, Magics):
             ``close job 3`` tell the two apart
         ``%reactor output JOB``
             what a job has printed and displayed, and what it does until it ends
+        ``%reactor profile [SECONDS]``
+            at which of your lines the reactor thread spends the next seconds (5)
         ``%reactor wait JOB [SECONDS]``
             wait for a job, as an awaiting cell does, and give its EventualResult
         ``%reactor stack``
@@ -275,11 +277,12 @@ class TwistedMagics(Settings, Magics):
               job  name      cell  code                     state    age    waits at
               1    download  1     await asyncio.sleep(60)  pending  3.1 s  Cell In[1], line 2
         """
-        from twisted_ipython._magics import reactor_command
+        from twisted_ipython._magics.reactor_command import command
+        from twisted_ipython._magics.reactor_waits import must_wait, wait_for_job
 
-        if reactor_command.must_wait(line):
-            return self._wait_for(reactor_command.wait_for_job(current(), line))
-        reactor_command.command(self.shell, current(), line)
+        if must_wait(line):
+            return self._wait_for(wait_for_job(current(), line))
+        command(self.shell, current(), line)
         return None
 
 

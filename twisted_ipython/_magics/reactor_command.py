@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
-from math import isfinite
+from collections.abc import Iterator
 from typing import Any, Final
 
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
-from twisted.internet.defer import Deferred
 
 from twisted_ipython._base.formatting import Report, duration
 from twisted_ipython._base.frames import labels_of
@@ -21,20 +19,22 @@ from twisted_ipython._magics.reactor_tables import (
     tasks,
     threads_table,
 )
+from twisted_ipython._magics.reactor_waits import (
+    COMMANDS,
+    ENDED,
+    USAGE,
+    names_of_jobs,
+    profile,
+    refuse,
+)
 from twisted_ipython._magics.sockets import KINDS, Socket, living, name_of, opener, sockets
-from twisted_ipython._reactor.eventual_result import EventualResult, NotInTime
+from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.jobs import THREAD_GOES_ON, Job
 from twisted_ipython._reactor.thread import ReactorThread
 
-__all__ = ["COMMANDS", "command", "must_wait", "wait_for_job"]
+__all__ = ["command"]
 
-COMMANDS: Final = ("cancel", "close", "jobs", "output", "stack", "wait")
-USAGE: Final = (
-    "usage: %reactor [jobs | cancel JOB... | cancel all | close PORT | close CELL | close JOB"
-    " | output JOB | wait JOB [SECONDS] | stack]"
-)
 NO_COMMAND: Final = "there is no %reactor {word}; " + USAGE
-NO_JOB: Final = "there is no job {word!r}; there are: {names}"
 STUCK: Final = "the reactor does not answer, so its tasks are not known; jobs: {names}"
 NOTHING_OPEN: Final = "{word!r} is no port that is open, nor a cell or job that has one: {open}"
 BOTH: Final = (
@@ -43,20 +43,8 @@ BOTH: Final = (
 )
 NO_ANSWER: Final = "the reactor does not answer, so it can close nothing; %reactor stack shows why"
 CLOSED: Final = "closed {things} of {opener}"
-NOT_SECONDS: Final = "{word!r} is not a number of seconds; " + USAGE
-STILL_PENDING: Final = "{job} is still pending after {seconds:g} s, and goes on"
 CANCELLED: Final = "cancelled {what}{time}: {code}"
 NO_PENDING: Final = "no job is pending: nothing was cancelled"
-NOT_KEPT: Final = "the output of {job} is not kept: only a kernel keeps it, a terminal shows it"
-SHOWN_NOTHING: Final = "{job} has shown nothing"
-ENDED: Final = "{job} has ended: {state} after {time}"
-# How many ended jobs an error names.
-_NAMED: Final = 5
-
-
-def must_wait(line: str) -> bool:
-    """Whether this is a `%reactor` that waits.  Thread: any."""
-    return line.split()[:1] in (["wait"], ["output"])
 
 
 def command(shell: InteractiveShell, thread: ReactorThread, line: str) -> None:
@@ -82,6 +70,9 @@ def command(shell: InteractiveShell, thread: ReactorThread, line: str) -> None:
             _show(shell, Report(jobs_table(thread, labels_of(shell)), *shown))
         case ["stack"]:
             _show(shell, Report(stack_table(thread, labels_of(shell))))
+        case ["profile", *words]:
+            label = labels_of(shell)
+            profile(thread, words, label, lambda table: _show(shell, Report(table)))
         case ["cancel", *words] if words:
             _cancel(thread, words)
         case ["close", *words] if words:
@@ -148,7 +139,7 @@ def _named(thread: ReactorThread, words: list[str]) -> dict[str, list[Any]]:
         for word, named in found.items():
             named += [] if named else [task for task in running if task.get_name() == word]
             if not named:
-                _refuse(thread, word, [task.get_name() for task in running])
+                refuse(thread, word, [task.get_name() for task in running])
     return found
 
 
@@ -160,20 +151,7 @@ def _running(thread: ReactorThread) -> list[asyncio.Task[Any]]:
     try:
         return ask(thread, lambda: tasks(thread))
     except NotInTime:
-        raise UsageError(STUCK.format(names=_names(thread, []))) from None
-
-
-def _refuse(thread: ReactorThread, word: str, running: Sequence[str]) -> Any:
-    raise UsageError(NO_JOB.format(word=word, names=_names(thread, running)))
-
-
-def _names(thread: ReactorThread, running: Sequence[str]) -> str:
-    """The latest jobs that have ended, those that have not, and tasks."""
-    known = thread.jobs.all()
-    old = [job for job in known if job.ended is not None][:-_NAMED]
-    names = [str(job) for job in known if job not in old]
-    names += [f"crawl {name}" for name in sorted(thread.crawls.spiders())]
-    return ", ".join([*names, *(f"task {name}" for name in running)]) or "none"
+        raise UsageError(STUCK.format(names=names_of_jobs(thread, []))) from None
 
 
 # ---- close
@@ -225,84 +203,3 @@ def _closed(chosen: list[Socket]) -> Iterator[str]:
         count = len(own) - len(things)
         things += [f"{count} connection{'s' * (count != 1)}"] if count else []
         yield CLOSED.format(things=", ".join(things), opener=opener(work_id))
-
-
-# ---- wait
-
-
-def wait_for_job(thread: ReactorThread, line: str) -> Coroutine[Any, Any, EventualResult | None]:
-    """
-    What waits for the job that ``wait JOB [SECONDS]`` or ``output JOB`` names.
-
-    Args:
-        thread: the reactor thread.
-        line: what follows the magic's name.
-
-    Returns:
-        a coroutine for the reactor thread. That of ``wait`` gives the job's
-        result; None if the job had ended and nobody holds its result. It raises
-        TimeoutError if the job is still pending after the seconds; it goes on.
-
-    Raises:
-        UsageError: there is no such job, or the line is not of that form.
-
-    Thread: any.
-    """
-    match line.split():
-        case ["wait", word]:
-            seconds = None
-        case ["wait", word, number]:
-            seconds = _seconds(number)
-        case ["output", word]:
-            return _show_output(thread, thread.jobs.find(word) or _refuse(thread, word, []))
-        case _:
-            raise UsageError(USAGE)
-    return _wait(thread, thread.jobs.find(word) or _refuse(thread, word, []), seconds)
-
-
-async def _show_output(thread: ReactorThread, job: Job) -> None:
-    """Show what a job has shown, and what it shows until its end."""
-    if job.output is None:
-        raise UsageError(NOT_KEPT.format(job=job))
-    result = job.result
-    await job.output.show(None if result is None else _ends(thread, result, None))
-    if not job.output:
-        print(SHOWN_NOTHING.format(job=job))
-
-
-def _seconds(word: str) -> float:
-    try:
-        seconds = float(word)
-    except ValueError:
-        seconds = -1
-    if not (isfinite(seconds) and seconds >= 0):
-        raise UsageError(NOT_SECONDS.format(word=word))
-    return seconds
-
-
-async def _wait(thread: ReactorThread, job: Job, seconds: float | None) -> EventualResult | None:
-    result = job.result
-    if result is None:
-        print(ENDED.format(job=job, state=job.state, time=duration(job.seconds)))
-    elif await _ends(thread, result, seconds):
-        result.mark_seen()  # which `%reactor wait` gives, and the cell shows
-    else:
-        raise TimeoutError(STILL_PENDING.format(job=job, seconds=seconds or 0))
-    return result
-
-
-async def _ends(thread: ReactorThread, result: EventualResult, seconds: float | None) -> bool:
-    """Wait for the end of the work, which goes on if this is cancelled; whether it came."""
-    ended: Deferred[bool] = Deferred()
-
-    def end(came: bool) -> None:
-        if not ended.called:
-            ended.callback(came)
-
-    result.when_done(lambda: thread.call(end, True))
-    timer = None if seconds is None else thread.reactor.callLater(seconds, end, False)
-    try:
-        return await ended
-    finally:
-        if timer is not None and timer.active():
-            timer.cancel()

@@ -35,7 +35,7 @@ from twisted_ipython._reactor.jobs import Job
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._reactor.thread_pool import Work
 
-__all__ = ["ask", "jobs_table", "overview", "stack_table", "tasks", "threads_table"]
+__all__ = ["ask", "is_idle", "jobs_table", "overview", "stack_table", "tasks", "threads_table"]
 
 _T = TypeVar("_T")
 
@@ -235,6 +235,11 @@ def _pool_table(reactor: Any) -> Table:
     return Table("Thread pool", (), rows)
 
 
+def is_idle(frame: FrameType) -> bool:
+    """Whether a reactor whose thread is in this frame waits for events.  Thread: any."""
+    return frame.f_globals.get("__name__") in _SELECTING
+
+
 def stack_table(thread: ReactorThread, label: frames.Label) -> Table | str:
     """Where the reactor thread is, the user's frames first; or that it is idle.  Thread: any."""
     give_back()
@@ -243,7 +248,7 @@ def stack_table(thread: ReactorThread, label: frames.Label) -> Table | str:
     frame = sys._current_frames().get(holder)
     if borrowed:
         title = f"The reactor: {borrowed}, which is at"
-    elif frame is not None and frame.f_globals.get("__name__") in _SELECTING:
+    elif frame is not None and is_idle(frame):
         return IDLE
     else:
         title = f"The reactor thread{_work_of(frame)} is at"

@@ -1,0 +1,225 @@
+"""
+The commands of `%reactor` that last: ``wait``, ``output`` and ``profile``.
+
+A profile is made by looking at the reactor thread from the cell thread: nothing is set there, and
+code that holds the reactor is seen too.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from math import isfinite
+from time import monotonic, sleep
+from types import FrameType
+from typing import Any, Final
+
+from IPython.core.error import UsageError
+from twisted.internet.defer import Deferred
+
+from twisted_ipython._base import frames
+from twisted_ipython._base.borrowed_sigint import give_back
+from twisted_ipython._base.formatting import Table, duration
+from twisted_ipython._magics.reactor_tables import is_idle
+from twisted_ipython._reactor.eventual_result import EventualResult
+from twisted_ipython._reactor.jobs import Job
+from twisted_ipython._reactor.thread import ReactorThread
+
+__all__ = [
+    "COMMANDS",
+    "ENDED",
+    "NO_JOB",
+    "USAGE",
+    "must_wait",
+    "names_of_jobs",
+    "profile",
+    "refuse",
+    "wait_for_job",
+]
+
+COMMANDS: Final = ("cancel", "close", "jobs", "output", "profile", "stack", "wait")
+USAGE: Final = (
+    "usage: %reactor [jobs | cancel JOB... | cancel all | close PORT | close CELL | close JOB"
+    " | output JOB | profile [SECONDS] | wait JOB [SECONDS] | stack]"
+)
+NO_JOB: Final = "there is no job {word!r}; there are: {names}"
+NOT_SECONDS: Final = "{word!r} is not a number of seconds; " + USAGE
+STILL_PENDING: Final = "{job} is still pending after {seconds:g} s, and goes on"
+NOT_KEPT: Final = "the output of {job} is not kept: only a kernel keeps it, a terminal shows it"
+SHOWN_NOTHING: Final = "{job} has shown nothing"
+ENDED: Final = "{job} has ended: {state} after {time}"
+NOT_HERE: Final = (
+    "%reactor profile looks at the reactor thread from outside: run it in a cell of its own, and not"
+    " in code of the reactor thread"
+)
+# How many ended jobs an error names.
+_NAMED: Final = 5
+# Seconds between two looks.
+_EVERY: Final = 0.005
+# How many lines are shown.
+_MOST: Final = 12
+# Seconds that a profile takes if nobody says.
+_LONG: Final = 5.0
+
+
+def must_wait(line: str) -> bool:
+    """Whether this is a `%reactor` that waits.  Thread: any."""
+    return line.split()[:1] in (["wait"], ["output"])
+
+
+def refuse(thread: ReactorThread, word: str, running: Sequence[str]) -> Any:
+    raise UsageError(NO_JOB.format(word=word, names=names_of_jobs(thread, running)))
+
+
+def names_of_jobs(thread: ReactorThread, running: Sequence[str]) -> str:
+    """The latest jobs that have ended, those that have not, and tasks."""
+    known = thread.jobs.all()
+    old = [job for job in known if job.ended is not None][:-_NAMED]
+    names = [str(job) for job in known if job not in old]
+    names += [f"crawl {name}" for name in sorted(thread.crawls.spiders())]
+    return ", ".join([*names, *(f"task {name}" for name in running)]) or "none"
+
+
+def wait_for_job(thread: ReactorThread, line: str) -> Coroutine[Any, Any, EventualResult | None]:
+    """
+    What waits for the job that ``wait JOB [SECONDS]`` or ``output JOB`` names.
+
+    Args:
+        thread: the reactor thread.
+        line: what follows the magic's name.
+
+    Returns:
+        a coroutine for the reactor thread. That of ``wait`` gives the job's
+        result; None if the job had ended and nobody holds its result. It raises
+        TimeoutError if the job is still pending after the seconds; it goes on.
+
+    Raises:
+        UsageError: there is no such job, or the line is not of that form.
+
+    Thread: any.
+    """
+    match line.split():
+        case ["wait", word]:
+            seconds = None
+        case ["wait", word, number]:
+            seconds = _seconds(number)
+        case ["output", word]:
+            return _show_output(thread, thread.jobs.find(word) or refuse(thread, word, []))
+        case _:
+            raise UsageError(USAGE)
+    return _wait(thread, thread.jobs.find(word) or refuse(thread, word, []), seconds)
+
+
+async def _show_output(thread: ReactorThread, job: Job) -> None:
+    """Show what a job has shown, and what it shows until its end."""
+    if job.output is None:
+        raise UsageError(NOT_KEPT.format(job=job))
+    result = job.result
+    await job.output.show(None if result is None else _ends(thread, result, None))
+    if not job.output:
+        print(SHOWN_NOTHING.format(job=job))
+
+
+def _seconds(word: str) -> float:
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = -1
+    if not (isfinite(seconds) and seconds >= 0):
+        raise UsageError(NOT_SECONDS.format(word=word))
+    return seconds
+
+
+async def _wait(thread: ReactorThread, job: Job, seconds: float | None) -> EventualResult | None:
+    result = job.result
+    if result is None:
+        print(ENDED.format(job=job, state=job.state, time=duration(job.seconds)))
+    elif await _ends(thread, result, seconds):
+        result.mark_seen()  # which `%reactor wait` gives, and the cell shows
+    else:
+        raise TimeoutError(STILL_PENDING.format(job=job, seconds=seconds or 0))
+    return result
+
+
+async def _ends(thread: ReactorThread, result: EventualResult, seconds: float | None) -> bool:
+    """Wait for the end of the work, which goes on if this is cancelled; whether it came."""
+    ended: Deferred[bool] = Deferred()
+
+    def end(came: bool) -> None:
+        if not ended.called:
+            ended.callback(came)
+
+    result.when_done(lambda: thread.call(end, True))
+    timer = None if seconds is None else thread.reactor.callLater(seconds, end, False)
+    try:
+        return await ended
+    finally:
+        if timer is not None and timer.active():
+            timer.cancel()
+
+
+# ---- profile
+
+
+def profile(
+    thread: ReactorThread,
+    words: Sequence[str],
+    label: frames.Label,
+    show: Callable[[Table], object],
+) -> None:
+    """
+    Look at the reactor thread for a while, and show where it was.
+
+    Ctrl-C ends that early, and shows what was seen.
+
+    Args:
+        thread: the reactor thread.
+        words: what follows ``profile``: nothing, or a number of seconds.
+        label: writes a place.
+        show: shows the table.
+
+    Raises:
+        UsageError: that is no number of seconds, or this is the reactor thread.
+
+    Thread: cell.
+    """
+    if len(words) > 1:
+        raise UsageError(USAGE)
+    if thread.here():
+        raise UsageError(NOT_HERE)
+    seconds = _seconds(words[0]) if words else _LONG
+    give_back()
+    seen = _Seen()
+    began = monotonic()
+    try:
+        while monotonic() - began < seconds:
+            sleep(_EVERY)
+            seen.note(sys._current_frames().get(thread.ident))
+    finally:
+        show(seen.table(monotonic() - began, label))
+
+
+class _Seen:
+    """How often a thread was seen at which line, the innermost of the user's if it has one."""
+
+    def __init__(self) -> None:
+        self._idle = 0
+        self._places: Counter[frames.Place] = Counter()
+
+    def note(self, frame: FrameType | None) -> None:
+        if frame is None or is_idle(frame):
+            self._idle += 1
+            return
+        places = frames.of_frame(frame)
+        self._places[next((one for one in places if one.users), places[0])] += 1
+
+    def table(self, seconds: float, label: frames.Label) -> Table:
+        """The lines at which it was seen most; the title says how long it was idle."""
+        count = self._places.total() + self._idle or 1
+        title = f"The reactor thread in {duration(seconds)}: {self._idle / count:.0%} idle"
+        rows = [
+            (f"{seen / count:.0%}", label(place), place.function, place.text)
+            for place, seen in self._places.most_common(_MOST)
+        ]
+        return Table(title, ("time", "place", "function", "line"), rows)
