@@ -14,22 +14,17 @@ from functools import partial
 from types import CoroutineType, FrameType
 from typing import Any, Final, TypeVar
 
-from twisted_ipython._base.frames import module_of
 from twisted_ipython._base.instance import override
 from twisted_ipython._bridge.coroutine import Bridge, TransparentBridge
 from twisted_ipython._bridge.drivers import driven_by_twisted, refuse_without_task
 from twisted_ipython._bridge.futures import BridgedFuture
 from twisted_ipython._bridge.tasks import BridgedTask, LoopTask, bridging
-from twisted_ipython._private.asyncio import TASK_GROUP
+from twisted_ipython._private.asyncio import TASK_GROUP, module_of_caller
 
 __all__ = ["attach", "begin_task"]
 
 _T = TypeVar("_T")
 
-# The module of what called, that many frames up; Python 3.12 tells it without the frame.
-_module: Final[Callable[[int], str | None]] = getattr(
-    sys, "_getframemodulename", lambda depth: module_of(sys._getframe(depth + 1))
-)
 _TASK_GROUPS: Final = asyncio.TaskGroup.__module__
 
 
@@ -147,7 +142,7 @@ class _TaskFactory:
         original, body = loop.create_task, bridging(loop)
 
         def create_task(coro: Any, **options: Any) -> Any:
-            if _module(1) == _TASK_GROUPS:
+            if module_of_caller(1) == _TASK_GROUPS:
                 _refuse_without_task(sys._getframe(1), coro)
             if type(coro) is not CoroutineType or self.own is not None or "eager_start" in options:
                 return original(coro, **options)
