@@ -45,7 +45,6 @@ _TWICE: Final = {
     f"await await get_ipython().{name}_async(": f"await get_ipython().{name}("
     for name in ("run_line_magic", "run_cell_magic")
 }
-# What tells that a shell is async-kernel's.
 _TRANSFORM: Final = "transform_cell_async"
 # What asyncio and trio raise in a task that is cancelled, as a magic of a plain cell is.
 _CANCELLED: Final = {"CancelledError", "Cancelled"}
@@ -58,8 +57,6 @@ _named: Final[ContextVar[bool]] = ContextVar("twisted_ipython_named", default=Fa
 
 def prepare(shell: Any) -> Callable[[], None]:
     """What has to be set on the shell before `AutoAwait` is made; returns what undoes it."""
-    if not hasattr(shell, _TRANSFORM):
-        return lambda: None
     # async-kernel's own leaves a KeyboardInterrupt to its loop, which would end.
     run_code = InteractiveShell.run_code.__get__(shell)
     runners = {str(shell.kernel.caller.backend): (None, True)}
@@ -79,7 +76,7 @@ def prepare(shell: Any) -> Callable[[], None]:
 
 def attach(shell: Any, auto: AutoAwait, thread: ReactorThread, undo: ExitStack) -> Any:
     """
-    Set what async-kernel needs on the shell, if it is one of its, and on what it works with.
+    Set what async-kernel needs on its shell, and on what it works with.
 
     Args:
         shell: the shell.
@@ -88,12 +85,10 @@ def attach(shell: Any, auto: AutoAwait, thread: ReactorThread, undo: ExitStack) 
         undo: gets what takes it off.
 
     Returns:
-        the shell's kernel, by ipykernel's names; None without one.
+        the shell's kernel, by ipykernel's names.
 
     Thread: cell.
     """
-    if not hasattr(shell, _TRANSFORM):
-        return getattr(shell, "kernel", None)
     from async_kernel.kernel import KernelInterrupt
 
     kernel = AsyncKernel(shell.kernel)

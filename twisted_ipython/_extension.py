@@ -6,35 +6,23 @@ Runs in the thread that runs the shell's cells.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from types import CoroutineType, ModuleType
+from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from IPython.core.completer import CompletionContext, SimpleMatcherResult, context_matcher
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
-from twisted.internet.defer import Deferred
 
+from twisted_ipython import _results as results
 from twisted_ipython._base.frames import labels_of
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.running_loop import loop_of_thread
 from twisted_ipython._base.work_id import CellNumbers
 from twisted_ipython._cells.await_magics import AddAwaits
 from twisted_ipython._display import figures
-from twisted_ipython._display.deferred import ShownDeferreds, coroutine_text
 from twisted_ipython._display.late_output import is_for_program, telling_on
-from twisted_ipython._display.result_card import Cards
-from twisted_ipython._display.streams import CellStreams
-from twisted_ipython._display.terminal_notices import Notices
-from twisted_ipython._display.updates import (
-    front_end,
-    has_updates,
-    is_silent,
-    is_terminal,
-    use_printer,
-)
 from twisted_ipython._failures import asyncio_errors, namespace
 from twisted_ipython._failures.handlers import ScrapyLog
 from twisted_ipython._failures.reports import GRACE, reports
@@ -46,7 +34,7 @@ from twisted_ipython._magics.runner import runner
 from twisted_ipython._magics.settings import Settings
 from twisted_ipython._plain import sharing
 from twisted_ipython._reactor import lifecycle
-from twisted_ipython._reactor.eventual_result import EventualResult, NotInTime
+from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import reactor_run
 from twisted_ipython._scripts.session import end_scripts
@@ -147,7 +135,7 @@ class _Extension:
             self._append(shell.input_transformers_post, self._add_awaits())
             self._append(shell.Completer.custom_matchers, _complete)
             self._reach_main_thread()
-            self._show_results()
+            undo.callback(results.attach(shell))
             self._attach_to_kernel()
             self._undo = undo.pop_all()
 
@@ -236,35 +224,6 @@ class _Extension:
             draws.add_handler(_run_later_calls_soon)  # at each prompt too, so that none is missed
             self._undo.callback(draws.remove_handler, _run_later_calls_soon)
             self._undo.callback(main_thread.woken_by(application.invalidate))
-
-    def _show_results(self) -> None:
-        """Have Deferreds, jobs and bare coroutines show themselves in this shell."""
-        shell, undo = self._shell, self._undo
-        front_end.updates = self.magics.updates
-        notices = Notices(shell)
-        undo.callback(notices.close)
-        shown = ShownDeferreds(shell, notices.fired)
-        undo.callback(shown.close)
-        formatter = shell.display_formatter
-        assert formatter is not None
-        rich, plain = formatter.ipython_display_formatter, formatter.mimebundle_formatter
-        undo.callback(use_printer(plain, CoroutineType, coroutine_text))
-        if has_updates(shell):
-            cards = Cards(shell, notices.ended)
-            undo.callback(cards.close)
-            undo.callback(use_printer(rich, EventualResult, cards.show))
-            undo.callback(use_printer(plain, EventualResult, cards.bundle))
-            undo.callback(use_printer(rich, Deferred, shown.show))
-            undo.callback(use_printer(rich, asyncio.Future, shown.show))
-        undo.callback(use_printer(plain, Deferred, shown.bundle))
-        undo.callback(use_printer(plain, asyncio.Future, shown.bundle))
-        if is_terminal(shell):
-            jobs = lifecycle.current().jobs
-            jobs.when_ended.append(notices.ended)
-            undo.callback(jobs.when_ended.remove, notices.ended)
-        if is_silent(shell):
-            undo.callback(CellStreams().attach(shell.events))
-            self._on("post_run_cell", shown.show_itself)
 
     def _attach_to_kernel(self) -> None:
         """Have a kernel's messages belong to the cell that asked, and its questions be asked."""

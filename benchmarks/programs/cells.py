@@ -6,7 +6,7 @@ from statistics import median
 from time import perf_counter
 from typing import Final
 
-from IPython.core.interactiveshell import InteractiveShell
+from IPython.terminal.interactiveshell import TerminalInteractiveShell
 from serving import serve
 
 # Without a value to display, which would be most of the time.
@@ -29,7 +29,7 @@ _TIMES: Final = 20
 
 def main() -> None:
     """Measure the cells in turn."""
-    shell = InteractiveShell.instance()
+    shell = TerminalInteractiveShell.instance(simple_prompt=True)
     shell.run_line_magic("load_ext", "twisted_ipython")
     shell.run_line_magic("autoawait", "twisted")
     shell.run_cell(_PREPARATION).raise_error()

@@ -27,6 +27,7 @@ MAP = str(_map.__doc__)
 FOLDERS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 # How many modules a folder may have.
 MOST_MODULES = 12
+MOST_LINES = 300
 PUBLIC = [
     "in_main_thread",
     "load_ipython_extension",
@@ -207,6 +208,12 @@ def test_map_names_each_folder() -> None:
     assert sorted(order) == FOLDERS
     for place, folder in enumerate(order):
         assert set(allowed(folder)) <= set(order[place + 1 :]), folder
+
+
+def test_modules_are_short() -> None:
+    """None is longer than a reader can keep in mind."""
+    lines = {path: path.read_text().count("\n") for path in PACKAGE.rglob("*.py")}
+    assert {path: count for path, count in lines.items() if count > MOST_LINES} == {}
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

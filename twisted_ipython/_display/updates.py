@@ -40,11 +40,9 @@ __all__ = [
     "CARD",
     "Bundle",
     "DisplayUpdate",
-    "FrontEnd",
     "bundle_of",
     "can_update",
     "finish",
-    "front_end",
     "has_updates",
     "is_plain",
     "is_silent",
@@ -169,21 +167,6 @@ def is_plain(value: object) -> bool:
     return type(value) in _PLAIN and size <= _SHORT
 
 
-class FrontEnd:
-    """
-    What is known of the front ends of all shells.
-
-    Attributes:
-        updates: whether they show updates of a display: ``display`` where they do, ``text``
-            where a line says it instead, ``auto`` to go by each request.
-    """
-
-    updates = "auto"
-
-
-front_end: Final = FrontEnd()  # the setting of that name, which displays are too far below to see
-
-
 def has_updates(shell: InteractiveShell) -> bool:
     """Whether a shell sends updates of what it displays; a terminal cannot.  Thread: any."""
     return type(shell.display_pub).publish is not DisplayPublisher.publish
@@ -191,8 +174,11 @@ def has_updates(shell: InteractiveShell) -> bool:
 
 def can_update(shell: InteractiveShell) -> bool:
     """Whether the front end of the cell that runs shows updates of a display.  Thread: any."""
-    if front_end.updates != "auto":
-        return has_updates(shell) and front_end.updates == "display"
+    manager = getattr(shell, "magics_manager", None)
+    settings = None if manager is None else manager.registry.get("TwistedMagics")
+    updates = getattr(settings, "updates", "auto")
+    if updates != "auto":
+        return has_updates(shell) and updates == "display"
     request: dict[str, Any] = getattr(getattr(shell, "kernel", None), "get_parent", dict)()
     return has_updates(shell) and not _is_of_console(request)
 

@@ -50,8 +50,8 @@ NOT_KEPT: Final = "the output of {job} is not kept: only a kernel keeps it, a te
 SHOWN_NOTHING: Final = "{job} has shown nothing"
 ENDED: Final = "{job} has ended: {state} after {time}"
 NOT_HERE: Final = (
-    "%reactor profile looks at the reactor thread from outside: run it in a cell of its own, and not"
-    " in code of the reactor thread"
+    "%reactor profile looks at the reactor thread from outside: run it in a cell of its own, not in"
+    " code of the reactor thread"
 )
 # How many ended jobs an error names.
 _NAMED: Final = 5

@@ -9,10 +9,8 @@ from __future__ import annotations
 from threading import TIMEOUT_MAX
 from typing import Any, Final
 
-from traitlets import Bool, CFloat, Enum, TraitError, observe, validate
+from traitlets import Bool, CFloat, Enum, TraitError, validate
 from traitlets.config import Configurable
-
-from twisted_ipython._display.updates import front_end
 
 __all__ = ["TAKES", "SettingError", "Settings"]
 
@@ -64,10 +62,6 @@ class Settings(Configurable):
         help="Where it is shown that something pending has ended: in its display, or in a line"
         " of text, for front ends that ignore updates of a display.",
     ).tag(config=True)
-
-    @observe("updates")
-    def _tell_displays(self, change: Any) -> None:
-        front_end.updates = change["new"]
 
     @validate("timeout")
     def _positive(self, proposal: Any) -> float | None:

@@ -112,20 +112,18 @@ class LoopMethods:
         with self._lock:
             self._uses += 1
             if self._uses == 1:
-                loop = self._loop
                 for name, method in self._methods:
-                    setattr(loop, name, method)
+                    setattr(self._loop, name, method)
 
     def end(self) -> None:
         """Take it off, unless another thread's statement runs."""
         with self._lock:
             self._uses -= 1
             if not self._uses:
-                loop = self._loop
                 for name, _ in self._methods:
-                    delattr(loop, name)
+                    delattr(self._loop, name)
                 if self._methods:
-                    loop.create_task = self._create_task  # type: ignore[method-assign]
+                    self._loop.create_task = self._create_task  # type: ignore[method-assign]
 
     def _for_plain_cells(self) -> dict[str, Callable[..., Any]]:
         """What any thread may call."""
