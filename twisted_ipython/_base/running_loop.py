@@ -149,7 +149,8 @@ def put_back() -> None:
         return
     if _here.driven:
         sys.set_asyncgen_hooks(*_here.hooks)
-        if own is not None and _here.task is not None and asyncio.current_task(own) is None:
+        runs = private.running_loop() is own  # none does in a fork
+        if own and runs and _here.task and asyncio.current_task(own) is None:
             private.enter_task(own, _here.task)
     elif private.loop_set() in (None, _here.given):  # asyncio.run() leaves none; the user's stays
         private.set_loop(_here.set_loop)
