@@ -27,7 +27,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 def reports_of(shown: list[tuple[str, str]]) -> Reports:
     """What shows failures in a list."""
     reports = Reports()
-    reports.attach(lambda call, *args: call(*args), lambda _seconds, _call: None)
+    reports.attach(lambda call, *args: call(*args), lambda _seconds, _call: None, lambda _: "")
     reports.add(lambda error, head: shown.append((repr(error), head)))
     return reports
 

@@ -105,7 +105,7 @@ def test_what_scrapy_logs(capsys: pytest.CaptureFixture[str]) -> None:
     """An exception is a failure; what is none is Python's last resort's."""
     shown: list[tuple[str, str]] = []
     reports = Reports()
-    reports.attach(lambda call, *args: call(*args), lambda _seconds, _call: None)
+    reports.attach(lambda call, *args: call(*args), lambda _seconds, _call: None, lambda _: "")
     reports.add(lambda error, head: shown.append((repr(error), head)))
     log = ScrapyLog(reports)
     log.stay()

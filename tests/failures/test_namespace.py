@@ -13,7 +13,6 @@ from reactor_thread import logged
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
-from twisted_ipython._failures import namespace
 from twisted_ipython._failures.namespace import Watch, is_pending, kind_of
 from twisted_ipython._failures.reports import Reports
 from twisted_ipython._failures.running_cell import RunningCell
@@ -25,6 +24,7 @@ class Cells:
 
     Attributes:
         shown: the lines above the failures that were shown.
+        reports: what shows them.
         names: the namespace.
         running: the cell that runs.
     """
@@ -34,8 +34,8 @@ class Cells:
         self.names: dict[str, Any] = {}
         self.running = RunningCell()
         self._timers: list[Callable[[], None]] = []
-        reports = Reports()
-        reports.attach(lambda call, *args: call(*args), self._later)
+        self.reports = reports = Reports()
+        reports.attach(lambda call, *args: call(*args), self._later, lambda _: "")
         reports.add(lambda _, head: self.shown.append(head))
         self.loop = asyncio.new_event_loop()
         shell: Any = SimpleNamespace(user_ns=self.names)
@@ -99,9 +99,9 @@ def test_one_that_fails_later(cells: Cells) -> None:
     assert len(cells.shown) == 1
 
 
-def test_a_future(cells: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_future(cells: Cells) -> None:
     """One of the reactor's loop is watched too; another's is not; nobody knows when it failed."""
-    monkeypatch.setattr(namespace, "ago", lambda _number: "9 s ago")
+    cells.reports.ago = lambda _number: "9 s ago"
     other = asyncio.new_event_loop()
     futures = [loop.create_future() for loop in (cells.loop, other)]
     for future in futures:

@@ -37,7 +37,7 @@ class Later:
 def reports_of(shown: Shown) -> tuple[Reports, Later]:
     """What shows failures in a list, and its timers."""
     reports, later = Reports(), Later()
-    reports.attach(lambda call, *args: call(*args), later)
+    reports.attach(lambda call, *args: call(*args), later, lambda _: "")
     reports.add(lambda error, head: shown.append((error, head)))
     return reports, later
 
@@ -128,7 +128,7 @@ def test_without_a_shell() -> None:
     reports = Reports()
     error = ValueError("x")
     reports.report(error, "It failed")
-    reports.attach(lambda call, *args: call(*args), Later())
+    reports.attach(lambda call, *args: call(*args), Later(), lambda _: "")
     reports.add(lambda one, head: shown.append((one, head)))
     reports.report(error, "It failed")
     assert [one for one, _ in shown] == [error]
