@@ -24,6 +24,8 @@ VARYING = [
     (re.compile(r"\\u001b\[[0-9;]*m"), ""),
     (re.compile(r"pending since [0-9:]+"), "pending since ..."),
     (re.compile(r"\b[0-9.]+ (ms|s|pages/s)\b"), "..."),
+    # What a profile saw.
+    (re.compile(r'The reactor thread in (?:[^"\\]|\\.)*'), "The reactor thread in ..."),
     # How far a crawl came before it was closed.
     (re.compile(r"\d+ pages, \d+ items(?=[^<\"]* shutdown)"), "... pages, ... items"),
     (re.compile(r"CrochetReactor \(\d+\)"), "CrochetReactor"),
