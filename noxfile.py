@@ -25,20 +25,8 @@ FLOOR_COMPANIONS = [f"ipykernel=={IPYKERNELS[0]}", "scrapy==2.15.0"]
 
 # What differs between the versions of Python: tasks and loops, signals and threads.
 ON_PYTHON = [
-    *(
-        "test_bridge*.py",
-        "test_task_factory.py",
-        "test_one_loop.py",
-        "test_running_loop.py",
-        "test_loans.py",
-    ),
-    *(
-        "test_interrupt*.py",
-        "test_throw.py",
-        "test_borrow_interrupt.py",
-        "test_stop.py",
-        "test_kernel.py",
-    ),
+    *("test_bridge*.py", "test_task_factory.py", "test_running_loop.py"),
+    *("test_interrupt*.py", "test_stop.py", "test_kernel.py", "test_exit.py"),
 ]
 # What starts kernels, but does not depend on which ipykernel it is.
 ON_ANY_KERNEL = [

@@ -43,7 +43,7 @@ class TestSuite(jupyter_kernel_test.KernelTests):
     code_stderr = "import sys; print('test', file=sys.stderr)"
     completion_samples: ClassVar = [{"text": "zi", "matches": {"zip"}}]
     complete_code_samples: ClassVar = ["1", "print('hello')", "await x", "%reactor"]
-    incomplete_code_samples: ClassVar = ["print('hello", "async def f():"]
+    incomplete_code_samples: ClassVar = ["print('''hello", "async def f():"]
     invalid_code_samples: ClassVar = ["import = 7q"]
     code_page_something = "zip?"
     code_generate_error = "raise RuntimeError"
