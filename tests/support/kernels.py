@@ -25,7 +25,7 @@ SECONDS = 30
 # Within so many seconds what is displayed in place must have changed.
 SOON = 10
 # After this a kernel is killed, whatever its test does.
-LIFETIME = 300
+LIFETIME = 1500
 
 # Whether ipykernel has subshells.
 SUBSHELLS = ipykernel.version_info >= (7,)

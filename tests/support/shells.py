@@ -20,9 +20,11 @@ _PROGRAM = """
 import io, json, sys
 from contextlib import redirect_stderr, redirect_stdout
 from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 pipe = sys.stdout
-shell = InteractiveShell.instance(colors="NoColor")
+config = Config({"HistoryManager": {"enabled": False}})  # it would be one file for all shells
+shell = InteractiveShell.instance(config=config, colors="NoColor")
 for line in sys.stdin:
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
