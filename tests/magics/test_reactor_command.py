@@ -6,7 +6,7 @@ import threading
 from time import monotonic
 
 import pytest
-from session import Session, eventually, in_reactor_thread
+from session import Session, eventually, held_reactor, in_reactor_thread
 
 from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.lifecycle import current, start
@@ -266,26 +266,14 @@ def test_what_holds_the_reactor_is_named_with_its_cell(session: Session) -> None
 
 def test_a_stuck_reactor_is_reported_with_its_stack(session: Session) -> None:
     """Within a second: jobs and where the reactor thread is, the user's frames first."""
-    began = session.names["began"] = threading.Event()
-    gate = session.names["gate"] = threading.Event()
     session.names["monotonic"] = monotonic
-    session.ok(
-        "%%run_in_reactor x\n"
-        "def hold():\n"
-        "    while not gate.is_set():\n"
-        "        began.set()\n"
-        "hold();"
-    )
-    assert began.wait(10)
-    try:
+    with held_reactor(session):
         shown = session.shown("asked = monotonic()\n%reactor\ntook = monotonic() - asked")
         assert session.names["took"] < 1
         assert "\n  state   stuck: no answer within 500 ms\n" in shown
         assert "hold" in session.shown("%reactor stack")
         message = session.usage_error("%reactor cancel nobody")
         session.ok("%reactor cancel x")
-    finally:
-        gate.set()
     stack = shown.partition("The reactor thread is at\n")[2].splitlines()
     assert stack[1].split("  ")[1].strip() in ("Cell In[2], line 3", "Cell In[2], line 4")
     assert stack[2].split("  ")[1].strip() == "Cell In[2], line 5"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from typing import Any
 
 import pytest
-from session import Session
+from session import Session, held_reactor
 
 from twisted_ipython._base.formatting import Table
 from twisted_ipython._magics.reactor_waits import NOT_HERE, profile
@@ -24,20 +23,8 @@ def test_idle(session: Session) -> None:
 
 def test_lines(session: Session) -> None:
     """Code that holds the reactor is seen at its line, by the time that it takes."""
-    began = session.names["began"] = threading.Event()
-    gate = session.names["gate"] = threading.Event()
-    session.ok(
-        "%%run_in_reactor x\n"
-        "def hold():\n"
-        "    while not gate.is_set():\n"
-        "        began.set()\n"
-        "hold();"
-    )
-    assert began.wait(10)
-    try:
+    with held_reactor(session):
         shown = session.shown("%reactor profile 0.2")
-    finally:
-        gate.set()
     assert "100% idle" not in shown
     assert "hold " in shown.splitlines()[2], shown
 

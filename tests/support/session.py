@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import io
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -19,7 +20,15 @@ from twisted_ipython._base.loans import loans
 from twisted_ipython._reactor.jobs import Job
 from twisted_ipython._reactor.lifecycle import current, start
 
-__all__ = ["SECONDS", "Ran", "Session", "eventually", "in_reactor_thread", "session_of"]
+__all__ = [
+    "SECONDS",
+    "Ran",
+    "Session",
+    "eventually",
+    "held_reactor",
+    "in_reactor_thread",
+    "session_of",
+]
 
 SECONDS = 10.0
 # IPython 9 writes it small, and IPython 8 does not know it so.
@@ -118,6 +127,25 @@ def in_reactor_thread(function: Callable[[], _T]) -> _T:
     """What a function gives in the reactor thread."""
     given: _T = start().run(function).wait(SECONDS)
     return given
+
+
+@contextmanager
+def held_reactor(session: Session) -> Iterator[None]:
+    """A job `x`, whose function `hold` holds the reactor thread meanwhile."""
+    began = session.names["began"] = threading.Event()
+    gate = session.names["gate"] = threading.Event()
+    session.ok(
+        "%%run_in_reactor x\n"
+        "def hold():\n"
+        "    while not gate.is_set():\n"
+        "        began.set()\n"
+        "hold();"
+    )
+    assert began.wait(SECONDS)
+    try:
+        yield
+    finally:
+        gate.set()
 
 
 @contextmanager
