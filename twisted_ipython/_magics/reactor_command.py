@@ -71,8 +71,7 @@ def command(shell: InteractiveShell, thread: ReactorThread, line: str) -> None:
         case ["stack"]:
             _show(shell, Report(stack_table(thread, labels_of(shell))))
         case ["profile", *words]:
-            label = labels_of(shell)
-            profile(thread, words, label, lambda table: _show(shell, Report(table)))
+            profile(thread, words, labels_of(shell), lambda report: _show(shell, report))
         case ["cancel", *words] if words:
             _cancel(thread, words)
         case ["close", *words] if words:

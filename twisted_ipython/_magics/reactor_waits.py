@@ -20,7 +20,8 @@ from twisted.internet.defer import Deferred
 
 from twisted_ipython._base import frames
 from twisted_ipython._base.borrowed_sigint import give_back
-from twisted_ipython._base.formatting import Table, duration
+from twisted_ipython._base.formatting import Report, Table, duration
+from twisted_ipython._base.switch_interval import BRIEF, turns_of
 from twisted_ipython._magics.reactor_tables import is_idle
 from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import Job
@@ -166,7 +167,7 @@ def profile(
     thread: ReactorThread,
     words: Sequence[str],
     label: frames.Label,
-    show: Callable[[Table], object],
+    show: Callable[[Report], object],
 ) -> None:
     """
     Look at the reactor thread for a while, and show where it was.
@@ -177,7 +178,7 @@ def profile(
         thread: the reactor thread.
         words: what follows ``profile``: nothing, or a number of seconds.
         label: writes a place.
-        show: shows the table.
+        show: shows a report.
 
     Raises:
         UsageError: that is no number of seconds, or this is the reactor thread.
@@ -193,11 +194,13 @@ def profile(
     seen = _Seen()
     began = monotonic()
     try:
-        while monotonic() - began < seconds:
-            sleep(_EVERY)
-            seen.note(sys._current_frames().get(thread.ident))
+        # A longer turn would end where the reactor thread lets others in: only idle would be seen.
+        with turns_of(BRIEF):
+            while monotonic() - began < seconds:
+                sleep(_EVERY)
+                seen.note(sys._current_frames().get(thread.ident))
     finally:
-        show(seen.table(monotonic() - began, label))
+        show(Report(seen.table(monotonic() - began, label)))
 
 
 class _Seen:
@@ -214,12 +217,12 @@ class _Seen:
         places = frames.of_frame(frame)
         self._places[next((one for one in places if one.users), places[0])] += 1
 
-    def table(self, seconds: float, label: frames.Label) -> Table:
-        """The lines at which it was seen most; the title says how long it was idle."""
+    def table(self, seconds: float, label: frames.Label) -> Table | str:
+        """The lines at which it was seen most, and how long it was idle; or only that."""
         count = self._places.total() + self._idle or 1
         title = f"The reactor thread in {duration(seconds)}: {self._idle / count:.0%} idle"
         rows = [
             (f"{seen / count:.0%}", label(place), place.function, place.text)
             for place, seen in self._places.most_common(_MOST)
         ]
-        return Table(title, ("time", "place", "function", "line"), rows)
+        return Table(title, ("time", "place", "function", "line"), rows) if rows else title
