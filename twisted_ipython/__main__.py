@@ -1,7 +1,7 @@
 """
 ``python -m twisted_ipython [IPython's arguments]``: IPython with Twisted switched on.
 
-``install`` and ``remove``, in place of those, are `_kernelspec`'s.
+``install`` and ``remove``, in place of those, are `_kernels.kernelspec`'s.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import sys
 from IPython.terminal.ipapp import TerminalIPythonApp
 from traitlets.config import Config
 
-from twisted_ipython import _kernelspec
+from twisted_ipython._kernels import kernelspec
 from twisted_ipython._reactor import lifecycle
 from twisted_ipython._scripts import reactor_run
-
-__all__ = ["main"]
 
 
 class TwistedIPythonApp(TerminalIPythonApp):
@@ -43,8 +41,8 @@ def main(arguments: list[str]) -> None:
 
     Thread: cell.
     """
-    if arguments and arguments[0] in _kernelspec.COMMANDS:
-        _kernelspec.main(arguments)
+    if arguments and arguments[0] in kernelspec.COMMANDS:
+        kernelspec.main(arguments)
         return
     lifecycle.start().attach_also(reactor_run.attach)
     config = Config()

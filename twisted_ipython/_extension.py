@@ -41,8 +41,6 @@ from twisted_ipython._scripts.session import end_scripts
 from twisted_ipython._waiting import stdin
 from twisted_ipython._waiting.calls import main_thread
 
-__all__ = ["attach", "load", "settings_of_last_load", "unload"]
-
 # The shells that have the extension, for who loads it again, which `%load_ext` allows.
 _loaded: WeakKeyDictionary[InteractiveShell, _Extension] = WeakKeyDictionary()
 
@@ -211,14 +209,10 @@ class _Extension:
 
     def _reach_main_thread(self) -> None:
         """Have the main thread run what waits for it while the shell idles."""
-        shell, kernel = self._shell, self._kernel
-        loop = getattr(kernel, "io_loop", None)
-        application = getattr(getattr(shell, "pt_app", None), "app", None)
+        loop = getattr(self._kernel, "io_loop", None)
+        application = getattr(getattr(self._shell, "pt_app", None), "app", None)
         if loop is not None:
             self._undo.callback(main_thread.woken_by(lambda: loop.add_callback(main_thread.run)))
-            from twisted_ipython._kernel import watch_after_messages
-
-            self._undo.callback(watch_after_messages(kernel))
         elif application is not None:
             draws = application.before_render
             draws.add_handler(_run_later_calls_soon)  # at each prompt too, so that none is missed
@@ -233,10 +227,11 @@ class _Extension:
         if kernel is None:
             return
         from twisted_ipython._display import kernel_messages
-        from twisted_ipython._kernel import NO_ANSWER, answers, ignore_ended, say_status
+        from twisted_ipython._kernels.ipykernel import NO_ANSWER, answers
+        from twisted_ipython._kernels.ipykernel import attach as attach_to_ipykernel
 
         undo.callback(kernel_messages.attach(shell, kernel, thread.works_here, thread.loop))
-        for attach_to in (ignore_ended, say_status, sharing.attach_to_kernel):
+        for attach_to in (attach_to_ipykernel, sharing.attach_to_kernel):
             undo.callback(attach_to(kernel))
         if not answers(kernel):
             print(NO_ANSWER)
@@ -246,9 +241,9 @@ def _async_kernel_of(shell: InteractiveShell) -> ModuleType | None:
     """What joins async-kernel, which is imported for its shells only."""
     if not hasattr(shell, "transform_cell_async"):
         return None
-    from twisted_ipython import _async_kernel
+    from twisted_ipython._kernels import async_kernel
 
-    return _async_kernel
+    return async_kernel
 
 
 @context_matcher(identifier="twisted_ipython")  # type: ignore[untyped-decorator]  # a partial

@@ -1,7 +1,8 @@
 """
 The map.  A folder imports only folders below it; its docstring says which.
 
-    _extension  hangs the pieces on one shell, and takes them off; `_kernel`, `_async_kernel`
+    _extension  hangs the pieces on one shell, and takes them off
+    _kernels    what one kind of kernel needs; the kernel that `install` makes
     _magics     the magics, their tables, settings and Tab; the runner that they set
     _scrapy     crawls that a cell awaits, and their items; `scrapy` is the public module
     _process    cells in a process of their own

@@ -18,8 +18,6 @@ from twisted_ipython._display.updates import has_updates, is_silent, is_terminal
 from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.lifecycle import current
 
-__all__ = ["attach"]
-
 
 def attach(shell: InteractiveShell) -> Callable[[], None]:
     """

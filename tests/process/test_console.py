@@ -13,7 +13,7 @@ import pexpect
 import pytest
 from kernels import Execution, Kernel
 
-from twisted_ipython._kernelspec import NAME, main
+from twisted_ipython._kernels.kernelspec import NAME, main
 
 SECONDS = 30
 IMPORTS = "from twisted.internet import defer, reactor, task; import twisted_ipython"

@@ -11,7 +11,7 @@ import pytest
 from kernels import SECONDS, Kernel
 from shells import run_python
 
-from twisted_ipython._kernel import NO_ANSWER
+from twisted_ipython._kernels.ipykernel import NO_ANSWER
 
 SETUP = """
 import asyncio, os, signal, sqlite3, sys, threading, time

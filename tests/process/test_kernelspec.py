@@ -16,7 +16,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 from shells import run_python
 
-from twisted_ipython._kernelspec import (
+from twisted_ipython._kernels.kernelspec import (
     DISPLAY_NAME,
     NAME,
     NO_JUPYTER,
@@ -138,7 +138,7 @@ def test_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_without_jupyter(lacks: str, command: str) -> None:
     """Where Jupyter is not installed, a line says what to install."""
     code = f"import sys; sys.modules[{lacks!r}] = None"
-    code += f"; from twisted_ipython._kernelspec import main; main([{command!r}])"
+    code += f"; from twisted_ipython._kernels.kernelspec import main; main([{command!r}])"
     run = run_python("-c", code)
     assert run.returncode == 2
     assert run.stderr.endswith(f" error: {NO_JUPYTER}\n")

@@ -46,8 +46,6 @@ from twisted_ipython._waiting.loop_thread import current_thread
 from twisted_ipython._waiting.sigint import pass_on
 from twisted_ipython._waiting.work import CellInfo
 
-__all__ = ["AutoAwait"]
-
 _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 # IPython's own runner for asyncio, by which a kernel knows that it may await a cell.
 _ASYNCIO: Final = InteractiveShell.loop_runner_map["asyncio"][0]

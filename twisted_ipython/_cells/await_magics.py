@@ -24,8 +24,6 @@ from IPython.core.interactiveshell import InteractiveShell
 from twisted_ipython._cells.syntax import SCOPES
 from twisted_ipython._waiting.calls import in_cell_thread
 
-__all__ = ["AddAwaits", "Awaited", "AwaitedMagic", "Kind", "code_awaits", "run"]
-
 Kind = Literal["line", "cell"]
 
 _KINDS: Final[Mapping[str, Kind]] = {"run_line_magic": "line", "run_cell_magic": "cell"}

@@ -35,8 +35,6 @@ from twisted_ipython._cells.function_body import compile_function
 from twisted_ipython._cells.source import Source
 from twisted_ipython._cells.syntax import awaits, own_level, yields
 
-__all__ = ["CellFunction", "Kind", "rewrite"]
-
 _DRIVES_NOTHING: Final = {
     "--thread": "the thread pool runs blocking code, and only the reactor thread drives coroutines"
     " and Deferreds; leave out --thread",

@@ -15,8 +15,6 @@ from twisted_ipython._base.tracebacks import tidy
 from twisted_ipython._cells.plain_cell import Exited, PlainCell
 from twisted_ipython._waiting.entry import end_entry
 
-__all__ = ["run_file"]
-
 
 def run_file(
     own: Callable[..., object],

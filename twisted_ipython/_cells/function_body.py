@@ -17,8 +17,6 @@ from types import CodeType
 from twisted_ipython._cells.source import Source
 from twisted_ipython._cells.syntax import awaits
 
-__all__ = ["compile_function"]
-
 
 def compile_function(
     source: Source, tree: ast.Module, level: list[ast.AST], *, quiet: bool, all_global: bool

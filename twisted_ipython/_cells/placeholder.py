@@ -22,8 +22,6 @@ from twisted_ipython._reactor import lifecycle
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
 from twisted_ipython._waiting.calls import show_in_cell_thread
 
-__all__ = ["RESULT", "RUN", "current", "evaluate_shown", "running"]
-
 _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 current: Final[ContextVar[AwaitingCell]] = ContextVar("twisted_ipython_running")

@@ -36,15 +36,6 @@ from twisted_ipython._scripts.registry import Scripts
 from twisted_ipython._scripts.session import exit_of
 from twisted_ipython._scripts.thread_script import ThreadScript
 
-__all__ = [
-    "Exited",
-    "PlainCell",
-    "current_cell",
-    "note_failure",
-    "of_nodes",
-    "show_exit",
-]
-
 
 class Exited(BaseException):
     """

@@ -12,8 +12,6 @@ import tokenize
 from types import CodeType
 from typing import Any, NamedTuple
 
-__all__ = ["Source", "ends_quietly", "parse"]
-
 _SILENT = frozenset(
     {tokenize.COMMENT, tokenize.DEDENT, tokenize.ENDMARKER, tokenize.NEWLINE, tokenize.NL}
 )

@@ -12,8 +12,6 @@ from twisted_ipython._reactor.lifecycle import start
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import reactor_run
 
-__all__ = ["reactor_thread"]
-
 IN_REACTOR_THREAD: Final = (
     "Code that awaits was run in the reactor thread (by run_cell() in a statement of an awaiting"
     " cell), which would then wait for itself for ever. Say there:"

@@ -20,18 +20,6 @@ from typing import Any, Final, NamedTuple, TypeVar
 from twisted_ipython._cells import syntax
 from twisted_ipython._failures.running_cell import RunningCell
 
-__all__ = [
-    "Reading",
-    "Statements",
-    "await_magics",
-    "awaits_magic",
-    "is_async",
-    "prepare",
-    "read",
-    "send_to_cell_thread",
-    "split",
-]
-
 _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 # What IPython 8 and 9 make of its own language.
 _CALLS: Final = {"getoutput", "run_cell_magic", "run_line_magic", "system"}

@@ -14,8 +14,6 @@ import ast
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-__all__ = ["SCOPES", "awaits", "own_level", "yields"]
-
 
 def own_level(tree: ast.AST) -> Iterator[ast.AST]:
     """

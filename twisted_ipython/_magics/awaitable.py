@@ -21,8 +21,6 @@ from twisted_ipython._magics.magics import TwistedMagics
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._waiting.calls import in_cell_thread
 
-__all__ = ["awaitable"]
-
 # So many frames up there is none: IPython then looks names up in the namespace only.
 _NO_FRAME: Final = 1_000_000
 

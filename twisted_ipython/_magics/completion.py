@@ -16,8 +16,6 @@ from twisted_ipython._magics.settings import TAKES
 from twisted_ipython._reactor.jobs import Job
 from twisted_ipython._reactor.lifecycle import current
 
-__all__ = ["complete"]
-
 _LONG: Final = ("--global", "--process", "--replace", "--thread", "--wait")
 _OPTIONS: Final = (*_LONG, "-g", "-p", "-r", "-t", "-w")
 # For each setting what it takes that is a word.

@@ -27,8 +27,6 @@ from twisted_ipython._waiting.cell_thread import BlockingThread, run_blocking
 if TYPE_CHECKING:
     from twisted_ipython._magics.run_in_reactor import Background
 
-__all__ = ["TwistedMagics", "give_body"]
-
 CONFIG_USAGE: Final = "usage: %twisted_config [show [NAME] | reset | NAME VALUE]"
 NOT_FIRST: Final = (
     "Line magic function `%%run_in_reactor` not found.\n"

@@ -32,8 +32,6 @@ from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.jobs import THREAD_GOES_ON, Job
 from twisted_ipython._reactor.thread import ReactorThread
 
-__all__ = ["command"]
-
 NO_COMMAND: Final = "there is no %reactor {word}; " + USAGE
 STUCK: Final = "the reactor does not answer, so its tasks are not known; jobs: {names}"
 NOTHING_OPEN: Final = "{word!r} is no port that is open, nor a cell or job that has one: {open}"

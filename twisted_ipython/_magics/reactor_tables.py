@@ -35,8 +35,6 @@ from twisted_ipython._reactor.jobs import Job
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._reactor.thread_pool import Work
 
-__all__ = ["ask", "is_idle", "jobs_table", "overview", "stack_table", "tasks", "threads_table"]
-
 _T = TypeVar("_T")
 
 _HERE: Final = str(Path(__file__).parents[1])

@@ -27,18 +27,6 @@ from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import Job
 from twisted_ipython._reactor.thread import ReactorThread
 
-__all__ = [
-    "COMMANDS",
-    "ENDED",
-    "NO_JOB",
-    "USAGE",
-    "must_wait",
-    "names_of_jobs",
-    "profile",
-    "refuse",
-    "wait_for_job",
-]
-
 COMMANDS: Final = ("cancel", "close", "jobs", "output", "profile", "stack", "wait")
 USAGE: Final = (
     "usage: %reactor [jobs | cancel JOB... | cancel all | close PORT | close CELL | close JOB"

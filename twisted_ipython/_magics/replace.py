@@ -33,8 +33,6 @@ from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import THREAD_GOES_ON
 from twisted_ipython._reactor.thread import ReactorThread
 
-__all__ = ["stop"]
-
 LEFT: Final = "{name} held {what}, which --replace does not know how to stop: it was left"
 NOT_STOPPED: Final = "{name} held {what}, which did not stop: {why}"
 # Seconds that a thing gets to stop; a child process gets less before it is killed.

@@ -31,8 +31,6 @@ from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts.notes import LocalNames
 from twisted_ipython._scripts.session import new
 
-__all__ = ["Background", "RunOptions", "shown", "start_job"]
-
 RUN_USAGE: Final = (
     "usage: %%run_in_reactor [NAME] [--wait] [--replace] [--thread | --process] [--global]"
 )

@@ -24,8 +24,6 @@ from twisted_ipython._waiting.awaiting_cell import AwaitingCell
 from twisted_ipython._waiting.cell_thread import BlockingThread, run_blocking
 from twisted_ipython._waiting.entry import end_entry
 
-__all__ = ["Runner", "runner"]
-
 _T = TypeVar("_T")
 
 

@@ -12,8 +12,6 @@ from typing import Any, Final
 from traitlets import Bool, CFloat, Enum, TraitError, validate
 from traitlets.config import Configurable
 
-__all__ = ["TAKES", "SettingError", "Settings"]
-
 NO_SUCH_SETTING: Final = "there is no setting {name!r}; there are: {names}"
 BAD_VALUE: Final = "{name} cannot be {value!r}; it takes {takes}"
 INFINITY: Final = "INFINITY"

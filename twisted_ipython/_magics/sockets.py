@@ -31,18 +31,6 @@ from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._reactor.overrides import Table
 from twisted_ipython._reactor.thread import ReactorThread
 
-__all__ = [
-    "KINDS",
-    "Socket",
-    "attach",
-    "is_on",
-    "living",
-    "name_of",
-    "opener",
-    "sockets",
-    "what",
-]
-
 HELD: Final = "Port {port} is held by {opener}. To close it: %reactor close {port}"
 NOT_OURS: Final = (
     "No cell or job holds port {port}: another program does, or a thread of this one."

@@ -37,8 +37,6 @@ from twisted_ipython._private.ipython import format_time
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._waiting.calls import in_cell_thread
 
-__all__ = ["Time", "Timeit"]
-
 _Send = Callable[[ast.Module], ast.Module]
 _Cpu = tuple[float, ...]  # seconds of CPU time: all, and the system's part if that is known
 # Seconds that a number of rounds took, by a clock.

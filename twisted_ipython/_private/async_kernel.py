@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CANCELLER", "INTERRUPTED", "JOB"]
-
 # The context variable of the request that runs a cell.  Without: threads print in no cell.
 JOB: Final = "async-kernel job"
 # What a `Pending` calls to be cancelled, which `set_canceller` sets.  Without: as cancelled once.

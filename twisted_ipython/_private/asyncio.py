@@ -17,8 +17,6 @@ import gc
 import sys
 import threading
 from asyncio import AbstractEventLoop, Future, Server
-from asyncio.tasks import _enter_task as enter_task
-from asyncio.tasks import _leave_task as leave_task
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from contextvars import Context
@@ -26,45 +24,12 @@ from types import CodeType
 from typing import Any, Final
 from weakref import WeakSet
 
-__all__ = [
-    "CHECK_THREAD",
-    "EXCEPTION",
-    "LOG_TRACEBACK",
-    "LOOP",
-    "PROTOCOL_FACTORY",
-    "SERVER",
-    "SOCKET",
-    "TASK_GROUP",
-    "TIMEOUT",
-    "TRANSPORT_METHODS",
-    "WAIT_FOR",
-    "abort_clients",
-    "arguments_of_callback",
-    "code_of",
-    "context_of",
-    "context_served",
-    "enter_task",
-    "foreign_policy",
-    "getsignal",
-    "in_handle",
-    "leave_task",
-    "loop_set",
-    "module_of_caller",
-    "owns",
-    "running_loop",
-    "set_loop",
-    "set_running_loop",
-    "set_signal",
-    "silence",
-    "task_sets",
-    "timer_is_due",
-]
-
 # Where asyncio has the policies that it begins with.
 _DEFAULT_POLICIES: Final = ("asyncio.unix_events", "asyncio.windows_events")
 # As those of `signal`, which take 5 us or more each to look for the handler in an enum: an
 # awaiting cell calls four of them.  Without: those.
 getsignal, set_signal = _signal.getsignal, _signal.signal
+enter_task, leave_task = asyncio.tasks._enter_task, asyncio.tasks._leave_task
 running_loop = asyncio._get_running_loop
 set_running_loop = asyncio._set_running_loop
 

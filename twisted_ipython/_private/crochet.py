@@ -11,8 +11,6 @@ from typing import Any
 import crochet
 from crochet import _eventloop
 
-__all__ = ["THREAD_LOG_OBSERVER", "registry", "results"]
-
 # The class of what crochet gives Twisted's log to; without, no observer is known as crochet's.
 THREAD_LOG_OBSERVER: type = getattr(_eventloop, "ThreadLogObserver", type("Nothing", (), {}))
 

@@ -11,16 +11,6 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = [
-    "INPUT_REQUEST",
-    "NEW_THREADS_PARENT",
-    "PARENT",
-    "PROCESS_CHILDREN",
-    "SAVED_GETPASS",
-    "SAVED_INPUT",
-    "UPDATE_EVENTLOOP",
-]
-
 # What asks the front end for a line: ``kernel._input_request(prompt, ..., password=False)``.
 INPUT_REQUEST: Final = "_input_request"
 # Where a kernel keeps `input` and `getpass.getpass` while a cell runs.

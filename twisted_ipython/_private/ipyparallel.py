@@ -8,6 +8,4 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["OUTPUT_THREAD"]
-
 OUTPUT_THREAD: Final = "_OutputProducingThread"

@@ -14,8 +14,6 @@ from typing import Any, Final
 from IPython import get_ipython
 from IPython.core.interactiveshell import InteractiveShell
 
-__all__ = ["EMBED", "format_time", "make_current", "shell_of", "show_traceback"]
-
 # The module and function that open a prompt in a program.
 EMBED: Final = "IPython.terminal.embed", "embed"
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["metadata_of", "set_drawn", "take_drawn", "was_drawn"]
-
 
 def was_drawn(inline: Any) -> bool:
     """Whether a figure was made since this was set to False; ``inline`` is the backend."""

@@ -17,26 +17,6 @@ from functools import partial
 from types import FrameType
 from typing import Any, Final, NamedTuple
 
-__all__ = [
-    "ENGINE",
-    "LOG",
-    "PROMPT",
-    "SCRAPER",
-    "SIGNS",
-    "Counts",
-    "close",
-    "counts",
-    "end",
-    "forget_root_handler",
-    "hear",
-    "is_scrapys",
-    "loggers_it_sets",
-    "requests_in_flight",
-    "root_handler",
-    "runs_engine",
-    "sets_up_reactor",
-]
-
 # What makes crawls, what defines their log, and what logs the exceptions of spiders.
 ENGINE: Final = "scrapy.core.engine"
 LOG: Final = "scrapy.utils.log"

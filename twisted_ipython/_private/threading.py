@@ -12,8 +12,6 @@ from contextlib import suppress
 from contextvars import Context
 from typing import Any
 
-__all__ = ["made", "when_begun"]
-
 
 def made() -> Any:
     """The set that each thread is added to by its maker; None if there is none."""

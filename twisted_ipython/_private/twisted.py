@@ -20,34 +20,6 @@ from twisted.python.failure import Failure
 
 from twisted_ipython._private.asyncio import code_of
 
-__all__ = [
-    "COOPERATOR",
-    "DRIVER",
-    "DRIVER_LOCALS",
-    "LOOP",
-    "POOL_WORKER",
-    "RETURNS",
-    "SCHEDULE",
-    "SERVE",
-    "START",
-    "STARTED_BEFORE",
-    "STOP_THREAD_POOL",
-    "WRAPPED",
-    "WRAPPED_PROTOCOL",
-    "awaited_by_react",
-    "call_first",
-    "failure_of_react",
-    "goes_on",
-    "is_stopping",
-    "log_observers",
-    "mark_handled",
-    "runs_callbacks",
-    "shutdown_of_trial",
-    "started_in",
-    "unhandled_failure",
-    "waits_of",
-]
-
 # ---- Deferreds and what drives coroutines
 
 # What drives a coroutine.  Without: asyncio's own words where it has no task.

@@ -15,8 +15,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-__all__ = ["COMMANDS", "main"]
-
 COMMANDS: Final = ("install", "remove")
 NAME: Final = "twisted"
 DISPLAY_NAME: Final = "Python 3 (Twisted)"

@@ -38,8 +38,6 @@ from twisted_ipython._waiting.calls import waiting_cell
 from twisted_ipython._waiting.cell_thread import CellThread, Waitable, is_blocking
 from twisted_ipython._waiting.loop_thread import current_thread
 
-__all__ = ["AsyncKernel", "attach", "prepare"]
-
 # What it makes of a magic that `_cells.await_magics` has awaited already, and what is meant.
 _TWICE: Final = {
     f"await await get_ipython().{name}_async(": f"await get_ipython().{name}("
