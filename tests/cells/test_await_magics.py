@@ -13,7 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from twisted_ipython import runner
-from twisted_ipython._cells.await_magics import AddAwaits, code_awaits, run
+from twisted_ipython._cells.await_magics import AddAwaits, AwaitedMagic, code_awaits, run
 from twisted_ipython._reactor.lifecycle import start
 
 
@@ -44,7 +44,8 @@ def slow() -> Slow:
 @pytest.fixture
 def hook(slow: Slow) -> AddAwaits:
     """The hook, switched on."""
-    return AddAwaits({("line", "slow"): slow, ("cell", "slow"): slow}, lambda: True)
+    magic = AwaitedMagic(slow.awaits, slow.run)
+    return AddAwaits({("line", "slow"): magic, ("cell", "slow"): magic}, lambda: True)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from IPython.core.magics.execution import TimeitResult
 from traitlets.config import Config
 
 from twisted_ipython import runner
-from twisted_ipython._cells.await_magics import AddAwaits, AwaitedMagic, Kind
+from twisted_ipython._cells.await_magics import AddAwaits, AwaitedMagic
 from twisted_ipython._magics import timing
 from twisted_ipython._magics.timing import Time, Timeit
 from twisted_ipython._reactor.lifecycle import start
@@ -41,14 +41,6 @@ def burn(seconds=0.3):
 """
 
 
-class SendsHome(ast.NodeTransformer):
-    """Marks what it has seen: turns the word "home" into "sent"."""
-
-    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
-        """Turn the word."""
-        return ast.copy_location(ast.Constant("sent"), node) if node.value == "home" else node
-
-
 class Cells:
     """A shell, `%time` and `%timeit`, and what they print."""
 
@@ -56,21 +48,19 @@ class Cells:
         self.shell = shell
         self.names: dict[str, Any] = shell.user_ns
         magics: Magics = shell.find_line_magic("timeit").__self__
-        home = SendsHome().visit
-        magic_of: dict[str, AwaitedMagic] = {
-            "time": Time(shell, home),
-            "timeit": Timeit(shell, home, magics.parse_options),
+        timing = {"time": Time(shell), "timeit": Timeit(shell, magics.parse_options)}
+        self.awaited = {
+            (kind, name): AwaitedMagic(one.awaits, one.run)
+            for kind in ("line", "cell")
+            for name, one in timing.items()
         }
-        kinds: tuple[Kind, ...] = "line", "cell"
-        self.awaited = {(kind, name): one for kind in kinds for name, one in magic_of.items()}
         shell.input_transformers_post.append(AddAwaits(self.awaited, lambda: True))
         exec(SETUP, shell.user_ns)
         self._capsys = capsys
 
     def run(self, name: str, line: str, cell: str | None = None) -> Any:
         """What a magic gives when the cell that it stands in awaits it."""
-        kind: Kind = "line" if cell is None else "cell"
-        magic = self.awaited[kind, name]
+        magic = self.awaited["line" if cell is None else "cell", name]
         assert magic.awaits(line, cell)
         return runner(magic.run(line, cell))
 
@@ -187,22 +177,9 @@ def test_time_with_each_system_s_clocks(
 ) -> None:
     """User and system time are given where they are known, and never are more than the total."""
     moments = iter(clock)
-    magic = Time(cells.shell, SendsHome().visit, lambda: next(moments))
+    magic = Time(cells.shell, lambda: next(moments))
     runner(magic.run("await f()", None))
     assert cells.printed().splitlines()[0] == f"CPU times: {words}"
-
-
-def test_time_of_long_reading(cells: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading and compiling are mentioned when they take long, and only then."""
-    cells.run("time", "await f()")
-    assert re.fullmatch(r"CPU times: .*\nWall time: .*\n", cells.printed())
-    monkeypatch.setattr(timing, "_LONG", 0.0)
-    cells.run("time", "await f()")
-    assert cells.form().splitlines()[1:] == [
-        "Wall time: TIME",
-        "Compiler : TIME",
-        "Parser   : TIME",
-    ]
 
 
 def test_time_of_failing_code(cells: Cells) -> None:
@@ -293,13 +270,13 @@ def test_time_takes_the_code_to_the_letter(cells: Cells) -> None:
 
 @pytest.mark.parametrize("name", ["time", "timeit"])
 def test_code_is_transformed_as_ipython_does(cells: Cells, name: str) -> None:
-    """Input and syntax tree transformers of the shell apply once each, and magics go home."""
+    """The shell's transformers apply once each, and magics run in the cell thread."""
     seen: list[str] = []
 
     class Words(ast.NodeTransformer):
         def visit_Constant(self, node: ast.Constant) -> ast.Constant:
             seen.append(str(node.value))
-            new = {"one": "two", "away": "home"}.get(str(node.value), node.value)
+            new = "two" if node.value == "one" else node.value
             return ast.copy_location(ast.Constant(new), node)
 
     def lines(code: list[str]) -> list[str]:
@@ -307,11 +284,12 @@ def test_code_is_transformed_as_ipython_does(cells: Cells, name: str) -> None:
 
     cells.shell.ast_transformers.append(Words())
     cells.shell.input_transformers_cleanup.append(lines)
-    cells.names["words"] = []
+    cells.names.update(words=[], get_ipython=lambda: cells.shell)
+    cells.shell.register_magic_function(lambda _: threading.get_ident(), magic_name="where")
     options = "-n1 -r1 -q " if name == "timeit" else ""
-    cells.run(name, f"{options}words.append(await f('zero')); words.append('away')")
-    assert cells.names["words"] == ["two", "sent"]
-    assert sorted(word for word in seen if word in {"one", "away"}) == ["away", "one"]
+    cells.run(name, f"{options}words.append(await f('zero')); here = %where\nwords.append(here)")
+    assert cells.names["words"] == ["two", threading.get_ident()]
+    assert seen.count("one") == seen.count("where") == 1
 
 
 @pytest.mark.parametrize(("name", "options"), [("time", ""), ("timeit", "-n1 -r1")])

@@ -16,17 +16,18 @@ import ast
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from IPython.core.interactiveshell import InteractiveShell
 
+from twisted_ipython._cells.statements import MAGICS
 from twisted_ipython._cells.syntax import SCOPES
 from twisted_ipython._waiting.calls import in_cell_thread
 
-Kind = Literal["line", "cell"]
-
-_KINDS: Final[Mapping[str, Kind]] = {"run_line_magic": "line", "run_cell_magic": "cell"}
+# How many arguments a call of a magic has.
+_ARGUMENTS: Final = {"line": 2, "cell": 3}
 # An await put into one of these would be another scope's; and before Python 3.12
 # the columns of what stands in an f-string are wrong.
 _CLOSED: Final = (*SCOPES, ast.JoinedStr)
@@ -34,39 +35,30 @@ _LINE_END: Final = re.compile(rb"\r\n?|\n")
 _NOT_PYTHON: Final = (SyntaxError, ValueError, OverflowError, MemoryError, RecursionError)
 
 
-class AwaitedMagic(Protocol):
-    """A magic of one shell that can be awaited."""
+class AwaitedMagic(NamedTuple):
+    """
+    A magic of one shell that can be awaited, by its line and, for a cell magic, the lines below.
 
-    def awaits(self, line: str, cell: str | None) -> bool:
-        """
-        Whether the magic, called with these, has to be awaited.
+    Attributes:
+        awaits: whether it has to be; it does not raise, and has no effects.  Thread: cell.
+        run: what it gives, as part of the cell.  Thread: reactor.
+    """
 
-        It must not raise, and have no effects: the magic may not be run.
-
-        Args:
-            line: what follows the magic's name, nothing expanded.
-            cell: the lines below, or None for a line magic.
-
-        Returns:
-            whether it has.
-
-        Thread: cell.
-        """
-
-    async def run(self, line: str, cell: str | None) -> Any:
-        """What the magic gives, as part of the cell.  Thread: reactor."""
+    awaits: Callable[[str, str | None], bool]
+    run: Callable[[str, str | None], Coroutine[Any, Any, Any]]
 
 
-Awaited = Mapping[tuple[Kind, str], AwaitedMagic]
+# By kind and name.
+Awaited = Mapping[tuple[str, str], AwaitedMagic]
 
 
 class _Call(NamedTuple):
     """A call of a magic, as IPython writes it into a cell."""
 
-    kind: Kind
+    kind: str
     name: str
     line: str
-    cell: str | None
+    cell: str | None = None
 
 
 class AddAwaits:
@@ -117,18 +109,14 @@ class AddAwaits:
                 todo.extend(ast.iter_child_nodes(node))
 
 
-async def run(
-    shell: InteractiveShell, kind: Kind, name: str, line: str, cell: str | None = None
-) -> Any:
+async def run(shell: InteractiveShell, kind: str, *args: str) -> Any:
     """
     What ``await get_ipython().run_line_magic(name, line)`` means in an awaiting cell.
 
     Args:
         shell: the shell.
         kind: of the magic.
-        name: of the magic.
-        line: what follows the name.
-        cell: the lines below, for a cell magic.
+        args: its name and line, and the lines below for a cell magic.
 
     Returns:
         what the magic gives; if it does not await, what awaiting its value
@@ -136,32 +124,18 @@ async def run(
 
     Thread: reactor.
     """
-    call = _Call(kind, name, line, cell)
-    hook = next((hook for hook in _hooks(shell) if isinstance(hook, AddAwaits)), None)
+    call = _Call(kind, *args)
+    hooks = shell.input_transformers_post
+    hook = next((hook for hook in hooks if isinstance(hook, AddAwaits)), None)
     magic = None if hook is None else await in_cell_thread(lambda: hook.magic_of(call))
     if magic is not None:
-        return await magic.run(line, cell)
-    if cell is None:
-        return await (await in_cell_thread(lambda: shell.run_line_magic(name, line)))
-    return await (await in_cell_thread(lambda: shell.run_cell_magic(name, line, cell)))
+        return await magic.run(call.line, call.cell)
+    own = shell.run_line_magic if kind == "line" else shell.run_cell_magic
+    return await (await in_cell_thread(partial(own, *args)))
 
 
 def code_awaits(shell: InteractiveShell, code: str) -> bool:
-    """
-    Whether code as typed, with IPython's own language in it, has an await at its top level.
-
-    Nothing is run: neither transformers that say that they have side effects,
-    nor what IPython does to single lines (autocall), which prints.
-
-    Args:
-        shell: whose language it is.
-        code: what could be typed as a cell.
-
-    Returns:
-        whether it has.
-
-    Thread: cell.
-    """
+    """Whether code that could be typed as a cell has an await at its top level.  Thread: cell."""
     try:
         text = "".join(_transformed(shell, code))
         if "await" not in text and "async" not in text:
@@ -175,19 +149,18 @@ def code_awaits(shell: InteractiveShell, code: str) -> bool:
 
 
 def _transformed(shell: InteractiveShell, code: str) -> list[str]:
-    """The lines of code after the steps of `InteractiveShell.transform_cell` without effects."""
+    """
+    The lines of code after the steps of `InteractiveShell.transform_cell` without effects.
+
+    Those are not what IPython does to single lines (autocall), which prints.
+    """
     own = shell.input_transformer_manager
     before = [*own.cleanup_transforms, *own.line_transforms]
     lines = f"{code}\n".splitlines(keepends=True)
-    for step in (*before, own.do_token_transforms, *_hooks(shell)):
+    for step in (*before, own.do_token_transforms, *shell.input_transformers_post):
         if not getattr(step, "has_side_effects", False):
             lines = step(lines)
     return lines
-
-
-def _hooks(shell: InteractiveShell) -> Sequence[Callable[[list[str]], list[str]]]:
-    hooks: Sequence[Callable[[list[str]], list[str]]] = shell.input_transformers_post
-    return hooks
 
 
 def _call_of(node: ast.AST) -> _Call | None:
@@ -199,19 +172,11 @@ def _call_of(node: ast.AST) -> _Call | None:
             ),
             args=[*arguments],
             keywords=[],
-        ) if method in _KINDS:
-            texts = [one.value for one in arguments if isinstance(one, ast.Constant)]
-            if len(texts) == len(arguments) and all(isinstance(text, str) for text in texts):
-                return _call(_KINDS[method], texts)
-    return None
-
-
-def _call(kind: Kind, texts: list[Any]) -> _Call | None:
-    match kind, texts:
-        case "line", [name, line]:
-            return _Call(kind, name, line, None)
-        case "cell", [name, line, cell]:
-            return _Call(kind, name, line, cell)
+        ) if method in MAGICS:
+            kind = MAGICS[method]
+            texts: list[Any] = [getattr(one, "value", None) for one in arguments]
+            if len(texts) == _ARGUMENTS[kind] and all(isinstance(text, str) for text in texts):
+                return _Call(kind, *texts)
     return None
 
 

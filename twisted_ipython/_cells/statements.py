@@ -23,7 +23,7 @@ from twisted_ipython._failures.running_cell import RunningCell
 _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 # What IPython 8 and 9 make of its own language.
 _CALLS: Final = {"getoutput", "run_cell_magic", "run_line_magic", "system"}
-_MAGICS: Final = {"run_line_magic": "line", "run_cell_magic": "cell"}
+MAGICS: Final = {"run_line_magic": "line", "run_cell_magic": "cell"}
 # What async-kernel makes of it, and awaits itself.
 _AWAITED: Final = {"run_cell_magic_async", "run_line_magic_async", "system"}
 
@@ -182,7 +182,7 @@ class _AwaitMagics(ast.NodeTransformer):
             self.generic_visit(node)
             return node
         assert isinstance(call.func, ast.Attribute)
-        kind = _MAGICS.get(call.func.attr)
+        kind = MAGICS.get(call.func.attr)
         if kind is None:
             return node
         args = [call.func.value, ast.copy_location(ast.Constant(kind), call), *call.args]

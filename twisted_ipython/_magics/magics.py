@@ -276,12 +276,17 @@ class TwistedMagics(Settings, Magics):
               1    download  1     await asyncio.sleep(60)  pending  3.1 s  Cell In[1], line 2
         """
         from twisted_ipython._magics.reactor_command import command
-        from twisted_ipython._magics.reactor_waits import must_wait, wait_for_job
+        from twisted_ipython._magics.reactor_waits import wait_for_job
 
         if must_wait(line):
             return self._wait_for(wait_for_job(current(), line))
         command(self.shell, current(), line)
         return None
+
+
+def must_wait(line: str) -> bool:
+    """Whether this is a `%reactor` that waits.  Thread: any."""
+    return line.split()[:1] in (["wait"], ["output"])
 
 
 _CALL: Final = f"get_ipython().run_cell_magic('{TwistedMagics.run_in_reactor.__name__}', "

@@ -52,11 +52,6 @@ _MOST: Final = 12
 _LONG: Final = 5.0
 
 
-def must_wait(line: str) -> bool:
-    """Whether this is a `%reactor` that waits.  Thread: any."""
-    return line.split()[:1] in (["wait"], ["output"])
-
-
 def refuse(thread: ReactorThread, word: str, running: Sequence[str]) -> Any:
     raise UsageError(NO_JOB.format(word=word, names=names_of_jobs(thread, running)))
 

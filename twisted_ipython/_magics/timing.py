@@ -32,12 +32,11 @@ from IPython.utils.process import arg_split  # type: ignore[attr-defined]  # not
 from twisted.internet.task import deferLater
 
 from twisted_ipython._cells.await_magics import code_awaits
-from twisted_ipython._cells.statements import is_async
+from twisted_ipython._cells.statements import is_async, send_to_cell_thread
 from twisted_ipython._private.ipython import format_time
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._waiting.calls import in_cell_thread
 
-_Send = Callable[[ast.Module], ast.Module]
 _Cpu = tuple[float, ...]  # seconds of CPU time: all, and the system's part if that is known
 # Seconds that a number of rounds took, by a clock.
 _Loop = Callable[[Iterator[None], Callable[[], float]], Awaitable[float]]
@@ -46,7 +45,7 @@ _Loop = Callable[[Iterator[None], Callable[[], float]], Awaitable[float]]
 _TIME_PARSER: Final = getattr(ExecutionMagics.time, "parser", None)
 # IPython 9.1 brought -v.
 _TIMEIT_OPTIONS: Final = "n:r:tcp:qov:" if IPython.version_info >= (9, 1) else "n:r:tcp:qo"
-# Seconds that reading or compiling the code takes before IPython mentions it.
+# Seconds that compiling the code takes before IPython mentions it.
 _LONG: Final = 0.1
 # Seconds that %timeit's loop has to take for its number of rounds to do.
 _ENOUGH: Final = 0.2
@@ -68,31 +67,19 @@ async def inner(_it, _timer):
 """
 
 
-@dataclass
-class _Reading:
-    """Reads code as IPython does, and notes how long that takes.  Thread: cell."""
+def _parse(shell: InteractiveShell, text: str) -> ast.Module:
+    """The statements of code as typed; what is IPython's own in them goes to the cell thread."""
+    tree: ast.Module = shell.transform_ast(shell.compile.ast_parse(shell.transform_cell(text)))
+    return send_to_cell_thread(tree)
 
-    shell: InteractiveShell
-    send: _Send
-    seconds_parsing: float = 0.0
-    seconds_compiling: float = 0.0
 
-    def parse(self, text: str) -> ast.Module:
-        """The statements of transformed text; what is IPython's own goes to the cell thread."""
-        began = time.thread_time()
-        tree = self.shell.compile.ast_parse(text)
-        self.seconds_parsing += time.thread_time() - began
-        return self.send(self.shell.transform_ast(tree))
-
-    def compile(self, tree: ast.Module | ast.Expression, name: str) -> CodeType:
-        """Code that may await."""
-        mode = "eval" if isinstance(tree, ast.Expression) else "exec"
-        compiler: Any = self.shell.compile
-        began = time.thread_time()
-        with compiler.extra_flags(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT):
-            code: CodeType = compiler(tree, name, mode)
-        self.seconds_compiling += time.thread_time() - began
-        return code
+def _compile(shell: InteractiveShell, tree: ast.Module | ast.Expression, name: str) -> CodeType:
+    """Code that may await."""
+    mode = "eval" if isinstance(tree, ast.Expression) else "exec"
+    compiler: Any = shell.compile
+    with compiler.extra_flags(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT):
+        code: CodeType = compiler(tree, name, mode)
+    return code
 
 
 def _thread_times() -> _Cpu:
@@ -111,12 +98,10 @@ class Time:
 
     Attributes:
         shell: the shell.
-        send: turns what is IPython's own in code so that it runs in the cell thread.
         cpu: gives seconds of CPU time of this thread.
     """
 
     shell: InteractiveShell
-    send: _Send
     cpu: Callable[[], _Cpu] = _thread_times
 
     def awaits(self, line: str, cell: str | None) -> bool:
@@ -132,14 +117,13 @@ class Time:
     async def run(self, line: str, cell: str | None) -> Any:
         """Run the code, print what it took; the value of its last expression.  Thread: reactor."""
         quiet, code = _time_options(line)
-        reading = _Reading(self.shell, self.send)
         text = code if cell is None else cell
-        codes, is_silent = await in_cell_thread(lambda: self._compiled(text, reading))
+        codes = await in_cell_thread(lambda: self._compiled(text))
         wall, cpu = time.perf_counter(), self.cpu()
 
         def report() -> None:
             taken = [now - then for now, then in zip(self.cpu(), cpu, strict=True)]
-            print(_time_report(time.perf_counter() - wall, taken, reading))
+            print(_time_report(time.perf_counter() - wall, taken))
 
         try:
             value = await self._value(codes)
@@ -149,7 +133,7 @@ class Time:
                 return None
             raise
         report()
-        return None if is_silent else value
+        return None if DisplayHook.semicolon_at_end_of_expression(text) else value
 
     async def _value(self, codes: list[CodeType]) -> Any:
         value: Any = None
@@ -159,18 +143,16 @@ class Time:
                 value = await value
         return value
 
-    def _compiled(self, code: str, reading: _Reading) -> tuple[list[CodeType], bool]:
-        """What is to be run in turn, and whether a semicolon hides the last value."""
-        text = self.shell.transform_cell(code)
-        *body, last = reading.parse(text).body
+    def _compiled(self, code: str) -> list[CodeType]:
+        """What is to be run in turn."""
+        *body, last = _parse(self.shell, code).body
         trees: list[ast.Module | ast.Expression] = [ast.Module([*body, last], [])]
         if isinstance(last, ast.Expr):
             trees = [ast.Expression(last.value)]
             if body:
                 trees.insert(0, ast.Module(body, []))
         name = "<timed exec>" if isinstance(trees[0], ast.Module) else "<timed eval>"
-        codes = [reading.compile(tree, name) for tree in trees]
-        return codes, DisplayHook.semicolon_at_end_of_expression(text)
+        return [_compile(self.shell, tree, name) for tree in trees]
 
 
 def _time_options(line: str) -> tuple[bool, str]:
@@ -182,18 +164,13 @@ def _time_options(line: str) -> tuple[bool, str]:
     return (True, " ".join(words)) if options.no_raise_error else (False, line)
 
 
-def _time_report(wall: float, cpu: list[float], reading: _Reading) -> str:
+def _time_report(wall: float, cpu: list[float]) -> str:
     """IPython's lines."""
     words = f"total: {format_time(cpu[0])}"
     for seconds in cpu[1:]:
         system = min(seconds, cpu[0])  # the two come from different clocks
         words = f"user {format_time(cpu[0] - system)}, sys: {format_time(system)}, {words}"
-    lines = [f"CPU times: {words}", f"Wall time: {format_time(wall)}"]
-    if reading.seconds_compiling > _LONG:
-        lines.append(f"Compiler : {format_time(reading.seconds_compiling)}")
-    if reading.seconds_parsing > _LONG:
-        lines.append(f"Parser   : {format_time(reading.seconds_parsing)}")
-    return "\n".join(lines)
+    return f"CPU times: {words}\nWall time: {format_time(wall)}"
 
 
 @dataclass(frozen=True)
@@ -203,12 +180,10 @@ class Timeit:
 
     Attributes:
         shell: the shell.
-        send: turns what is IPython's own in code so that it runs in the cell thread.
         parse_options: `Magics.parse_options`.
     """
 
     shell: InteractiveShell
-    send: _Send
     parse_options: Callable[..., tuple[Any, Any]]
 
     def awaits(self, line: str, cell: str | None) -> bool:
@@ -244,17 +219,18 @@ class Timeit:
 
     def _compiled(self, code: str, cell: str | None) -> tuple[_Loop, float]:
         """The loop, and seconds it took to compile."""
-        reading = _Reading(self.shell, self.send)
         trees = []
         texts = {"setup": "pass", "stmt": code} if cell is None else {"setup": code, "stmt": cell}
         for name, text in texts.items():
-            trees.append(reading.parse(self.shell.transform_cell(text)))
+            trees.append(_parse(self.shell, text))
             # What is no Python by itself may become some in a function.
-            reading.compile(trees[-1], f"<magic-timeit-{name}>")
-        before = reading.seconds_compiling
+            _compile(self.shell, trees[-1], f"<magic-timeit-{name}>")
         names: dict[str, Any] = {}
-        exec(reading.compile(_loop(*trees), "<magic-timeit>"), self.shell.user_ns, names)
-        return names["inner"], reading.seconds_compiling - before
+        began = time.thread_time()
+        inner = _compile(self.shell, _loop(*trees), "<magic-timeit>")
+        seconds = time.thread_time() - began
+        exec(inner, self.shell.user_ns, names)
+        return names["inner"], seconds
 
 
 def _loop(setup: ast.Module, stmt: ast.Module) -> ast.Module:
