@@ -269,7 +269,7 @@ def stack_table(thread: ReactorThread, label: frames.Label) -> Table | str:
 def _work_of(frame: FrameType | None) -> str:
     """What a thread runs and for which cell, in words; empty if that is not known."""
     while frame is not None:
-        one = frame.f_locals.get("call" if frame.f_code is TIMER else "self")
+        one: Any = frame.f_locals.get("call" if frame.f_code is TIMER else "self")
         frame = frame.f_back
         if type(one) is LoopCall:
             return _runs(one.func, one.context)
