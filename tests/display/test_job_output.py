@@ -13,7 +13,7 @@ from kernels import SECONDS, Execution, Kernel
 
 from twisted_ipython._display.job_output import MOST, JobOutput
 from twisted_ipython._display.late_output import Message
-from twisted_ipython._magics.reactor_waits import SHOWN_NOTHING
+from twisted_ipython._magics.reactor_wait import SHOWN_NOTHING
 
 SETUP = """
 import asyncio, gc, os, weakref

@@ -69,7 +69,7 @@ async def _run(magics: TwistedMagics, line: str, cell: str | None) -> Any:
 
 
 async def _wait_for_job(magics: TwistedMagics, line: str, _: str | None) -> Any:
-    from twisted_ipython._magics.reactor_waits import wait_for_job
+    from twisted_ipython._magics.reactor_wait import wait_for_job
 
     expanded = await in_cell_thread(lambda: magics.shell.var_expand(line, _NO_FRAME))
     return await wait_for_job(current(), expanded)

@@ -50,7 +50,7 @@ def _candidates(context: CompletionContext) -> Iterable[str]:
 
 
 def _of_reactor(words: list[str]) -> Iterable[str]:
-    from twisted_ipython._magics.reactor_waits import COMMANDS
+    from twisted_ipython._magics.reactor_wait import COMMANDS
 
     jobs = current().jobs
     match words:

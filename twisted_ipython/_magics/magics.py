@@ -85,13 +85,12 @@ class TwistedMagics(Settings, Magics):
         """
         try:
             match line.split():
-                case [] | ["show"]:
-                    self._print()
+                case [] | ["show"] | ["reset"]:
+                    if line.split() == ["reset"]:
+                        self.restore()
+                    print(*map(self.written, self.names()), sep="\n")
                 case ["show", name]:
                     print(self.written(name))
-                case ["reset"]:
-                    self.restore()
-                    self._print()
                 case [name, value]:
                     self.write(name, value)
                     print(self.written(name))
@@ -103,9 +102,6 @@ class TwistedMagics(Settings, Magics):
     @observe("share_reactor")
     def _switch_sharing(self, change: Any) -> None:
         sharing.switch(on=change["new"])
-
-    def _print(self) -> None:
-        print(*map(self.written, self.names()), sep="\n")
 
     @line_magic("autoawait")  # type: ignore[arg-type]  # typed for use without a name
     def switch_autoawait(self, line: str) -> None:
@@ -276,7 +272,7 @@ class TwistedMagics(Settings, Magics):
               1    download  1     await asyncio.sleep(60)  pending  3.1 s  Cell In[1], line 2
         """
         from twisted_ipython._magics.reactor_command import command
-        from twisted_ipython._magics.reactor_waits import wait_for_job
+        from twisted_ipython._magics.reactor_wait import wait_for_job
 
         if must_wait(line):
             return self._wait_for(wait_for_job(current(), line))

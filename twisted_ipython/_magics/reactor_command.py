@@ -19,7 +19,7 @@ from twisted_ipython._magics.reactor_tables import (
     tasks,
     threads_table,
 )
-from twisted_ipython._magics.reactor_waits import (
+from twisted_ipython._magics.reactor_wait import (
     COMMANDS,
     ENDED,
     USAGE,
@@ -46,30 +46,19 @@ NO_PENDING: Final = "no job is pending: nothing was cancelled"
 
 
 def command(shell: InteractiveShell, thread: ReactorThread, line: str) -> None:
-    """
-    Do what a `%reactor` that does not wait says.
-
-    Args:
-        shell: the shell.
-        thread: the reactor thread.
-        line: what follows the magic's name.
-
-    Raises:
-        UsageError: there is no such command, job or task.
-
-    Thread: cell.
-    """
+    """Do what a `%reactor` that does not wait says, or raise a UsageError.  Thread: cell."""
+    label = labels_of(shell)
     match line.split():
         case []:
-            _show(shell, overview(thread, labels_of(shell)))
+            _show(shell, overview(thread, label))
         case ["jobs"]:
-            others = thread.crawls.table(), threads_table(thread, labels_of(shell))
+            others = thread.crawls.table(), threads_table(thread, label)
             shown = [table for table in others if table.rows]
-            _show(shell, Report(jobs_table(thread, labels_of(shell)), *shown))
+            _show(shell, Report(jobs_table(thread, label), *shown))
         case ["stack"]:
-            _show(shell, Report(stack_table(thread, labels_of(shell))))
+            _show(shell, Report(stack_table(thread, label)))
         case ["profile", *words]:
-            profile(thread, words, labels_of(shell), lambda report: _show(shell, report))
+            profile(thread, words, label, lambda report: _show(shell, report))
         case ["cancel", *words] if words:
             _cancel(thread, words)
         case ["close", *words] if words:
@@ -148,7 +137,7 @@ def _running(thread: ReactorThread) -> list[asyncio.Task[Any]]:
     try:
         return ask(thread, lambda: tasks(thread))
     except NotInTime:
-        raise UsageError(STUCK.format(names=names_of_jobs(thread, []))) from None
+        raise UsageError(STUCK.format(names=names_of_jobs(thread))) from None
 
 
 # ---- close

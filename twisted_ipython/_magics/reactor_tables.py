@@ -31,9 +31,7 @@ from twisted_ipython._magics.sockets import KINDS, is_on, living, name_of, socke
 from twisted_ipython._private.asyncio import context_of, in_handle
 from twisted_ipython._reactor.delayed_calls import TIMER, LoopCall
 from twisted_ipython._reactor.eventual_result import NotInTime
-from twisted_ipython._reactor.jobs import Job
 from twisted_ipython._reactor.thread import ReactorThread
-from twisted_ipython._reactor.thread_pool import Work
 from twisted_ipython._scripts.script import Script
 
 _T = TypeVar("_T")
@@ -50,21 +48,7 @@ _BOUND: Final = 0.5
 
 
 def ask(thread: ReactorThread, question: Callable[[], _T]) -> _T:
-    """
-    Ask something in the reactor thread, and wait for the answer.
-
-    Args:
-        thread: the reactor thread.
-        question: what to call there.
-
-    Returns:
-        what it gives.
-
-    Raises:
-        NotInTime: the reactor does not answer; it will not be asked later either.
-
-    Thread: any.
-    """
+    """What a question gives in the reactor thread; NotInTime if it is stuck.  Thread: any."""
     if thread.here():
         return question()
     late: list[bool] = []
@@ -78,18 +62,7 @@ def ask(thread: ReactorThread, question: Callable[[], _T]) -> _T:
 
 
 def overview(thread: ReactorThread, label: frames.Label) -> Report:
-    """
-    Everything about the reactor; or, if it does not answer, where it is stuck.
-
-    Args:
-        thread: the reactor thread.
-        label: how to write a place in the code.
-
-    Returns:
-        the tables.
-
-    Thread: any.
-    """
+    """Everything about the reactor; or, if it does not answer, where it is stuck.  Thread: any."""
     asked = monotonic()
     try:
         latency = ask(thread, monotonic) - asked
@@ -103,20 +76,15 @@ def overview(thread: ReactorThread, label: frames.Label) -> Report:
 
 
 def _about(thread: ReactorThread, state: str) -> Table:
-    reactor = thread.reactor
+    names = [one.name for one in threading.enumerate() if one.ident == thread.ident] or ["gone"]
     rows = [
-        ("class", qual(type(reactor))),
+        ("class", qual(type(thread.reactor))),
         ("loop", "none" if thread.loop is None else qual(type(thread.loop))),
-        ("thread", f"{_thread_name(thread.ident)} ({thread.ident})"),
+        ("thread", f"{names[0]} ({thread.ident})"),
         ("uptime", duration(time() - thread.began)),
         ("state", state),
     ]
     return Table("Reactor", (), rows)
-
-
-def _thread_name(ident: int) -> str:
-    names = [one.name for one in threading.enumerate() if one.ident == ident]
-    return names[0] if names else "gone"
 
 
 def _tables(thread: ReactorThread, label: frames.Label, found: list[Any]) -> list[Table]:
@@ -142,29 +110,25 @@ def jobs_table(thread: ReactorThread, label: frames.Label) -> Table:
     known = thread.jobs.all()
     kept = ["output"] if any(job.output for job in known) else []
     headings = ("job", "name", "cell", "code", "state", "age", *kept, "waits at")
-    return Table("Jobs", headings, [_job_row(job, label, kept) for job in known])
+    rows: list[tuple[object, ...]] = []
+    for one in known:
+        output = [str(one.output or "") for _ in kept]
+        about = one.number, one.name or "", one.cell, one.code, one.state, duration(one.seconds)
+        rows.append((*about, *output, _where(one.waits_at, label)))
+    return Table("Jobs", headings, rows)
 
 
 def threads_table(thread: ReactorThread, label: frames.Label) -> Table:
     """What threads of the pool work on.  Thread: any."""
-    headings = ("cell", "age", "at")
-    return Table(
-        "Pool threads", headings, [_thread_row(work, label) for work in thread.pool_work.running()]
-    )
+    rows = [
+        (work.work_id.cell or "", duration(time() - work.began), _where(work.place, label))
+        for work in thread.pool_work.running()
+    ]
+    return Table("Pool threads", ("cell", "age", "at"), rows)
 
 
-def _thread_row(work: Work, label: frames.Label) -> tuple[object, ...]:
-    place = work.place
-    where = "" if place is None else label(place)
-    return work.work_id.cell or "", duration(time() - work.began), where
-
-
-def _job_row(job: Job, label: frames.Label, kept: list[str]) -> tuple[object, ...]:
-    place = job.waits_at
-    age = duration(job.seconds)
-    where = "" if place is None else label(place)
-    output = [str(job.output or "") for _ in kept]
-    return job.number, job.name or "", job.cell, job.code, job.state, age, *output, where
+def _where(place: frames.Place | None, label: frames.Label) -> str:
+    return "" if place is None else label(place)
 
 
 def tasks(thread: ReactorThread) -> list[asyncio.Task[Any]]:
@@ -183,16 +147,13 @@ def _is_ours(task: asyncio.Task[Any]) -> bool:
 
 
 def _tasks_table(thread: ReactorThread, label: frames.Label) -> Table:
-    headings = ("task", "coroutine", "cell", "waits at")
-    return Table("Tasks", headings, [_task_row(task, label) for task in tasks(thread)])
-
-
-def _task_row(task: asyncio.Task[Any], label: frames.Label) -> tuple[object, ...]:
-    coro = task.get_coro()
-    cell = work_in(context_of(task)).cell
-    place = frames.waits_at(coro)
-    name = getattr(coro, "__qualname__", "")
-    return task.get_name(), name, cell or "", "" if place is None else label(place)
+    rows = []
+    for task in tasks(thread):
+        coro = task.get_coro()
+        name, cell = getattr(coro, "__qualname__", ""), work_in(context_of(task)).cell
+        where = _where(frames.waits_at(coro), label)
+        rows.append((task.get_name(), name, cell or "", where))
+    return Table("Tasks", ("task", "coroutine", "cell", "waits at"), rows)
 
 
 # ---- what the reactor waits for
@@ -240,13 +201,7 @@ def is_idle(frame: FrameType) -> bool:
 
 
 def stack_table(thread: ReactorThread, label: frames.Label) -> Table | str:
-    """
-    Where the reactor thread is, or that it is idle.
-
-    The frames of the user's come first, then those that they called.
-
-    Thread: any.
-    """
+    """Where the reactor thread is: the user's frames, then those that they called.  Thread: any."""
     give_back()
     borrowed = loans.borrower()
     holder = loans.holder(thread.ident)

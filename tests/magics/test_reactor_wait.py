@@ -11,7 +11,7 @@ import pytest
 from session import Session, held_reactor
 
 from twisted_ipython._base.formatting import Report
-from twisted_ipython._magics.reactor_waits import NOT_HERE, profile
+from twisted_ipython._magics.reactor_wait import NOT_HERE, profile
 from twisted_ipython._reactor.lifecycle import current
 
 

@@ -52,11 +52,11 @@ _MOST: Final = 12
 _LONG: Final = 5.0
 
 
-def refuse(thread: ReactorThread, word: str, running: Sequence[str]) -> Any:
+def refuse(thread: ReactorThread, word: str, running: Sequence[str] = ()) -> Any:
     raise UsageError(NO_JOB.format(word=word, names=names_of_jobs(thread, running)))
 
 
-def names_of_jobs(thread: ReactorThread, running: Sequence[str]) -> str:
+def names_of_jobs(thread: ReactorThread, running: Sequence[str] = ()) -> str:
     """The latest jobs that have ended, those that have not, and tasks."""
     known = thread.jobs.all()
     old = [job for job in known if job.ended is not None][:-_NAMED]
@@ -89,10 +89,10 @@ def wait_for_job(thread: ReactorThread, line: str) -> Coroutine[Any, Any, Eventu
         case ["wait", word, number]:
             seconds = _seconds(number)
         case ["output", word]:
-            return _show_output(thread, thread.jobs.find(word) or refuse(thread, word, []))
+            return _show_output(thread, thread.jobs.find(word) or refuse(thread, word))
         case _:
             raise UsageError(USAGE)
-    return _wait(thread, thread.jobs.find(word) or refuse(thread, word, []), seconds)
+    return _wait(thread, thread.jobs.find(word) or refuse(thread, word), seconds)
 
 
 async def _show_output(thread: ReactorThread, job: Job) -> None:
@@ -129,18 +129,10 @@ async def _wait(thread: ReactorThread, job: Job, seconds: float | None) -> Event
 async def _ends(thread: ReactorThread, result: EventualResult, seconds: float | None) -> bool:
     """Wait for the end of the work, which goes on if this is cancelled; whether it came."""
     ended: Deferred[bool] = Deferred()
-
-    def end(came: bool) -> None:
-        if not ended.called:
-            ended.callback(came)
-
-    result.when_done(lambda: thread.call(end, True))
-    timer = None if seconds is None else thread.reactor.callLater(seconds, end, False)
-    try:
-        return await ended
-    finally:
-        if timer is not None and timer.active():
-            timer.cancel()
+    result.when_done(lambda: thread.call(ended.callback, True))
+    if seconds is not None:
+        ended.addTimeout(seconds, thread.reactor, lambda *_: False)
+    return await ended
 
 
 # ---- profile
