@@ -40,6 +40,10 @@ NOT_HERE: Final = (
 _SWITCHES: Final = frozenset({"", "on", "true", "off", "false"})
 
 
+def _switch(*names: str, **options: Any) -> Any:
+    return magic_arguments.argument(*names, action="store_true", **options)
+
+
 @magics_class
 class TwistedMagics(Settings, Magics):
     """
@@ -148,23 +152,12 @@ class TwistedMagics(Settings, Magics):
 
     @magic_arguments.magic_arguments("%run_in_reactor")
     @magic_arguments.argument("name", nargs="?", help="what to bind the EventualResult to")
-    @magic_arguments.argument(
-        "-w", "--wait", action="store_true", help="wait for the value and show it"
-    )
-    @magic_arguments.argument(
-        "-r",
-        "--replace",
-        action="store_true",
-        help="first stop what NAME holds from an earlier run",
-    )
-    @magic_arguments.argument(
-        "-t", "--thread", action="store_true", help="run blocking code, in Twisted's thread pool"
-    )
-    @magic_arguments.argument(
-        "-p", "--process", action="store_true", help="run heavy code, in a process of its own"
-    )
-    @magic_arguments.argument(
-        "-g", "--global", action="store_true", help="names belong to the namespace, as in a script"
+    @_switch("-w", "--wait", help="wait for the value and show it")
+    @_switch("-r", "--replace", help="first stop what NAME holds from an earlier run")
+    @_switch("-t", "--thread", dest="in_thread", help="run blocking code, in Twisted's thread pool")
+    @_switch("-p", "--process", dest="in_process", help="run heavy code, in a process of its own")
+    @_switch(
+        "-g", "--global", dest="as_script", help="names belong to the namespace, as in a script"
     )
     @no_var_expand
     @cell_magic

@@ -38,8 +38,8 @@ NOT_STOPPED: Final = "{name} held {what}, which did not stop: {why}"
 # Seconds that a thing gets to stop; a child process gets less before it is killed.
 _PATIENCE: Final = 5.0
 _POLITE: Final = 2.0
-# Seconds between two looks at a child process.
-_LOOK: Final = 0.02
+# Seconds after which a child process is asked again whether it runs.
+_POLL: Final = 0.02
 
 _Steps = Generator[Deferred[Any], Any, None]
 
@@ -52,12 +52,8 @@ def stop(thread: ReactorThread, name: str, held: object) -> _Steps:
     Args:
         thread: the reactor thread.
         name: the name.
-        held: an EventualResult, which stands for its job and its value; or one
-            of the things that can be stopped, or a list or tuple of them.
-
-    Returns:
-        a Deferred that fires when everything has stopped, or has taken
-        `_PATIENCE` seconds; it fails only if it is cancelled.
+        held: an EventualResult, for its job and its value; what can be stopped;
+            or a list or tuple of these.  Each gets `_PATIENCE` seconds.
 
     Thread: reactor.
     """
@@ -190,10 +186,10 @@ def _stop_process(thread: ReactorThread, process: Any) -> _Steps:
             process.signalProcess(signal)
         except ProcessExitedAlready:
             return
-        for _ in range(round(_POLITE / _LOOK)):
+        for _ in range(round(_POLITE / _POLL)):
             if process.pid is None:
                 return
-            yield deferLater(thread.reactor, _LOOK)
+            yield deferLater(thread.reactor, _POLL)
 
 
 _Way = Callable[[ReactorThread, Any], Any]

@@ -50,18 +50,13 @@ class RunOptions(NamedTuple):
     wait: bool
     replace: bool
     in_thread: bool
-    as_script: bool
     in_process: bool
+    as_script: bool
 
     @property
     def waits(self) -> bool:
         """Whether the cell has to wait for something.  Thread: any."""
         return self.wait or self.replace
-
-    @property
-    def blocking(self) -> str:
-        """The option by which the cell runs where nothing drives it.  Thread: any."""
-        return "--process" if self.in_process else "--thread" if self.in_thread else ""
 
 
 class Background:
@@ -78,41 +73,22 @@ class Background:
         self._parse_line = parse_line
 
     def options(self, line: str) -> RunOptions:
-        """
-        The options of `%%run_in_reactor`.
-
-        Args:
-            line: what follows the name of the magic.
-
-        Raises:
-            UsageError: the line has others.
-
-        Thread: any.
-        """
+        """The options in the line of `%%run_in_reactor`, or a UsageError.  Thread: any."""
         try:
-            args = self._parse_line(line)
+            run = RunOptions(line, **vars(self._parse_line(line)))
         except (UsageError, ValueError) as error:
             raise UsageError(f"{error}; {RUN_USAGE}") from None
-        name = args.name
-        if name is not None:
-            # As Python reads it in code: another spelling would be another key.
-            name = unicodedata.normalize("NFKC", name)
-            if not name.isidentifier() or keyword.iskeyword(name):
-                raise UsageError(NOT_A_NAME.format(name=args.name))
-        if args.replace and name is None:
-            raise UsageError(REPLACE_WHAT)
-        run = RunOptions(
-            line,
-            name,
-            args.wait,
-            args.replace,
-            args.thread,
-            as_script=getattr(args, "global"),
-            in_process=args.process,
-        )
         if run.in_process and (run.in_thread or run.as_script):
             raise UsageError(ONE_PLACE.format(other="thread" if run.in_thread else "global"))
-        return run
+        if run.name is None:
+            if run.replace:
+                raise UsageError(REPLACE_WHAT)
+            return run
+        # As Python reads it in code: another spelling would be another key.
+        name = unicodedata.normalize("NFKC", run.name)
+        if not name.isidentifier() or keyword.iskeyword(name):
+            raise UsageError(NOT_A_NAME.format(name=run.name))
+        return run._replace(name=name)
 
     def prepare(self, run: RunOptions, cell: str) -> Callable[[], EventualResult]:
         """
@@ -179,7 +155,7 @@ class Background:
             flags=flags,
             quiet=ends_quietly(text),
             top_level_global=run.as_script,
-            blocking=run.blocking,
+            blocking="--process" if run.in_process else "--thread" if run.in_thread else "",
         )
 
 
@@ -206,24 +182,7 @@ def start_job(
     cell: CellFunction,
     context: Context,
 ) -> EventualResult:
-    """
-    Run a cell's function in the reactor thread.
-
-    Args:
-        thread: the reactor thread.
-        job: the job that it is.
-        function: the cell as a function.
-        cell: what it was compiled to.
-        context: to run it in; it will carry the job's work id.
-
-    Returns:
-        the job's result.
-
-    Raises:
-        RuntimeError: the reactor was stopped.
-
-    Thread: any.
-    """
+    """A job, begun in the reactor thread: ``function``, which ``cell`` became.  Thread: any."""
     context.run(set_work, job.work_id)
     thread.of(LocalNames).note(cell.codes, job.cell)
 
@@ -237,8 +196,7 @@ def start_job(
             return thread.deferred(job.follow(function()), context)
         if cell.kind is Kind.GENERATOR:
             return of_generator(job.follow(function()), context)
-        name, codes = str(job), cell.codes
-        script = new(thread, name, job.work_id, context, function, codes)
+        script = new(thread, str(job), job.work_id, context, function, cell.codes)
         return job.follow(script).begin()
 
     result = thread.run(begin)

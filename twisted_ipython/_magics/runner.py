@@ -9,11 +9,9 @@ Thread: any but the reactor's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from typing import Any, Final, TypeVar
-
-from IPython.core.interactiveshell import InteractiveShell
 
 from twisted_ipython._base.instance import override
 from twisted_ipython._cells.autoawait import AutoAwait
@@ -75,9 +73,10 @@ class Runner:
             value: _T = run_blocking(cell.run())
             return value
         try:
-            if _is_cut(shell):
-                return run_blocking(coro)
-            with _cut(shell, self._timeout):
+            with ExitStack() as undo:
+                if not isinstance(getattr(shell.run_ast_nodes, "__self__", None), AutoAwait):
+                    auto = AutoAwait(shell, self._timeout, runner, Statement, end_cell)
+                    undo.callback(override(shell, auto.methods()))
                 return run_blocking(coro)
         finally:
             end_entry()
@@ -90,18 +89,3 @@ class Runner:
 
 
 runner: Final = Runner()
-
-
-def _is_cut(shell: InteractiveShell) -> bool:
-    return isinstance(getattr(shell.run_ast_nodes, "__self__", None), AutoAwait)
-
-
-@contextmanager
-def _cut(shell: InteractiveShell, timeout: Callable[[], float | None]) -> Iterator[None]:
-    """Within, the awaiting cells of a shell without the extension go to the reactor thread."""
-    auto = AutoAwait(shell, timeout, runner, Statement, end_cell)
-    undo = override(shell, auto.methods())
-    try:
-        yield
-    finally:
-        undo()

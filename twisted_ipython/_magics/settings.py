@@ -73,20 +73,7 @@ class Settings(Configurable):
         return sorted(TAKES)
 
     def written(self, name: str) -> str:
-        """
-        One setting as ``name=value``.
-
-        Args:
-            name: the setting's.
-
-        Returns:
-            the line.
-
-        Raises:
-            SettingError: there is none of that name.
-
-        Thread: cell.
-        """
+        """One setting as ``name=value``; a SettingError if there is none.  Thread: cell."""
         self._check(name)
         value = getattr(self, name)
         if value is None:
@@ -94,18 +81,7 @@ class Settings(Configurable):
         return f"{name}={format(value, '.15g') if isinstance(value, float) else value}"
 
     def write(self, name: str, value: str) -> None:
-        """
-        Change one setting.
-
-        Args:
-            name: the setting's.
-            value: the new one, as it is typed.
-
-        Raises:
-            SettingError: there is none of that name, or it does not take that value.
-
-        Thread: cell.
-        """
+        """Change one setting to what is typed; a SettingError if it cannot be.  Thread: cell."""
         self._check(name)
         try:
             setattr(self, name, self.traits()[name].from_string(value))

@@ -72,13 +72,7 @@ class Socket(NamedTuple):
 
 
 def living(*kinds: type[Any]) -> list[Any]:
-    """
-    The instances of ``kinds`` that exist.
-
-    Nothing else knows a connection that is paused, or a child of asyncio's.
-
-    Thread: any.
-    """
+    """The instances that exist: nothing else knows a connection that is paused.  Thread: any."""
     # Neither isinstance(), which asks proxies, nor hashing: a metaclass can refuse either.
     wanted = {id(kind) for kind in _with_subclasses(kinds)}
     return [one for one in gc.get_objects() if id(type(one)) in wanted]
@@ -91,18 +85,7 @@ def _with_subclasses(kinds: Iterable[type[Any]]) -> Iterator[type[Any]]:
 
 
 def sockets(thread: ReactorThread, found: Iterable[Any]) -> list[Socket]:
-    """
-    All ports and connections of the reactor and its loop.
-
-    Args:
-        thread: the reactor thread.
-        found: the living instances of `KINDS`.
-
-    Returns:
-        them, by kind and address.
-
-    Thread: reactor.
-    """
+    """All ports and connections, of the living instances of `KINDS`.  Thread: reactor."""
     reactor, loop = thread.reactor, thread.loop
     known = [one for one in found if isinstance(one, Connection) and one.connected]
     ours = {
@@ -227,17 +210,7 @@ def _served(server: Any) -> str:
 
 
 def attach(thread: ReactorThread) -> Callable[[], None]:
-    """
-    Have an error that an address is in use say who holds it.
-
-    Args:
-        thread: the reactor thread, on whose reactor and loop it is set.
-
-    Returns:
-        what takes it off.
-
-    Thread: any.
-    """
+    """Have an error that an address is in use say who holds it; gives the undo.  Thread: any."""
     tables: list[tuple[object, Table]] = [
         (thread.reactor, {name: [partial(_noting, thread)] for name in _LISTENING})
     ]
