@@ -9,7 +9,7 @@ What fails.  The reactor is not thread-safe.  Called in another thread, a timer
 is only noticed when something else wakes the reactor, and what the two threads
 do at once is lost or done twice, now and then.
 
-What we do.  Each such method is set on the one instance, behind a look at the
+What we do.  Each such method is set on the one instance, behind a check of the
 thread: another thread borrows the reactor (`_plain.borrow`).  What changes something
 before it calls the reactor borrows by itself: ports, connections, timers
 and LoopingCalls (`_plain.transports`), TLS on top of a connection (`_plain.tls`), the
@@ -52,7 +52,7 @@ __all__ = ["attach"]
 
 # Safe from any thread.
 _SAFE: Final = {"callFromThread", "callInThread", "getThreadPool", "seconds"}
-# What a script's end and beginning hang on, which looks after threads itself.
+# What a script's end and beginning hang on, which checks the thread itself.
 _OF_SCRIPTS: Final = {
     "addSystemEventTrigger",
     "callWhenRunning",
@@ -90,7 +90,11 @@ class _Carried:
         reactor = self._thread.reactor
         names = declared(providedBy(reactor).flattened()) - _SAFE - _OF_SCRIPTS - {*trial.METHODS}
         table: dict[str, list[Wrapper]] = {
-            **{name: [self._carrying] for name in names if not _looks(getattr(reactor, name))},
+            **{
+                name: [self._carrying]
+                for name in names
+                if not _checks_thread(getattr(reactor, name))
+            },
             **{name: [self._carrying, self._following] for name in _INSTALLING},
             "iterate": [self._iterating],
             "addReader": [partial(self._finding, self._wrappers.find)],
@@ -214,8 +218,8 @@ class _Carried:
         return method
 
 
-def _looks(own: _Method) -> bool:
-    """Whether a method looks at the thread by itself."""
+def _checks_thread(own: _Method) -> bool:
+    """Whether a method checks the thread by itself."""
     return isinstance(getattr(own, "__self__", None), Timers)
 
 
