@@ -159,7 +159,7 @@ class _Carried:
 
         @wraps(own)
         def iterate(delay: float = 0) -> Any:
-            if self._thread.here() or not loans.are_needed() or trial.is_trials():
+            if self._thread.here() or not loans.are_needed() or trial.is_asked_by_trial():
                 return own(delay)
             turns = partial(task.deferLater, self._thread.reactor, delay, lambda: None)
             return self._thread.run(turns).wait()

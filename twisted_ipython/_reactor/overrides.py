@@ -118,15 +118,13 @@ def of_reactor(timers: Timers | None, loops: contexts.LoopingCalls) -> Table:
         # What epoll, poll and select call for each event; a reactor on a loop that does
         # not run yet has none.
         SERVE: [contexts.keep_event],
-        "callLater": [contexts.keep_timer, trial.refuse_cases],
+        "callLater": [contexts.keep_timer],
         "callFromThread": [contexts.keep_call, refuse_blocking_calls],
-        # After a turn trial would cancel all delayed calls.
-        "iterate": [partial(trial.refuse_all, "iterate")],
     }
 
 
 def of_timers(timers: Timers) -> Table:
-    """What is set on a reactor that runs on a loop; these look after contexts and trial."""
+    """What is set on a reactor that runs on a loop; these look after contexts."""
     return {
         "callLater": [timers.time],
         "getDelayedCalls": [timers.list],
