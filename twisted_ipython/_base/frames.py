@@ -117,10 +117,11 @@ def of_thread(ident: int) -> list[Place]:
 
 
 def of_frame(frame: FrameType | None) -> list[Place]:
-    """A frame and those that called it: the innermost call first."""
+    """A frame and those that called it, without ours: the innermost call first."""
     places = []
     while frame is not None:
-        places.append(_place(frame))
+        if not is_our_frame(frame):
+            places.append(_place(frame))
         frame = frame.f_back
     return places
 

@@ -34,6 +34,7 @@ from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.jobs import Job
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._reactor.thread_pool import Work
+from twisted_ipython._scripts.script import Script
 
 __all__ = ["ask", "is_idle", "jobs_table", "overview", "stack_table", "tasks", "threads_table"]
 
@@ -241,7 +242,13 @@ def is_idle(frame: FrameType) -> bool:
 
 
 def stack_table(thread: ReactorThread, label: frames.Label) -> Table | str:
-    """Where the reactor thread is, the user's frames first; or that it is idle.  Thread: any."""
+    """
+    Where the reactor thread is, or that it is idle.
+
+    The frames of the user's come first, then those that they called.
+
+    Thread: any.
+    """
     give_back()
     borrowed = loans.borrower()
     holder = loans.holder(thread.ident)
@@ -252,8 +259,10 @@ def stack_table(thread: ReactorThread, label: frames.Label) -> Table | str:
         return IDLE
     else:
         title = f"The reactor thread{_work_of(frame)} is at"
-    rows = sorted(frames.of_thread(holder), key=lambda place: not place.users)
-    cells = [(label(place), place.function, place.text) for place in rows]
+    places = frames.of_thread(holder)
+    outermost = max((n for n, place in enumerate(places) if place.users), default=len(places))
+    places = sorted(places[: outermost + 1], key=lambda place: not place.users)
+    cells = [(label(place), place.function, place.text) for place in places]
     return Table(title, ("place", "function", "line"), cells)
 
 
@@ -264,6 +273,8 @@ def _work_of(frame: FrameType | None) -> str:
         frame = frame.f_back
         if type(one) is LoopCall:
             return _runs(one.func, one.context)
+        if issubclass(type(one), Script):
+            return f" runs {one} for cell {one.work_id.cell}; it"
         if issubclass(type(one), asyncio.Handle):
             return _runs(*in_handle(one))
     return ""

@@ -215,7 +215,7 @@ class _Seen:
             self._idle += 1
             return
         places = frames.of_frame(frame)
-        self._places[next((one for one in places if one.users), places[0])] += 1
+        self._places.update([one for one in places if one.users][:1] or places[:1])
 
     def table(self, seconds: float, label: frames.Label) -> Table | str:
         """The lines at which it was seen most, and how long it was idle; or only that."""
