@@ -9,9 +9,9 @@ from typing import Final
 import pytest
 from kernels import Kernel
 
-from twisted_ipython._reactor.trial import FOR_REACTOR
+from twisted_ipython._reactor import overrides
 
-REFUSED: Final = FOR_REACTOR.format(name="iterate")
+REFUSED: Final = overrides.REFUSED.format(name="iterate")
 CASES = """
 import asyncio, os, sys, unittest
 from twisted.internet import defer, reactor, task
@@ -76,7 +76,7 @@ def test_trial(kernel: Kernel, case: str, top: str) -> None:
     # After each test, and after its class.
     assert f"FAILED (errors={2 * number})" in cell.printed()
     for name in ("iterate", "removeAll"):
-        assert cell.printed().count(FOR_REACTOR.format(name=name)) == 1
+        assert cell.printed().count(overrides.REFUSED.format(name=name)) == 1
 
 
 def test_synchronous(kernel: Kernel) -> None:
@@ -131,7 +131,7 @@ def test_command(kernel: Kernel, tmp_path: Path) -> None:
 def test_methods(kernel: Kernel, call: str, top: str) -> None:
     """What stops or empties the reactor fails; `iterate` does where the reactor itself is."""
     cell = kernel.run(f"{top}reactor.{call}")
-    assert FOR_REACTOR.format(name=call.partition("(")[0]) in cell.traceback
+    assert overrides.REFUSED.format(name=call.partition("(")[0]) in cell.traceback
 
 
 def test_epoll(tmp_path: Path) -> None:
