@@ -43,9 +43,8 @@ from twisted_ipython._plain.borrow import Borrow
 from twisted_ipython._plain.tls import Wrappers
 from twisted_ipython._plain.transports import Given, declared
 from twisted_ipython._private.twisted import COOPERATOR
-from twisted_ipython._reactor import trial
 from twisted_ipython._reactor.delayed_calls import Timers
-from twisted_ipython._reactor.overrides import Wrapper
+from twisted_ipython._reactor.overrides import FOR_REACTOR_ONLY, Wrapper, is_asked_by_trial
 from twisted_ipython._reactor.thread import ReactorThread
 
 __all__ = ["attach"]
@@ -88,7 +87,9 @@ class _Carried:
     def attach(self) -> ExitStack:
         """Set the methods on the reactor; gives what takes them off.  Thread: any."""
         reactor = self._thread.reactor
-        names = declared(providedBy(reactor).flattened()) - _SAFE - _OF_SCRIPTS - {*trial.METHODS}
+        names = (
+            declared(providedBy(reactor).flattened()) - _SAFE - _OF_SCRIPTS - {*FOR_REACTOR_ONLY}
+        )
         table: dict[str, list[Wrapper]] = {
             **{
                 name: [self._carrying]
@@ -163,7 +164,7 @@ class _Carried:
 
         @wraps(own)
         def iterate(delay: float = 0) -> Any:
-            if self._thread.here() or not loans.are_needed() or trial.is_trials():
+            if self._thread.here() or not loans.are_needed() or is_asked_by_trial():
                 return own(delay)
             turns = partial(task.deferLater, self._thread.reactor, delay, lambda: None)
             return self._thread.run(turns).wait()
