@@ -11,7 +11,7 @@ Thread: any.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextvars import Context
 from types import FrameType
 from typing import Final
@@ -22,10 +22,10 @@ from twisted.python.failure import Failure
 from twisted_ipython._base.frames import module_of
 from twisted_ipython._private.twisted import DRIVER_LOCALS
 
-__all__ = ["context_of"]
+__all__ = ["context_in", "context_of"]
 
 # Whose frames have it: in locals, or in these attributes of what they hold.
-_MODULES: Final = (defer.__name__, "twisted_ipython.")
+_MODULES: Final = (defer.__name__, "twisted_ipython.", "asyncio.events")
 _ATTRIBUTES: Final = ("context", "_context")
 # How many frames are looked at.
 _DEEPEST: Final = 200
@@ -33,7 +33,12 @@ _DEEPEST: Final = 200
 
 def context_of(failure: Failure) -> Context | None:
     """The context of the innermost code that ran it, if a frame tells.  Thread: any."""
-    for frame in _frames(failure):
+    return context_in(_frames(failure))
+
+
+def context_in(frames: Iterable[FrameType]) -> Context | None:
+    """The context of the first frame that tells, the innermost being first.  Thread: any."""
+    for frame in frames:
         if module_of(frame).startswith(_MODULES):
             names = frame.f_locals
             for held in (names[name] for name in DRIVER_LOCALS if name in names):

@@ -199,6 +199,7 @@ def start_job(
         script = new(thread, str(job), job.work_id, context, function, cell.codes)
         return job.follow(script).begin()
 
-    result = thread.run(begin)
+    # What the reactor runs carries the job's work id from its first step on.
+    result = context.copy().run(thread.run, begin)
     thread.jobs.add(job, result)
     return result

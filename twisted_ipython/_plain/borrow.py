@@ -129,11 +129,6 @@ class Borrow:
         return loan
 
 
-def _is_stopping(thread: ReactorThread) -> bool:
-    """Whether the reactor was told to stop.  Thread: any."""
-    return is_stopping(thread.reactor)
-
-
 # ---- a request
 
 
@@ -211,7 +206,7 @@ class _Request(ReactorWork):
     def look(self) -> float:
         """See `_waiting.cell_thread.Waitable`: whether the reactor answers, and goes on."""
         self._heartbeat.look()
-        if _is_stopping(self._reactor) or not threading.main_thread().is_alive():
+        if is_stopping(self._reactor.reactor) or not threading.main_thread().is_alive():
             self._withdraw(RuntimeError(STOPPED))
         elif monotonic() - self._began > _DEBUGGED and is_debugged(self._reactor.ident):
             self._withdraw(RuntimeError(IN_DEBUGGER))

@@ -10,7 +10,7 @@ noticed when something else wakes the loop.  ``call_soon_threadsafe`` in its
 place wakes the loop in the middle of what the caller changes.
 
 What we do.  While a statement of a plain cell runs, the methods that schedule
-something are set on the loop's instance, behind a look at the thread: the cell
+something are set on the loop's instance, behind a check of the thread: the cell
 borrows the reactor.  At other times they are not there, and cost nothing.
 Whose ``stop`` it is, the context of the caller says.
 
@@ -82,7 +82,7 @@ class LoopMethods:
         self._uses = 0
         self._methods: list[tuple[str, Callable[..., Any]]] = []
         # Who waits, by the number of its work; and whose stop came before it waited.
-        self._waits: list[tuple[int, Callable[[], object]]] = []
+        self._waiting: list[tuple[int, Callable[[], object]]] = []
         self._early: set[int] = set()
         # What stood there before a cell set something for a signal, and the cell's number.
         self._signals: dict[int, tuple[Any, int]] = {}
@@ -211,7 +211,7 @@ class LoopMethods:
                 stopped.set_result(None)
 
         entry = work, end
-        self._waits.append(entry)
+        self._waiting.append(entry)
         if work in self._early:
             self._early.discard(work)
             stopped.set_result(None)
@@ -223,7 +223,7 @@ class LoopMethods:
                 await asyncio.wait([future])
             raise
         finally:
-            self._waits.remove(entry)
+            self._waiting.remove(entry)
         if future is None:
             return None
         if not future.done():
@@ -238,9 +238,9 @@ class LoopMethods:
             self._stop()
             return
         work = current_work().work
-        waits = list(self._waits)
-        mine = [end for number, end in waits if number == work] or (
-            [end for _, end in waits] if len(waits) == 1 else []
+        waiting = list(self._waiting)
+        mine = [end for number, end in waiting if number == work] or (
+            [end for _, end in waiting] if len(waiting) == 1 else []
         )
         if mine:
             self._loop.call_soon_threadsafe(mine[-1])

@@ -9,7 +9,7 @@ What fails.  The reactor is not thread-safe.  Called in another thread, a timer
 is only noticed when something else wakes the reactor, and what the two threads
 do at once is lost or done twice, now and then.
 
-What we do.  Each such method is set on the one instance, behind a look at the
+What we do.  Each such method is set on the one instance, behind a check of the
 thread: another thread borrows the reactor (`_plain.borrow`).  What changes something
 before it calls the reactor borrows by itself: ports, connections, timers
 and LoopingCalls (`_plain.transports`), TLS on top of a connection (`_plain.tls`), the
@@ -43,16 +43,15 @@ from twisted_ipython._plain.borrow import Borrow
 from twisted_ipython._plain.tls import Wrappers
 from twisted_ipython._plain.transports import Given, declared
 from twisted_ipython._private.twisted import COOPERATOR
-from twisted_ipython._reactor import trial
 from twisted_ipython._reactor.delayed_calls import Timers
-from twisted_ipython._reactor.overrides import Wrapper
+from twisted_ipython._reactor.overrides import FOR_REACTOR_ONLY, Wrapper, is_asked_by_trial
 from twisted_ipython._reactor.thread import ReactorThread
 
 __all__ = ["attach"]
 
 # Safe from any thread.
 _SAFE: Final = {"callFromThread", "callInThread", "getThreadPool", "seconds"}
-# What a script's end and beginning hang on, which looks after threads itself.
+# What a script's end and beginning hang on, which checks the thread itself.
 _OF_SCRIPTS: Final = {
     "addSystemEventTrigger",
     "callWhenRunning",
@@ -88,9 +87,15 @@ class _Carried:
     def attach(self) -> ExitStack:
         """Set the methods on the reactor; gives what takes them off.  Thread: any."""
         reactor = self._thread.reactor
-        names = declared(providedBy(reactor).flattened()) - _SAFE - _OF_SCRIPTS - {*trial.METHODS}
+        names = (
+            declared(providedBy(reactor).flattened()) - _SAFE - _OF_SCRIPTS - {*FOR_REACTOR_ONLY}
+        )
         table: dict[str, list[Wrapper]] = {
-            **{name: [self._carrying] for name in names if not _looks(getattr(reactor, name))},
+            **{
+                name: [self._carrying]
+                for name in names
+                if not _checks_thread(getattr(reactor, name))
+            },
             **{name: [self._carrying, self._following] for name in _INSTALLING},
             "iterate": [self._iterating],
             "addReader": [partial(self._finding, self._wrappers.find)],
@@ -159,7 +164,7 @@ class _Carried:
 
         @wraps(own)
         def iterate(delay: float = 0) -> Any:
-            if self._thread.here() or not loans.are_needed() or trial.is_trials():
+            if self._thread.here() or not loans.are_needed() or is_asked_by_trial():
                 return own(delay)
             turns = partial(task.deferLater, self._thread.reactor, delay, lambda: None)
             return self._thread.run(turns).wait()
@@ -214,8 +219,8 @@ class _Carried:
         return method
 
 
-def _looks(own: _Method) -> bool:
-    """Whether a method looks at the thread by itself."""
+def _checks_thread(own: _Method) -> bool:
+    """Whether a method checks the thread by itself."""
     return isinstance(getattr(own, "__self__", None), Timers)
 
 

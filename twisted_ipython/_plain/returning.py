@@ -10,7 +10,7 @@ again.  If the reactor goes on in the middle of a library's work, the library
 loses what happens meanwhile.
 
 What we do.  A thread of ours looks at the stack of the thread that has the
-reactor, every `_LOOK` seconds, while that is in no call of the reactor.  If a
+reactor, every `_INTERVAL` seconds, while that is in no call of the reactor.  If a
 library built on Twisted or asyncio is at work there, the loan stays, until the
 stack has not moved for `_STILL` seconds, or for `_AT_MOST` seconds in all.
 Else it ends.
@@ -38,7 +38,7 @@ from twisted_ipython._base.loans import Loan, loans
 
 __all__ = ["Watch"]
 
-_LOOK: Final = 0.02
+_INTERVAL: Final = 0.02
 # Seconds that a stack may stand still, and that a library may be at work without a call.
 _STILL: Final = 0.5
 _AT_MOST: Final = 5.0
@@ -111,13 +111,13 @@ class Watch:
         self._wakes: SimpleQueue[None] = SimpleQueue()
         # What there is to say once nothing waits for this thread.
         self._lines: list[str] = []
-        # Where the thread stood at the last look, and since when; with how many calls made.
+        # Where the thread stood at the last check, and since when; with how many calls made.
         self._stood: list[tuple[int, int]] = []
         self._since = self._called = 0.0
         self._calls: tuple[Loan, int] | None = None
 
     def __call__(self) -> None:
-        """Begin to look: a loan is kept, or an interrupt was raised.  Thread: any."""
+        """Begin to check: a loan is kept, or an interrupt was raised.  Thread: any."""
         self._wakes.put(None)
 
     def begin(self) -> None:
@@ -131,7 +131,7 @@ class Watch:
         while True:
             self._wakes.get()
             while loans.current is not None or sigint.needs_look():
-                sleep(_LOOK)
+                sleep(_INTERVAL)
                 sigint.look()
                 loans.end_unless(self._stays)
                 while self._lines:

@@ -5,7 +5,7 @@ What a port or a connection does belongs to the reactor thread, as what the
 reactor does.  In another thread ``transport.loseConnection()`` would find the
 reactor half-way through it: it asks for a turn of the reactor, and only then
 notes what that turn is to do.  So the methods that the interfaces of such
-objects declare are set on each of them, behind a look at the thread.
+objects declare are set on each of them, behind a check of the thread.
 
 An object is found when a method of the reactor's returns it in another thread,
 when it first asks the reactor to watch its file descriptor, or when it asks
@@ -112,7 +112,7 @@ class Given:
     def _methods_of(self, kind: type) -> dict[str, Callable[..., Any]]:
         interfaces = [each for each in implementedBy(kind).flattened() if _is_meant(each)]
         open_to_us = kind.__dictoffset__ and kind.__weakrefoffset__  # no slots
-        if issubclass(kind, LoopCall) or not open_to_us:  # that looks at the thread by itself
+        if issubclass(kind, LoopCall) or not open_to_us:  # it checks the thread by itself
             return {}
         names = {name for name in declared(interfaces) if not _only_reads(name)}
         if issubclass(kind, LoopingCall):

@@ -27,7 +27,6 @@ from twisted.python.threadable import isInIOThread
 from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.loans import loans
 from twisted_ipython._private.asyncio import timer_is_due
-from twisted_ipython._reactor.trial import CASES, is_cleaning, refuse_case
 
 __all__ = ["BLOCKING_CALL", "TIMER", "LoopCall", "Timers", "refuse_blocking_calls"]
 
@@ -102,8 +101,6 @@ class Timers:
         if get_ident() != self._thread and self.borrowing is not None and loans.are_needed():
             call: DelayedCall = self.borrowing(self.call_later, delay, callable, *args, **kwargs)
             return call
-        if getattr(callable, "__module__", None) == CASES:  # no call: this is done for each timer
-            return refuse_case(callable, *args)
         reactor = self._reactor
         if reactor._stopped:
             # Twisted's own loop of timers is what notices a stop (26.10).
@@ -123,8 +120,6 @@ class Timers:
 
     def delayed_calls(self) -> Sequence[DelayedCall]:
         """``reactor.getDelayedCalls``; in another thread, by `borrowing`.  Thread: any."""
-        if is_cleaning():  # trial, which would cancel all of them
-            return []
         if get_ident() != self._thread and self.borrowing is not None and loans.are_needed():
             calls: Sequence[DelayedCall] = self.borrowing(self.delayed_calls)
             return calls

@@ -61,7 +61,7 @@ class JobOfResult(Protocol):
     began: float
     in_thread: bool
 
-    close_crawls: Callable[[], object]
+    when_cancelled: Callable[[], object]
 
     @property
     def seconds(self) -> float:
@@ -190,7 +190,7 @@ class EventualResult(_Result):
     def cancel(self) -> None:
         """Cancel the work, and close its crawls; the second time, drop their requests."""
         if self.job is not None:
-            self.job.close_crawls()
+            self.job.when_cancelled()
         super().cancel()
 
     @property

@@ -111,12 +111,13 @@ class Reached(Protocol):
         """Call ``function`` in the reactor thread soon."""
 
 
-def throw(ident: int) -> bool:
+def throw(ident: int, may_break: Callable[[], bool] = lambda: True) -> bool:
     """
     Throw `ReactorInterrupt` into the thread ``ident`` if the user's code holds it.
 
     Args:
         ident: the thread's identifier.
+        may_break: whether what it runs now may be broken.
 
     Returns:
         whether it was raised there; False too if that could not be done
@@ -134,7 +135,7 @@ def throw(ident: int) -> bool:
     Thrown.__name__ = Thrown.__qualname__ = "KeyboardInterrupt"
     Thrown.__module__ = "builtins"
     with turns_of(_ALONE):
-        if not _may_throw(ident):
+        if not (may_break() and _may_throw(ident)):
             return False
         set_exception(ident, Thrown)
     if raised.wait(_DELIVERY):

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from twisted_ipython._base.formatting import duration
 from twisted_ipython._base.frames import Place, waits_at
-from twisted_ipython._base.work_id import new_work
+from twisted_ipython._base.work_id import WorkId, new_work
 from twisted_ipython._reactor.contexts import LoopingCalls
 from twisted_ipython._reactor.crawls import Crawls
 from twisted_ipython._reactor.eventual_result import EventualResult
@@ -54,7 +54,8 @@ class Job:
         ended: when it ended, or None.
         state: ``pending``, ``done``, ``failed`` or ``cancelled``.
         in_thread: whether a thread of Twisted's pool runs it.
-        close_crawls: closes those that it started; again, drops their requests.
+        when_cancelled: closes the crawls that it started, and breaks its code if that holds the
+            reactor; again, drops their requests.
         output: what its cell has shown, where that is kept: in a kernel.
     """
 
@@ -70,7 +71,7 @@ class Job:
         self.began = time()
         self.ended: float | None = None
         self.state = "pending"
-        self.close_crawls: Callable[[], object] = lambda: None
+        self.when_cancelled: Callable[[], object] = lambda: None
         self.output: Any = None
         self._coro: Callable[[], Any] = lambda: None
         self._result: Callable[[], EventualResult | None] = lambda: None
@@ -118,6 +119,7 @@ class Jobs:
         call: calls a function in the reactor thread.
         crawls: the reactor's.
         loops: likewise.
+        break_if_stuck: breaks the code of cancelled work, if that holds the reactor.
 
     Attributes:
         when_begun: what is called with each job before it begins, in its cell's context;
@@ -126,8 +128,15 @@ class Jobs:
             that ends it; must not raise.
     """
 
-    def __init__(self, call: Callable[..., object], crawls: Crawls, loops: LoopingCalls) -> None:
+    def __init__(
+        self,
+        call: Callable[..., object],
+        crawls: Crawls,
+        loops: LoopingCalls,
+        break_if_stuck: Callable[[str, WorkId], object],
+    ) -> None:
         self._call = call
+        self._break_if_stuck = break_if_stuck
         self._crawls = crawls
         self._loops = loops
         self.when_begun: list[Callable[[Job], object]] = []
@@ -144,10 +153,15 @@ class Jobs:
 
     def add(self, job: Job, result: EventualResult) -> None:
         """Put a job in the table; it is kept with its result until it ends."""
-        job.close_crawls = partial(self._call, self._crawls.close, job.work_id)
+        job.when_cancelled = partial(self._cancelled, job)
         self._pending[job.number] = job, result
         job.begin(result)
         result.when_done(lambda: self._end(job))
+
+    def _cancelled(self, job: Job) -> None:
+        self._call(self._crawls.close, job.work_id)
+        if job.ended is None:
+            self._break_if_stuck(str(job), job.work_id)
 
     def _end(self, job: Job) -> None:
         entry = self._pending.get(job.number)
@@ -182,7 +196,7 @@ class Jobs:
         if result is not None and job.ended is None:
             result.cancel()
         else:
-            job.close_crawls()
+            job.when_cancelled()
         self._call(self._loops.stop, job.work_id)
 
     def pending_lines(self) -> list[str]:

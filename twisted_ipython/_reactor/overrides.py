@@ -7,26 +7,36 @@ Here they are put together, name by name, the innermost first, so that who reads
 the tables sees what a call goes through.  Upper folders put theirs
 around these when the extension is loaded (`LAYERS`).
 
+What stops or empties the reactor is for its own code alone.  A test case of
+trial's would end by that: in a cell it fails, when its own code has run.  A run
+of trial's is told that the shutdown was fired: an exception there would leave
+the process in trial's folder.
+
 Thread: any.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from types import FrameType
 from typing import Any, Final
 
+from twisted_ipython._base.frames import module_of
 from twisted_ipython._base.instance import override
-from twisted_ipython._private.twisted import SERVE
-from twisted_ipython._reactor import contexts, thread_pool, trial
+from twisted_ipython._private.twisted import SERVE, STOP_THREAD_POOL, shutdown_of_trial
+from twisted_ipython._reactor import contexts, thread_pool
 from twisted_ipython._reactor.delayed_calls import Timers, refuse_blocking_calls
 
 __all__ = [
+    "FOR_REACTOR_ONLY",
     "LAYERS",
     "Overrides",
     "Table",
     "Wrapper",
+    "is_asked_by_trial",
     "of_pool",
     "of_reactor",
     "of_timers",
@@ -39,6 +49,18 @@ Table = Mapping[str, Sequence[Wrapper]]
 # From the inside out; what the folders set, each once.
 LAYERS: Final = ("_reactor", "_scripts", "_magics", "_plain")
 WRONG_ORDER: Final = "What {layer} sets on the reactor has to be set before what {last} sets"
+REFUSED: Final = (
+    "reactor.{name}() would stop or empty the reactor of this session, so only the reactor itself"
+    " calls it. Run trial's tests in a child process: !python -m twisted.trial NAME"
+)
+# What only the reactor itself calls; the last is no method of any interface.
+FOR_REACTOR_ONLY: Final = (
+    "disconnectAll",
+    "fireSystemEvent",
+    "iterate",
+    "removeAll",
+    STOP_THREAD_POOL,
+)
 
 
 class Overrides:
@@ -109,7 +131,7 @@ def of_reactor(timers: Timers | None, loops: contexts.LoopingCalls) -> Table:
         "addReader": [contexts.keep_connection],
         "addWriter": [contexts.keep_connection],
         "spawnProcess": [contexts.keep_process],
-        **{name: [partial(trial.refuse_others, name)] for name in trial.METHODS},
+        **{name: [partial(_refuse_others, name)] for name in FOR_REACTOR_ONLY},
     }
     if timers is not None:
         return {**table, **of_timers(timers)}
@@ -118,15 +140,13 @@ def of_reactor(timers: Timers | None, loops: contexts.LoopingCalls) -> Table:
         # What epoll, poll and select call for each event; a reactor on a loop that does
         # not run yet has none.
         SERVE: [contexts.keep_event],
-        "callLater": [contexts.keep_timer, trial.refuse_cases],
+        "callLater": [contexts.keep_timer],
         "callFromThread": [contexts.keep_call, refuse_blocking_calls],
-        # After a turn trial would cancel all delayed calls.
-        "iterate": [partial(trial.refuse_all, "iterate")],
     }
 
 
 def of_timers(timers: Timers) -> Table:
-    """What is set on a reactor that runs on a loop; these look after contexts and trial."""
+    """What is set on a reactor that runs on a loop; these look after contexts."""
     return {
         "callLater": [timers.time],
         "getDelayedCalls": [timers.list],
@@ -137,3 +157,41 @@ def of_timers(timers: Timers) -> Table:
 def of_pool(work: thread_pool.PoolWork) -> Table:
     """What this folder sets on the reactor's thread pool."""
     return {"callInThreadWithCallback": [work.note]}
+
+
+def _refuse_others(name: str, own: Callable[..., Any]) -> Callable[..., Any]:
+    """The method of that name, for the reactor's own code only."""
+
+    def method(*args: Any, **kwargs: Any) -> Any:
+        caller = _caller()
+        module = module_of(caller)
+        # asyncio's reactor ends after one turn, whoever asks for it.
+        if name != "iterate" and module.startswith("twisted.internet."):
+            return own(*args, **kwargs)
+        if name != "fireSystemEvent" or module != "twisted.trial.runner" or not _end_run(caller):
+            raise RuntimeError(REFUSED.format(name=name))
+        return None
+
+    return method
+
+
+def _end_run(bail: FrameType) -> bool:
+    """Let a run go on that waits for the shutdown, by the Deferred that its trigger would fire."""
+    ended = shutdown_of_trial(bail)
+    if ended is not None:
+        ended.callback(None)
+        override(ended, {"callback": lambda _: None})  # when the process ends
+    return ended is not None
+
+
+def is_asked_by_trial() -> bool:
+    """Whether trial calls.  Call in a method of the reactor."""
+    return module_of(_caller()).startswith("twisted.trial.")
+
+
+def _caller() -> FrameType:
+    """The frame that called the method."""
+    frame = sys._getframe(1)
+    while module_of(frame).startswith("twisted_ipython") and frame.f_back is not None:
+        frame = frame.f_back
+    return frame

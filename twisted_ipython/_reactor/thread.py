@@ -36,6 +36,7 @@ from twisted_ipython._reactor.crawls import Crawls
 from twisted_ipython._reactor.delayed_calls import Timers
 from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import Jobs
+from twisted_ipython._reactor.stuck_work import break_if_stuck
 
 __all__ = ["ReactorThread"]
 
@@ -108,7 +109,7 @@ class ReactorThread:
         self.on_stop: list[Callable[[], object]] = []
         self.crawls = Crawls()
         self.loops = LoopingCalls()
-        self.jobs = Jobs(self.call, self.crawls, self.loops)
+        self.jobs = Jobs(self.call, self.crawls, self.loops, partial(break_if_stuck, self))
         self.pool_work = thread_pool.PoolWork()
         self._own: dict[Any, Any] = {}
         reactor.addSystemEventTrigger("before", "shutdown", self._note_stop)

@@ -121,15 +121,13 @@ class _Methods:
         """
         script = self._scripts.own()
         mine = script is not None and script.may_run()
-        inside = not mine or _in_task() if self._here() else self._is_waiting(script)
+        waits = script is not None and script.stage is not Stage.CODE
+        inside = not mine or _in_task() if self._here() else waits
         if inside:
             cancel = begun_by(caller, self._crawls)
             self._reactor.callFromThread(copy_context().run, self._scripts.refuse, cancel)
             raise users_frames_only(ReactorAlreadyRunning(IN_CALLBACK))
         return script if mine else None
-
-    def _is_waiting(self, script: Script | None) -> bool:
-        return script is not None and script.stage is not Stage.CODE
 
     def _check_process(self) -> None:
         if os.getpid() != self._process:

@@ -10,9 +10,10 @@ their own, and after them the wait ends.  A stop that comes before ``run()`` is
 kept for it where the reactor turns beside the script's code, which then cannot
 say when its first timer will fire.
 
-How a script waits is for the kinds of it to say: a cell of
-``%%run_in_reactor`` (`_scripts.greenlet_script`), and a plain cell or a file
-(`_scripts.thread_script`).
+There are two ways to wait, and both are needed.  The code of a cell of
+``%%run_in_reactor`` is on the reactor thread's stack, which it must leave:
+`_scripts.greenlet_script`.  A plain cell or a file has a thread of its own, which
+takes Ctrl-C and questions while it blocks: `_scripts.thread_script`.
 
 Runs in the reactor thread, unless a docstring says otherwise.
 """
@@ -76,6 +77,7 @@ class Script(ABC):
 
     Attributes:
         names: those that its function keeps to itself.
+        shares_log: whether its log is all cells' if it never runs the reactor.
         stage: how far it is.
         ran: whether it has called ``reactor.run()``.
         stops: how a stop that came before ``reactor.run()`` will end it, or None.
@@ -86,6 +88,7 @@ class Script(ABC):
     """
 
     names: frozenset[str] = frozenset()
+    shares_log = False
 
     def __init__(
         self, name: str, work_id: WorkId, context: Context, surroundings: Surroundings

@@ -1,0 +1,47 @@
+"""The methods of ports, connections and timers for any thread: `_plain.transports`, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Thread, get_ident
+from typing import Any
+
+from twisted.internet.base import DelayedCall
+from twisted.internet.interfaces import IDelayedCall
+
+from twisted_ipython._plain.transports import Given, declared
+
+
+def in_thread(function: Callable[[], object]) -> None:
+    """Call a function in another thread."""
+    thread = Thread(target=function)
+    thread.start()
+    thread.join()
+
+
+def test_declared() -> None:
+    """The methods of an interface, and not its attributes."""
+    assert declared([IDelayedCall]) == {"getTime", "cancel", "delay", "reset", "active"}
+
+
+def test_another_thread_borrows() -> None:
+    """What changes an object is called with the reactor borrowed; what only reads is not."""
+    borrowed: list[str] = []
+
+    def elsewhere(own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        borrowed.append(own.func.__name__)  # type: ignore[attr-defined]
+        return own(*args, **kwargs)
+
+    given = Given(get_ident(), elsewhere)
+    timer = DelayedCall(1, int, (), {}, lambda _: None, lambda _: None, lambda: 0)
+    assert given.give(timer) is timer
+    timer.delay(1)
+    assert borrowed == []
+    in_thread(lambda: timer.delay(1))
+    in_thread(timer.active)
+    assert borrowed == ["delay"]
+    assert timer.getTime() == 3
+    given.take_back()
+    in_thread(timer.cancel)
+    assert borrowed == ["delay"]
+    assert timer.cancelled
