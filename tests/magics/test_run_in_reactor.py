@@ -299,7 +299,8 @@ def test_a_stuck_reactor_is_reported_within_a_second(kernel: Kernel) -> None:
     assert taken < 1
     text = shown.data("display_data")["text/plain"]
     assert "stuck: no answer within 500 ms" in text
-    stack = text.partition("The reactor thread is at\n")[2].splitlines()
+    where = rf"runs job \d+ \(stuck\) for cell {number_of(cell)}; it is at\n"
+    stack = re.split(where, text)[1].splitlines()
     assert re.match(rf"  Cell In\[{number_of(cell)}\], line [45] ", stack[1])
     kernel.ok("stuck.wait(5)")
 
