@@ -37,7 +37,6 @@ from twisted_ipython._cells.statements import Statements
 from twisted_ipython._failures.reports import mark_shown
 from twisted_ipython._failures.running_cell import RunningCell
 from twisted_ipython._reactor.lifecycle import stay_installed
-from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts.notes import explain_in
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
 from twisted_ipython._waiting.calls import main_thread
@@ -153,30 +152,27 @@ class AutoAwait:
         """`InteractiveShell.run_ast_nodes`; an awaiting cell's statements go off.  Thread: cell."""
         own: Callable[..., Coroutine[Any, Any, bool | None]] = self._own("run_ast_nodes")
         text = getattr(getattr(result, "info", None), "transformed_cell", None)  # IPython 9.6
-        thread, made = None, Statements(nodelist)
         if text is None or "await" in text or "async" in text:  # most need not be read
-            thread, made = self._prepared(nodelist, cell_name, interactivity, compiler)
-        if thread is None or not made.codes:
-            with plain_cell.of_nodes(nodelist, cell_name) as plain:
-                context = self._variables.begin()  # `_failures.origin` looks for one of this name
-                nested = is_switched()
-                try:
-                    raised = await own(nodelist, cell_name, interactivity, compiler, result)
-                    plain.raised = bool(raised)
-                finally:
-                    if not nested:
-                        put_back()  # a Ctrl-C may have come between
-                    self._end_cell(current_work().work)
-                    self._variables.end(context, copy_context())
-            return raised and not plain.exited
-        return await self._wait_for(thread, made, cell_name, compiler, result)
+            made = self._prepared(nodelist, cell_name, interactivity, compiler)
+            if made is not None and made.codes:
+                return await self._wait_for(made, cell_name, compiler, result)
+        with plain_cell.of_nodes(nodelist, cell_name) as plain:
+            context = self._variables.begin()  # `_failures.origin` looks for one of this name
+            nested = is_switched()
+            try:
+                raised = await own(nodelist, cell_name, interactivity, compiler, result)
+                plain.raised = bool(raised)
+            finally:
+                if not nested:
+                    put_back()  # a Ctrl-C may have come between
+                self._end_cell(current_work().work)
+                self._variables.end(context, copy_context())
+        return raised and not plain.exited
 
-    async def _wait_for(
-        self, thread: ReactorThread, made: Statements, cell_name: str, compiler: Any, result: Any
-    ) -> bool:
+    async def _wait_for(self, made: Statements, cell_name: str, compiler: Any, result: Any) -> bool:
         """Have statements run in the reactor thread; then our own has their result."""
         source = "" if result is None else result.info.raw_cell
-        token = self._send(thread, lambda cell: self._evaluate(cell, made), source)
+        token = self._send(lambda cell: self._evaluate(cell, made), source)
         try:
             await placeholder.running().wait_quietly()
             code = placeholder.RESULT["single" if made.shows else "exec"]
@@ -190,15 +186,14 @@ class AutoAwait:
 
     def _prepared(
         self, nodelist: list[ast.stmt], cell_name: str, interactivity: str, compiler: Any
-    ) -> tuple[ReactorThread | None, Statements]:
-        """The reactor thread and what it is to run, if the cell awaits and that is our matter."""
+    ) -> Statements | None:
+        """What the reactor thread is to run, if the cell awaits and that is our matter."""
         reading = statements.read(nodelist) if self._active() and self.shell.autoawait else None
         if reading is None or not reading.awaits:
-            return None, Statements(nodelist)
-        thread = reactor_thread()
+            return None
         nodes, shown = statements.split(nodelist, interactivity)
         with compiler.extra_flags(_AWAIT):
-            return thread, statements.prepare(nodes, shown, reading.language, cell_name, compiler)
+            return statements.prepare(nodes, shown, reading.language, cell_name, compiler)
 
     async def run_code(
         self, code_obj: CodeType, result: Any = None, *, async_: bool = False
@@ -211,7 +206,9 @@ class AutoAwait:
                 with self._statement() if shares else nullcontext():
                     failed = await own(code_obj, result, async_=async_)
             except plain_cell.Exited as exited:
-                failed = exited.note(result)
+                failed = True
+                if result is not None:
+                    result.error_in_exec = exited.error
             finally:
                 stay_installed()
             if shares and not failed:
@@ -220,9 +217,7 @@ class AutoAwait:
             if cell is not None:
                 self.after_statement(code_obj, cell.running)
             return failed
-        token = self._send(
-            reactor_thread(), lambda _: placeholder.evaluate_shown(self.shell, code_obj)
-        )
+        token = self._send(lambda _: placeholder.evaluate_shown(self.shell, code_obj))
         try:
             return await own(placeholder.RUN["single"], result, async_=True)
         finally:
@@ -259,12 +254,10 @@ class AutoAwait:
         return (self.on and not self.left()) or is_blocking()
 
     def _send(
-        self,
-        thread: ReactorThread,
-        code: Callable[[AwaitingCell], Coroutine[Any, Any, Any]],
-        source: str = "",
+        self, code: Callable[[AwaitingCell], Coroutine[Any, Any, Any]], source: str = ""
     ) -> Token[AwaitingCell]:
         """Have the statement that stands for the cell run ``code`` there, until `_forget`."""
+        thread = reactor_thread()
         main_thread.run()
         self._variables.begin()
         shell = self.shell

@@ -28,6 +28,7 @@ import enum
 import inspect
 import itertools
 from collections.abc import Callable
+from functools import partial
 from types import CodeType, FunctionType
 from typing import Any, Final, NamedTuple
 
@@ -67,22 +68,12 @@ class CellFunction(NamedTuple):
     codes: tuple[CodeType, ...]
 
     def bind(self, namespace: dict[str, Any]) -> Callable[[], Any]:
-        """
-        Make the function, which can be called any number of times.
-
-        Args:
-            namespace: its globals; nothing is left in it.
-
-        Returns:
-            the function.
-
-        Thread: any.
-        """
+        """The function, with these globals; it may be called again and again.  Thread: any."""
         # A function over module code has its globals as its locals, as under `exec`.
         steps = [FunctionType(code, namespace) for code in self.codes]
         if len(steps) == 1:
             return steps[0]
-        return _awaiting_each(steps) if self.kind is Kind.COROUTINE else _calling_each(steps)
+        return partial(_await_each if self.kind is Kind.COROUTINE else _call_each, steps)
 
 
 def rewrite(
@@ -119,7 +110,8 @@ def rewrite(
     written = Source(filename, source, flags)
     level = list(own_level(tree))
     _refuse_undrivable(written, level, blocking)
-    if top_level_global and not any(map(_needs_function, level)):
+    has_value = any(isinstance(node, ast.Return) or yields(node) for node in level)
+    if top_level_global and not has_value:
         codes = _script(written, tree, level, quiet=quiet)
     else:
         codes = (compile_function(written, tree, level, quiet=quiet, all_global=top_level_global),)
@@ -161,10 +153,6 @@ def _word(node: ast.AST) -> str:
             return "async for"
 
 
-def _needs_function(node: ast.AST) -> bool:
-    return isinstance(node, ast.Return) or yields(node)
-
-
 def _kind(codes: tuple[CodeType, ...]) -> Kind:
     if any(code.co_flags & inspect.CO_COROUTINE for code in codes):
         return Kind.COROUTINE
@@ -188,21 +176,15 @@ def _script(
     return tuple(source.compile(part, flags) for part in parts)
 
 
-def _calling_each(steps: list[FunctionType]) -> Callable[[], Any]:
-    def cell() -> Any:
-        for step in steps:
-            result = step()
-        return result
-
-    return cell
+def _call_each(steps: list[FunctionType]) -> Any:
+    for step in steps:
+        result = step()
+    return result
 
 
-def _awaiting_each(steps: list[FunctionType]) -> Callable[[], Any]:
-    async def cell() -> Any:
-        for step in steps:
-            result = step()
-            if inspect.iscoroutinefunction(step):
-                result = await result
-        return result
-
-    return cell
+async def _await_each(steps: list[FunctionType]) -> Any:
+    for step in steps:
+        result = step()
+        if inspect.iscoroutinefunction(step):
+            result = await result
+    return result

@@ -23,18 +23,7 @@ def run_file(
     *where: Any,
     **options: Any,
 ) -> None:
-    """
-    Run a file as a plain cell is run, which may be a script.
-
-    Args:
-        own: `InteractiveShell.safe_execfile`.
-        statement: what it runs within.
-        fname: its name.
-        where: the namespaces.
-        options: IPython's.
-
-    Thread: cell.
-    """
+    """`safe_execfile`, which is ``own``, as a plain cell is run, which may be a script."""
     path = Path(fname).expanduser()
     cell = PlainCell(lambda: compile(path.read_bytes(), path, "exec", dont_inherit=True))
     with cell:

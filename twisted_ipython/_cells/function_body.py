@@ -31,12 +31,6 @@ def compile_function(
         quiet: whether its last expression is no value.
         all_global: whether every name that it binds belongs to the namespace.
 
-    Returns:
-        the code of the function.
-
-    Raises:
-        SyntaxError: it does not compile.
-
     Thread: any.
     """
     futures = _futures(tree.body)

@@ -24,7 +24,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import CodeType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from twisted_ipython._base.tracebacks import in_one_line
 from twisted_ipython._base.work_id import NO_WORK, current_work, new_work, set_work
@@ -48,12 +48,6 @@ class Exited(BaseException):
     def __init__(self, error: BaseException | None) -> None:
         super().__init__(error)
         self.error = error
-
-    def note(self, result: Any) -> bool:
-        """Note in the cell's result, if there is one, how it ended: it failed.  Thread: cell."""
-        if result is not None:
-            result.error_in_exec = self.error
-        return True
 
 
 class PlainCell:
@@ -166,18 +160,7 @@ def of_nodes(nodes: list[ast.stmt], name: str) -> PlainCell:
 
 
 def show_exit(error: SystemExit, show: Callable[..., object]) -> None:
-    """
-    Show what a SystemExit means that the code of this context has raised, if it is a script's.
-
-    Args:
-        error: the SystemExit.
-        show: IPython's ``showtraceback``.
-
-    Raises:
-        Exited: it was.
-
-    Thread: cell.
-    """
+    """Show what a SystemExit of a script means, and raise `Exited`; else nothing.  Thread: cell."""
     cell = current_cell()
     exited = None if cell is None else cell.exit(error)
     if exited is not None:

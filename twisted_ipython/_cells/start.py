@@ -20,17 +20,7 @@ IN_REACTOR_THREAD: Final = (
 
 
 def reactor_thread() -> ReactorThread:
-    """
-    The reactor thread, started if need be, for a caller in another thread.
-
-    Returns:
-        it.
-
-    Raises:
-        RuntimeError: this is the reactor thread, or the reactor cannot be started.
-
-    Thread: any.
-    """
+    """The reactor thread, started if need be; RuntimeError in that thread.  Thread: any."""
     thread = start()
     if thread.here():
         raise RuntimeError(IN_REACTOR_THREAD)

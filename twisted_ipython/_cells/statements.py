@@ -101,18 +101,15 @@ def prepare(
 
     Args:
         nodes: the statements to run.
-        shown: the statements after them whose expressions IPython displays.
-        language: those of them with IPython's own language in them.
+        shown: those after them whose expressions IPython displays.
+        language: those with IPython's own language in them.
         name: the cell's file name.
-        compiler: IPython's compiler of the cell, set to allow a top-level await.
-
-    Returns:
-        what was compiled, and what does not compile.
+        compiler: IPython's, set to allow a top-level await.
 
     Thread: any.
     """
-    made = Statements([*nodes, *shown])
     everything = [*nodes, *shown]
+    made = Statements(everything)
     for index, node in enumerate(everything):
         shows = index >= len(nodes) and isinstance(node, ast.Expr)
         made.shows = shows and index == len(everything) - 1
