@@ -30,7 +30,7 @@ def made(source: str, shown: int = 0) -> Statements:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
-    """What the statements send home, in order; a value sent back is the name of the sender."""
+    """What the statements send to the cell thread, in order; what comes back is its name."""
     calls: list[tuple[str, Any]] = []
 
     def sender(name: str) -> Any:
@@ -105,13 +105,13 @@ def test_no_value_of_last_statement() -> None:
     ],
 )
 def test_language_is_sent_home(source: str, expected: str, sent: list[Any]) -> None:
-    """Magics and commands, in blocks too, are sent home as the very call that IPython wrote."""
+    """Magics and commands, in blocks too, are sent there as the very call that IPython wrote."""
     run(made(source), {})
     assert sent == [("run_in_cell_thread", expected)]
 
 
 def test_output_of_command_is_bound(sent: list[Any]) -> None:
-    """`x = !cmd` binds what comes back from home."""
+    """`x = !cmd` binds what the cell thread gives."""
     names: dict[str, Any] = {}
     run(made("x = !ls"), names)
     assert names["x"] == "run_in_cell_thread"
@@ -142,7 +142,7 @@ def test_arguments_that_await_stay() -> None:
 
 
 def test_displayed_in_blocks(sent: list[Any]) -> None:
-    """What IPython displays before the last expression is displayed at home, in order."""
+    """What IPython displays before the last expression is shown in the cell thread, in order."""
     statements = made("1\nfor i in (2, 3):\n    i\n4", shown=3)
     assert run(statements, {}) == 4
     assert sent == [
@@ -161,6 +161,6 @@ def test_rest_begins_where_it_does_not_compile() -> None:
 
 
 def test_lines_are_kept() -> None:
-    """Code that is sent home keeps the cell's line and column, for tracebacks."""
+    """Code that is sent to the cell thread keeps the cell's line and column, for tracebacks."""
     [code] = made("if True:\n    pass\n    x = !ls").codes
     assert max(line for *_, line in code.co_lines() if line) == 3

@@ -112,7 +112,7 @@ def test_nothing_at_all_is_a_cell(kernel: Kernel) -> None:
 def test_not_in_the_first_line(kernel: Kernel, above: str) -> None:
     """With anything above it, it is no magic: IPython's error says so, and a line what to do."""
     for body in ("1", "await f()"):
-        cell = kernel.run(f"{above}\n%%run_in_reactor job --wait\n{body}", stop_on_error=False)
+        cell = kernel.run(f"{above}\n%%run_in_reactor job --wait\n{body}")
         said = f"UsageError: {NOT_FIRST}"
         assert plain(cell.printed("stderr")).strip() == said
 

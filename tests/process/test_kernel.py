@@ -391,7 +391,7 @@ def test_reactor_stopped(own: Kernel) -> None:
         "await later()",
     ]
     for code in codes:
-        execution = own.run(code, seconds=10, stop_on_error=False)
+        execution = own.run(code, seconds=10)
         assert execution.error == "RuntimeError"
         assert "The reactor was stopped" in execution.traceback
     assert own.value("1 + 1") == "2"

@@ -193,7 +193,7 @@ def test_stopping(kernel: Kernel, way: str, body: str) -> None:
     """Ctrl-C, `cancel` and `--replace` end the process in a second, and no other one."""
     other = kernel.ok("%%run_in_reactor --process other\nprint(os.getpid())\nwhile True: pass")
     waits = "--wait" if way == "interrupt" else ""
-    ran = kernel.submit(f"%%run_in_reactor --process {waits} x\n{body}", stop_on_error=False)
+    ran = kernel.submit(f"%%run_in_reactor --process {waits} x\n{body}")
     pid = pid_in(ran)
     began = monotonic()
     if way == "interrupt":

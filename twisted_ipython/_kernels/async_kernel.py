@@ -106,7 +106,7 @@ def attach(shell: Any, auto: AutoAwait, thread: ReactorThread, undo: ExitStack) 
     for connection in kernel.own.parent.connections:
         undo.callback(override(connection, {"iopub_send": kernel.publishing(connection)}))
     undo.callback(sigint.translate(KernelInterrupt))
-    undo.callback(_note_values(shell))
+    _note_values(shell, undo)
     return kernel
 
 
@@ -250,16 +250,16 @@ def _in_kernel(
         cell = waiting_cell(any_cell=False)
         ident = None if cell is None else cell.cell_thread.thread
         caller = (ident and kernel.caller.get_existing(ident)) or kernel.own.caller
-        pending = caller.call_soon(_awaited, own, *args, **kwargs)
+
+        async def awaited() -> Any:
+            return await own(*args, **kwargs)  # `system` gives what is no coroutine
+
+        pending = caller.call_soon(awaited)
         result: Deferred[Any] = Deferred(lambda _: pending.cancel())
         pending.add_done_callback(lambda _: thread.call(_fire, result, pending))
         return result
 
     return call
-
-
-async def _awaited(own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return await own(*args, **kwargs)
 
 
 def _fire(result: Deferred[Any], pending: Any) -> None:
@@ -274,8 +274,8 @@ def _fire(result: Deferred[Any], pending: Any) -> None:
         result.callback(value)
 
 
-def _note_values(shell: Any) -> Callable[[], None]:
-    """Have results of cells hold their values, as IPython's do; returns what undoes it."""
+def _note_values(shell: Any, undo: ExitStack) -> None:
+    """Have results of cells hold their values, as IPython's do."""
     shown: ContextVar[Any] = ContextVar("twisted_ipython_shown", default=None)
     own = shell.displayhook.update_user_ns
 
@@ -288,8 +288,6 @@ def _note_values(shell: Any) -> Callable[[], None]:
             result.result = shown.get()
         shown.set(None)  # a context may live long
 
-    undo = ExitStack()
     undo.callback(override(shell.displayhook, {"update_user_ns": update_user_ns}))
     shell.events.register("post_run_cell", end_cell)
     undo.callback(shell.events.unregister, "post_run_cell", end_cell)
-    return undo.close

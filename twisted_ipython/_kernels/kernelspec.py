@@ -51,9 +51,9 @@ def main(arguments: list[str]) -> None:
         line = _install(options) if options.command == "install" else _remove(options)
     except ImportError:
         parser.error(NO_JUPYTER)
-    except ValueError as error:  # not a name for a kernel
+    except ValueError as error:  # there is no kernel of that name, or it is no name for one
         parser.error(str(error))
-    except OSError as error:
+    except OSError as error:  # the folder may not be written
         parser.error(NOT_DONE.format(error=error))
     print(line)
 
@@ -80,14 +80,7 @@ def _parser() -> ArgumentParser:
 
 
 def _install(options: Namespace) -> str:
-    """
-    Install the kernel, in place of one of that name; gives the line that says so.
-
-    Raises:
-        ImportError: ipykernel is not installed.
-        ValueError: the name is not one for a kernel.
-        OSError: the folder may not be written.
-    """
+    """Install the kernel, in place of one of that name; gives the line that says so."""
     from ipykernel.kernelspec import get_kernel_dict, write_kernel_spec
     from jupyter_client.kernelspec import KernelSpecManager
 
@@ -105,14 +98,7 @@ def _install(options: Namespace) -> str:
 
 
 def _remove(options: Namespace) -> str:
-    """
-    Remove a kernel that `_install` made; gives the line that says so.
-
-    Raises:
-        ImportError: ipykernel is not installed.
-        ValueError: there is none of that name, or it is another kernel.
-        OSError: the folder may not be written.
-    """
+    """Remove a kernel that `_install` made; gives the line that says so."""
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 
     manager = KernelSpecManager(ensure_native_kernel=False)

@@ -44,7 +44,7 @@ NOT_HERE: Final = (
 )
 # How many ended jobs an error names.
 _NAMED: Final = 5
-# Seconds between two looks.
+# Seconds between two samples.
 _EVERY: Final = 0.005
 # How many lines are shown.
 _MOST: Final = 12
@@ -145,7 +145,7 @@ def profile(
     show: Callable[[Report], object],
 ) -> None:
     """
-    Look at the reactor thread for a while, and show where it was.
+    Sample where the reactor thread is for a while, and show it.
 
     Ctrl-C ends that early, and shows what was seen.
 
