@@ -29,4 +29,4 @@ def test_matplotlib_inline_notes_what_is_drawn() -> None:
     matplotlib.set_drawn(inline, False)
     assert not matplotlib.was_drawn(inline)
     assert not matplotlib.take_drawn(inline, object())
-    assert hasattr(inline, "_fetch_figure_metadata")
+    assert hasattr(inline, "_fetch_figure_metadata"), "matplotlib-inline has another name for it"

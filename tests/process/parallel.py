@@ -112,4 +112,5 @@ def test_jobs(kernel: Kernel) -> None:
 
 def test_the_name_of_the_thread() -> None:
     """The client prints in threads of the class that is known to `_display.threads`."""
-    assert hasattr(import_module("ipyparallel.util"), OUTPUT_THREAD)
+    found = hasattr(import_module("ipyparallel.util"), OUTPUT_THREAD)
+    assert found, f"ipyparallel has no {OUTPUT_THREAD}, which 9.2 has: look for its new name"

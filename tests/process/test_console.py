@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pexpect
 import pytest
 from kernels import Execution, Kernel
+from terminals import spawn
 
 from twisted_ipython._kernels.kernelspec import NAME, main
 
@@ -31,20 +29,7 @@ class Console:
     def __init__(self, folder: Path) -> None:
         main(["install", "--prefix", str(folder)])
         share = str(folder / "share" / "jupyter")
-        self.process: Any = pexpect.spawn(
-            sys.executable,
-            ["-m", "jupyter_console", f"--kernel={NAME}"],
-            env={
-                **os.environ,
-                "JUPYTER_PATH": share,
-                "TERM": "xterm",
-                "PROMPT_TOOLKIT_NO_CPR": "1",
-            },
-            encoding="utf-8",
-            timeout=SECONDS,
-            dimensions=(50, 200),
-        )
-        self.process.delaybeforesend = None
+        self.process = spawn("-m", "jupyter_console", f"--kernel={NAME}", JUPYTER_PATH=share)
         self._count = 0
         self.prompt()
 

@@ -9,10 +9,24 @@ from typing import Any, Self
 
 import pexpect
 
-__all__ = ["Terminal"]
+__all__ = ["SECONDS", "Terminal", "spawn"]
 
 SECONDS = 30
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[=>]")
+
+
+def spawn(*arguments: str, **environment: str) -> Any:
+    """Python in a terminal, with these arguments."""
+    process: Any = pexpect.spawn(
+        sys.executable,
+        [*arguments],
+        env={**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", **environment},
+        encoding="utf-8",
+        timeout=SECONDS,
+        dimensions=(50, 200),
+    )
+    process.delaybeforesend = None
+    return process
 
 
 class Terminal:
@@ -39,20 +53,7 @@ class Terminal:
         options = ["--no-banner", "--no-confirm-exit", "--colors=NoColor"]
         if not prompt_toolkit:
             options.append("--simple-prompt")
-        self.process: Any = pexpect.spawn(
-            sys.executable,
-            ["-m", program, *options, *arguments],
-            env={
-                **os.environ,
-                "TERM": "xterm",
-                "PROMPT_TOOLKIT_NO_CPR": "1",
-                **(environment or {}),
-            },
-            encoding="utf-8",
-            timeout=SECONDS,
-            dimensions=(50, 200),
-        )
-        self.process.delaybeforesend = None
+        self.process = spawn("-m", program, *options, *arguments, **(environment or {}))
         self._expect_prompt()
         if load:
             self.run("%load_ext twisted_ipython")

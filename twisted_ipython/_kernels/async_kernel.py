@@ -211,10 +211,9 @@ def _awaiting(
     own: Callable[..., Any], kind: str, kernel: AsyncKernel, auto: AutoAwait
 ) -> Callable[..., Any]:
     """
-    ``shell.run_line_magic_async`` and its like.
+    ``shell.run_line_magic_async`` and its like: shares the reactor as a plain statement does.
 
-    It shares the reactor as a statement of a plain cell does, and awaits what async-kernel's own
-    magics give, but no Deferred or EventualResult that is a magic's value.
+    It awaits what async-kernel's own magics give, but no Deferred that is a magic's value.
     """
     shell: Any = auto.shell
 

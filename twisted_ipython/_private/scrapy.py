@@ -59,9 +59,6 @@ def hear(
         failed: the same when a spider or a pipeline raises.
         stopped: the same when the engine has stopped.
 
-    Returns:
-        What undoes it.
-
     Thread: any.
     """
     from pydispatch import dispatcher

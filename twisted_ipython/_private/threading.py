@@ -19,15 +19,7 @@ def made() -> Any:
 
 
 def when_begun(thread: Any, prepare: Callable[[], None]) -> None:
-    """
-    Have a thread call ``prepare`` before its code runs.
-
-    Args:
-        thread: a thread that was just made.
-        prepare: called in it, in each context that it has.
-
-    Thread: any.
-    """
+    """Have a thread that was just made call ``prepare`` first, in each context that it has."""
     event: Any = getattr(thread, "_started", None)
     # Python 3.14 has `run` in a context of its own, unless the maker gave one.
     given = getattr(thread, "_context", None)

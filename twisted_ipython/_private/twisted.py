@@ -56,11 +56,11 @@ class _Shown(DebugInfo):
 
 def mark_handled(deferred: Deferred[Any], failure: Failure) -> Failure | None:
     """
-    Let ``failure`` stay the Deferred's result without being logged as unhandled.
+    Let a failure that was awaited stay the Deferred's result without being logged as unhandled.
 
     Args:
         deferred: the Deferred.
-        failure: what it holds, and was awaited.
+        failure: what it holds.
 
     Returns:
         What stays: nothing where an errback follows, for which it has been handled.
