@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from contextvars import copy_context
 
+import pytest
+from reactor_thread import reactor
 from twisted.internet.task import Clock, LoopingCall
 
 from twisted_ipython._base.work_id import WorkId, current_work, new_work, set_work
 from twisted_ipython._reactor.contexts import LoopingCalls, keep_timer, of_timer
+
+
+@pytest.fixture(scope="module", autouse=True)
+def running() -> None:
+    """The reactor of the process is asyncio's: a LoopingCall would install another one."""
+    reactor()
 
 
 def started(loops: LoopingCalls, clock: Clock, work_id: WorkId, seen: list[WorkId]) -> LoopingCall:
