@@ -109,7 +109,7 @@ class Scripts:
         Thread: the cell's.
         """
         make = self._cells.pop(work_id.work)
-        has_log = self.logs.has_changed(work_id.work)
+        has_log = self.logs.is_noted(work_id.work)
         return make() if has_log else self.alive.get(work_id.work)
 
     def note(self) -> None:

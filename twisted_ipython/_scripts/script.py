@@ -77,7 +77,6 @@ class Script(ABC):
 
     Attributes:
         names: those that its function keeps to itself.
-        shares_log: whether its log is all cells' if it never runs the reactor.
         stage: how far it is.
         ran: whether it has called ``reactor.run()``.
         stops: how a stop that came before ``reactor.run()`` will end it, or None.
@@ -88,7 +87,6 @@ class Script(ABC):
     """
 
     names: frozenset[str] = frozenset()
-    shares_log = False
 
     def __init__(
         self, name: str, work_id: WorkId, context: Context, surroundings: Surroundings

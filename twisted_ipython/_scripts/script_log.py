@@ -10,11 +10,12 @@ an observer: after three of them Twisted's events are logged three times.  Its
 handler on the root logger writes the records of all other cells.
 
 What we do.  On the instances of Twisted's publisher and of the root logger it
-is noted who adds what; a script's gets what the script logs.  How loggers are is
-noted before they change, and put back when nobody who changed them is left:
-Scrapy adds its observer before it changes any.  Standard output is never
-redirected.  What an ordinary cell adds is the session's; what Scrapy sets up
-there, or where a cell awaits, lasts until it sets up the next.
+is noted which script adds what.  Standard output is never redirected.  Scrapy
+also sets the level of some loggers, and takes their handlers off: its observer
+comes first, so that is when these are noted.
+
+A plain cell that adds to the logs is a script until it ends; if it was none, what it
+added becomes the session's, as what Scrapy sets up in other cells, until the next.
 
 What can still go wrong.  What a script itself sets on other loggers stays.  Thread: any.
 """
@@ -22,19 +23,13 @@ What can still go wrong.  What a script itself sets on other loggers stays.  Thr
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from contextvars import copy_context
-from logging import Logger
-from typing import Any, Final, cast
+from functools import partial
+from typing import Any, Final
 
-from twisted.logger import (
-    ILogObserver,
-    LogEvent,
-    LogPublisher,
-    globalLogBeginner,
-    globalLogPublisher,
-)
+from twisted.logger import ILogObserver, LogEvent, globalLogBeginner, globalLogPublisher
 from twisted.python import log as legacy
 
 from twisted_ipython._base.instance import override
@@ -44,65 +39,129 @@ from twisted_ipython._private.scrapy import forget_root_handler, loggers_it_sets
 
 __all__ = ["Logs"]
 
-# The methods of its class note nothing.
 _root: Final = logging.getLogger()
-_SCRAPY: Final = "scrapy"
 
 
-class _Added:
+class _Log:
     """
-    What was added: an observer, for which it stands, or a handler, whose records it filters.
+    What one script has added to the logs, and how the loggers were that it changed.
 
     Args:
-        own: the observer or handler; `_failures.logs` asks for it.
-        work: the number of the work that added it.
-        only: the number of the work whose logs it takes; None: it takes all.
+        work: the number of its work.
+        own: whether it takes only what the script logs.
+
+    Attributes:
+        is_scrapys: whether Scrapy has set it up.
+        lasts: whether the script has ended, and the next that Scrapy sets up takes its place.
     """
 
-    def __init__(self, own: Any, work: int, only: int | None) -> None:
-        self.own = own
+    def __init__(self, work: int, *, own: bool) -> None:
         self.work = work
+        self.is_scrapys = False
+        self.lasts, self._own = not own, own
         self._context = copy_context()
-        self.take_only(only)
+        self.observers: list[Any] = []
+        self.added: list[logging.Handler] = []
+        self._removed: list[logging.Handler] = []
+        # By name; the root's handlers are noted one by one.
+        self._before: dict[str, tuple[int, Sequence[logging.Handler]]] = {}
 
-    def take_only(self, work: int | None) -> None:
-        """Take what this work logs; None: take all."""
-        self._only = work
-        function = getattr(self.own, "legacyObserver", self.own)
-        with suppress(AttributeError):  # one with slots
-            setattr(getattr(function, "__self__", function), WORK, work)
+    def note(self, *names: str) -> None:
+        """Note how loggers are that are about to be changed, unless they have been before."""
+        for name in names:
+            logger = logging.getLogger(name)
+            self._before.setdefault(name, (logger.level, logger.handlers[:] if name else ()))
 
-    def takes(self, _: object = None) -> bool:
-        """Whether it takes what this context logs."""
-        return self._only in (None, current_work().work)
+    def observer(self, observer: Any) -> Any:
+        """Note an observer that it adds; gives what is added in its place."""
+        if self._own:
+            _mark(observer, self.work)
+            observer = _Observer(self._give, observer)
+        self.observers.append(observer)
+        return observer
 
-    def __call__(self, event: LogEvent) -> None:
-        """Give the observer an event of its own, or of nobody's."""
-        if self.takes():
-            self.own(event)
-        elif not current_work().work:
-            self._context.copy().run(self.own, event)
+    def _give(self, observer: Callable[[LogEvent], object], event: LogEvent) -> None:
+        """Give its observer an event of its own, or of nobody's."""
+        work = current_work().work
+        if work == self.work or not self._own:
+            observer(event)
+        elif not work:
+            self._context.copy().run(observer, event)
+
+    def add(self, handler: logging.Handler) -> None:
+        """Note a handler that it has put on the root logger; of another cell, Scrapy's."""
+        if self._own:
+            _mark(handler, self.work)
+            handler.addFilter(lambda _: not self._own or current_work().work == self.work)
+        if self._own or handler is root_handler():
+            self.added.append(handler)
+
+    def remove(self, handler: logging.Handler) -> None:
+        """Note a handler that it takes off the root logger; Scrapy itself replaces its own."""
+        if handler in self.added:
+            self.added.remove(handler)
+        elif self._own and handler is not root_handler():
+            self._removed.append(handler)
+
+    def give_up(self) -> None:
+        """It was no script's: what it has added takes what all log."""
+        self._own = False
+        for one in (*self.added, *(observer.own for observer in self.observers)):
+            _mark(one, None)
+
+    def undo(self, later: Sequence[_Log]) -> None:
+        """Put the logs back; levels that scripts which began later set as well are theirs."""
+        for observer in self.observers:
+            own = getattr(observer, "own", observer)
+            legacy.removeObserver(getattr(own, "legacyObserver", None))
+            globalLogPublisher.removeObserver(observer)
+        for handler in self.added:
+            type(_root).removeHandler(_root, handler)
+            handler.close()
+        if root_handler() in self.added:
+            forget_root_handler()  # or the next crawl of any cell would put it back
+        for handler in self._removed:
+            type(_root).addHandler(_root, handler)
+        for name, before in self._before.items():
+            heir = next((log for log in later if name in log._before), None)
+            if heir is None:
+                _put_back(logging.getLogger(name), *before)
+            else:
+                heir._before[name] = before
+
+
+def _mark(one: Any, work: int | None) -> None:
+    """Mark an observer or a handler with the work that it is for; None: for all."""
+    function = getattr(one, "legacyObserver", one)
+    with suppress(AttributeError):  # a function, or one with slots
+        setattr(getattr(function, "__self__", function), WORK, work)
+
+
+def _put_back(logger: logging.Logger, level: int, handlers: Sequence[logging.Handler]) -> None:
+    if logger.level != level:
+        type(logger).setLevel(logger, level)
+    for handler in handlers:
+        logger.addHandler(handler)  # unless it is there
+
+
+class _Observer(partial[None]):
+    """What stands for an observer of a script's, and is found by it."""
+
+    @property
+    def own(self) -> Any:
+        """The observer; `_failures.logs` asks for it."""
+        return self.args[0]
 
     def __eq__(self, other: object) -> bool:
         return other is self or other == self.own
 
-    __hash__ = object.__hash__
-
-    def take_off(self) -> None:
-        """Take it off."""
-        if isinstance(self.own, logging.Handler):
-            if self.own is root_handler():
-                forget_root_handler()  # or the next crawl of any cell would put it back
-            Logger.removeHandler(_root, self.own)
-            self.own.close()
-        else:
-            legacy.removeObserver(getattr(self.own, "legacyObserver", None))
-            globalLogPublisher.removeObserver(cast(ILogObserver, self))
+    def __hash__(self) -> int:
+        return hash(self.own)
 
 
 class Logs:
     """
-    What was added to the logs, and what they were before.
+    The logs of scripts, and those that Scrapy has set up in other cells.
 
     Args:
         is_script: whether work with that number is a script, or may be one.
@@ -110,125 +169,101 @@ class Logs:
 
     def __init__(self, is_script: Callable[[int], bool]) -> None:
         self._is_script = is_script
-        self._added: list[_Added] = []
-        # The names of the loggers that were changed, by the work that changed the logs.
-        self._changed: dict[int, set[str]] = {}
-        # Their levels and handlers; of the root's handlers those that were taken off.
-        self._before: dict[str, tuple[int, list[logging.Handler]]] = {}
-        # The work whose log lasts, since Scrapy has set it up.
-        self._lasting = 0
+        # By the number of their work, the oldest first.
+        self._logs: dict[int, _Log] = {}
 
-    def has_changed(self, work: int) -> bool:
-        """Whether this work has changed the logs.  Thread: any."""
-        return work in self._changed
+    def is_noted(self, work: int) -> bool:
+        """Whether a script has changed the logs.  Thread: any."""
+        return work in self._logs
 
-    def end(self, work: int, *, stays: bool, shared: bool) -> None:
+    def is_set_up(self, work: int) -> bool:
+        """Whether a script has set up a log of its own.  Thread: any."""
+        return work in self._logs and bool(self._logs[work].observers or self._logs[work].added)
+
+    def give_up(self, work: int) -> None:
+        """A cell turns out to be no script: what it added is the session's.  Thread: any."""
+        if work in self._logs:
+            self._logs[work].give_up()
+            last_resort.stay()
+
+    def end(self, work: int, *, stays: bool) -> None:
         """
         A script has ended.
 
         Args:
             work: the number of its work.
             stays: whether what it added to the logs stays.
-            shared: whether that takes what all log from now on.
 
         Thread: any.
         """
-        if not stays:
-            self._undo(work)
-            return
-        lasts = _SCRAPY in self._changed.get(work, ())
-        for one in self._of(work):
-            if shared:
-                one.take_only(None)
-            if not lasts:
-                self._added.remove(one)
-        if lasts:
-            self._undo(self._lasting)
-            self._lasting = work
-        else:
-            for name in self._changed.pop(work, ()):
-                self._before.pop(name, None)
-        last_resort.stay()
+        log = self._logs.get(work)
+        if log is not None:
+            log.lasts = stays and log.is_scrapys
+            if not stays:
+                self._undo(log)
+            elif not log.lasts:
+                del self._logs[work]
 
     def undo_of_cell(self) -> None:
         """Take back what Scrapy has set up in this cell, which is no script.  Thread: any."""
-        if self._lasting == current_work().work:
-            self._undo(self._lasting)
+        log = self._logs.get(current_work().work)
+        if log is not None and log.lasts:
+            self._undo(log)
 
-    def _of(self, work: int) -> list[_Added]:
-        return [one for one in self._added if one.work == work]
-
-    def _undo(self, work: int) -> None:
-        """Take off what some work has added, and put back what only that has changed."""
-        for one in self._of(work):
-            self._added.remove(one)
-            one.take_off()
-        names = self._changed.pop(work, set())
-        for name in names.difference(*self._changed.values()):
-            if name in self._before:
-                level, handlers = self._before.pop(name)
-                _put_back(logging.getLogger(name), level, handlers)
+    def _undo(self, log: _Log) -> None:
+        logs = list(self._logs.values())
+        del self._logs[log.work]
+        log.undo([one for one in logs[logs.index(log) + 1 :] if not one.lasts])
         last_resort.stay()
 
-    def _note(self, work: int, *names: str) -> None:
-        """Some work is about to change the logs, and these loggers."""
-        self._changed.setdefault(work, set()).update(names)
-        for name in names:
-            logger = logging.getLogger(name)
-            self._before.setdefault(name, (logger.level, logger.handlers[:] if name else []))
+    def _of_caller(self) -> _Log | None:
+        """The log of the script or cell whose context this is."""
+        work = current_work().work
+        if work not in self._logs and self._is_script(work):
+            self._logs[work] = _Log(work, own=True)
+        return self._logs.get(work)
 
-    def _note_added(self, own: Any, work: int) -> _Added:
-        self._added.append(_Added(own, work, work if self._is_script(work) else None))
-        return self._added[-1]
+    # ---- the methods
 
-    # ---- what is set on the instances
-
-    def _add_observer(self, observer: ILogObserver) -> None:
+    def _add_observer(self, add: Callable[[Any], None], observer: ILogObserver) -> None:
         """``globalLogPublisher.addObserver``."""
-        work = current_work().work
-        is_script = self._is_script(work)
+        log = self._of_caller()
         own = getattr(getattr(observer, "legacyObserver", None), "__self__", None)
-        is_scrapys = isinstance(own, legacy.PythonLoggingObserver)
-        if is_scrapys:
-            self._undo(self._lasting)  # of which Scrapy itself only takes off the handler
-            if not is_script:
-                self._lasting = work
-            self._note(work, "", _SCRAPY, *loggers_it_sets())
-        if is_script or is_scrapys:
-            self._note(work)
-            observer = cast(ILogObserver, self._note_added(observer, work))
-        LogPublisher.addObserver(globalLogPublisher, observer)
+        if isinstance(own, legacy.PythonLoggingObserver):  # Scrapy begins to set up a log
+            for one in [one for one in self._logs.values() if one.lasts]:
+                self._undo(one)  # of which Scrapy itself only takes off the handler
+            if log is None or log.lasts:
+                log = self._logs[current_work().work] = _Log(current_work().work, own=False)
+            log.is_scrapys = True
+            log.note("", *loggers_it_sets())
+        elif log is not None and log.lasts:
+            log = None
+        add(observer if log is None else log.observer(observer))
 
-    def _add_handler(self, hdlr: logging.Handler) -> None:
+    def _add_handler(self, add: Callable[[Any], None], hdlr: logging.Handler) -> None:
         """``addHandler`` of the root logger."""
-        work = current_work().work
-        Logger.addHandler(_root, hdlr)
-        if self._is_script(work):
-            self._note(work, "")
-            hdlr.addFilter(self._note_added(hdlr, work).takes)
-        elif hdlr is root_handler() and self._lasting in self._changed:
-            self._note_added(hdlr, self._lasting)
+        log = self._of_caller()
+        add(hdlr)
+        if log is not None:
+            log.add(hdlr)
         last_resort.stay()
 
-    def _remove_handler(self, hdlr: logging.Handler) -> None:
+    def _remove_handler(self, remove: Callable[[Any], None], hdlr: logging.Handler) -> None:
         """``removeHandler`` of the root logger."""
-        work = current_work().work
-        added = next((one for one in self._added if one == hdlr), None)
-        if added is not None:
-            if hdlr is root_handler() and not added.takes():
-                return  # Scrapy replaces that of another script, which crawls too
-            self._added.remove(added)
-        elif self._is_script(work) and hdlr in _root.handlers and hdlr is not root_handler():
-            self._note(work, "")
-            self._before[""][1].append(hdlr)
-        Logger.removeHandler(_root, hdlr)
+        if hdlr is root_handler() and getattr(hdlr, WORK, None) not in (None, current_work().work):
+            return  # Scrapy replaces that of another script, which crawls too
+        log = self._of_caller()
+        if log is not None and hdlr in _root.handlers:
+            log.remove(hdlr)
+        remove(hdlr)
         last_resort.stay()
 
-    def _set_level(self, level: Any) -> None:
+    def _set_level(self, change: Callable[[Any], None], level: Any) -> None:
         """``setLevel`` of the root logger."""
-        if self._is_script(current_work().work):
-            self._note(current_work().work, "")
-        Logger.setLevel(_root, level)
+        log = self._of_caller()
+        if log is not None and not log.lasts:
+            log.note("")
+        change(level)
 
     def attach(self, *, owned: bool) -> Callable[[], None]:
         """
@@ -242,24 +277,18 @@ class Logs:
 
         Thread: any.
         """
-        methods = {
-            "addHandler": self._add_handler,
-            "removeHandler": self._remove_handler,
-            "setLevel": self._set_level,
-        }
         undo = ExitStack()
-        undo.callback(override(_root, methods))
-        undo.callback(override(globalLogPublisher, {"addObserver": self._add_observer}))
         if owned:
             undo.callback(override(globalLogBeginner, {"beginLoggingTo": _begin_logging_to}))
+        for instance, name, method in (
+            (globalLogPublisher, "addObserver", self._add_observer),
+            (_root, "addHandler", self._add_handler),
+            (_root, "removeHandler", self._remove_handler),
+            (_root, "setLevel", self._set_level),
+        ):
+            own = partial(method, getattr(instance, name))
+            undo.callback(override(instance, {name: own}))
         return undo.close
-
-
-def _put_back(logger: Logger, level: int, handlers: list[logging.Handler]) -> None:
-    if logger.level != level:
-        Logger.setLevel(logger, level)
-    for handler in handlers:
-        Logger.addHandler(logger, handler)  # unless it is there
 
 
 def _begin_logging_to(

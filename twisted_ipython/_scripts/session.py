@@ -154,13 +154,13 @@ class Session:
         """
         work = script.work_id.work
         stays = not closes
-        if self._scripts.logs.has_changed(work):
+        if self._scripts.logs.is_set_up(work):
             # What failed and nobody looked at is logged, as at the end of a process: Scrapy's
             # `start` returns at once if no crawl could begin.
             gc.collect()
             cleanup.close_reactors(self._reactor)
             stays = stays and not (gone and not cleanup.goes_on(self._reactor, script.work_id))
-        self._scripts.logs.end(work, stays=stays, shared=script.shares_log)
+        self._scripts.logs.end(work, stays=stays)
         if closes:
             self.disconnect(script)
             self.stopped(script)

@@ -55,8 +55,6 @@ class ThreadScript(Script):
         would_run: whether its code names what runs the reactor.
     """
 
-    shares_log = True
-
     def __init__(
         self,
         thread: ReactorThread,
@@ -123,6 +121,8 @@ class ThreadScript(Script):
         """Its code has ended: see `_scripts.session.Session.over`.  In its thread."""
 
         def over() -> None:
+            if not closes:
+                self._thread.of(Scripts).logs.give_up(self.work_id.work)
             self.session.over(self, closes=closes, gone=gone)
             if not closes:
                 self.session.take_over(self)
