@@ -65,9 +65,9 @@ def test_cells_that_await(kernel: Kernel) -> None:
         "%%px --noblock -o later\nprint(await deferLater(reactor, 0.3, lambda: 'later'))"
     )
     assert ran.value == "<AsyncResult(%px): pending>"
-    assert kernel.value("_ = await asyncio.wrap_future(later); later.stdout") == (
-        r"['later\n', 'later\n']"
-    )
+    assert kernel.value(
+        "_ = await asyncio.wrap_future(later); later.wait_for_output(10); later.stdout"
+    ) == (r"['later\n', 'later\n']")
 
 
 def test_failures_and_interrupts(kernel: Kernel) -> None:
