@@ -258,8 +258,17 @@ def test_what_holds_the_reactor_is_named_with_its_cell(session: Session) -> None
         ran = session.run("%%run_in_reactor --wait\n" + code + ";")
         cell = session.shell.execution_count - 1
         begins = f"The reactor thread runs {name} for cell {cell}; it is at\n"
-        eventually(lambda begins=begins: session.shown("%reactor stack").startswith(begins))
+        shown: list[str] = []
+
+        def named(begins: str = begins, shown: list[str] = shown) -> bool:
+            shown[:] = [session.shown("%reactor stack")]
+            return shown[0].startswith(begins)
+
+        eventually(named)
         assert ran.error is None
+        assert "twisted_ipython/" not in shown[0], "our own frames"
+        # Outside of the user's code there is nothing to see.
+        assert ("base_events" in shown[0]) is (name != "held")
         gate.set()
         settle()
         gate.clear()
