@@ -142,7 +142,11 @@ class _TaskFactory:
         original, body = loop.create_task, bridging(loop)
 
         def create_task(coro: Any, **options: Any) -> Any:
-            if module_of_caller(1) == _TASK_GROUPS:
+            if (
+                sys._getframe(1).f_code is TASK_GROUP
+                if module_of_caller is None
+                else module_of_caller(1) == _TASK_GROUPS
+            ):
                 _refuse_without_task(sys._getframe(1), coro)
             if type(coro) is not CoroutineType or self.own is not None or "eager_start" in options:
                 return original(coro, **options)

@@ -128,7 +128,7 @@ class LoopMethods:
     def _for_plain_cells(self) -> dict[str, Callable[..., Any]]:
         """What any thread may call."""
         loop = self._loop
-        if not hasattr(loop, "__dict__"):  # one written in C keeps its own
+        if not isinstance(loop, asyncio.BaseEventLoop):  # one written in C keeps its own
             return {}
         names = [name for name in _SCHEDULE if hasattr(loop, name)]
         methods = {name: self._borrowing(getattr(loop, name)) for name in names}

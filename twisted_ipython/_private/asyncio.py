@@ -98,11 +98,9 @@ def context_served(loop: Any, descriptor: int) -> Context | None:
 
 
 # The module of the code that called, so many frames up, without its frame, which costs more.
-# Without, as on Python 3.11: by the frame.
-module_of_caller: Final[Callable[[int], str | None]] = getattr(
-    sys,
-    "_getframemodulename",
-    lambda depth: sys._getframe(depth + 1).f_globals.get("__name__"),
+# Without, as on Python 3.11: None, and the caller is known by its frame.
+module_of_caller: Final[Callable[[int], str | None] | None] = getattr(
+    sys, "_getframemodulename", None
 )
 
 

@@ -47,6 +47,7 @@ import twisted.internet
 from twisted.python import threadable
 
 from twisted_ipython._base.borrowed_sigint import sigint
+from twisted_ipython._base.instance import with_room
 from twisted_ipython._base.loans import loans
 from twisted_ipython._private.twisted import STARTED_BEFORE
 from twisted_ipython._reactor import interrupt, thread_pool
@@ -224,9 +225,10 @@ def _find(*, ours: bool) -> ReactorThread:
 def _new_loop(name: str) -> asyncio.AbstractEventLoop:
     """A new loop of asyncio's, or of the package of that name.  Thread: any."""
     if name == ASYNCIO:
-        return asyncio.SelectorEventLoop()
+        loop: asyncio.AbstractEventLoop = with_room(asyncio.SelectorEventLoop)()
+        return loop
     try:
-        loop: asyncio.AbstractEventLoop = import_module(name).new_event_loop()
+        loop = import_module(name).new_event_loop()
     except ImportError:
         raise RuntimeError(NOT_THERE.format(loop=name)) from None
     return loop
