@@ -228,26 +228,26 @@ def crawl(subjects: Subjects) -> list[Comparison]:
 
 
 def linked_crawl(subjects: Subjects) -> list[Comparison]:
-    """CPU time of a crawl of 300 linked pages of another process, by what runs it."""
+    """CPU time of a crawl of 2,000 linked pages of another process, by what runs it."""
     ours, bare = subjects.ours.serving, subjects.bare.serving
     against = {"scrapy runspider": ("runspider", 1.05), "bare crochet": ("crochet", 1.03)}
     rows = []
     for who in ("cell", "job", "process"):
         for other, (name, limit) in against.items():
             starts = [partial(ours, "crawls", who), partial(bare, "crawls", name)]
-            limits = {"300 pages": limit}
-            rows += _compared(f"crawl in a {who}", other, starts, limits, processes=2, turns=3)
+            limits = {"2,000 pages": limit}
+            rows += _compared(f"crawl in a {who}", other, starts, limits, processes=3, turns=1)
     return rows
 
 
 def web(subjects: Subjects) -> list[Comparison]:
-    """CPU time of 5,000 requests served, of 500 of treq's at once, and 100 of httpx's."""
+    """CPU time of 20,000 requests served, of 2,000 of treq's at once, and of httpx's."""
     starts = [
         partial(subjects.ours.serving, "loaded", "web", "asyncio"),
         partial(subjects.bare.serving, "under_crochet", "web"),
     ]
     limits = {"server": 1.03, "treq": 1.03, "httpx": 1.03}
-    return _compared("web", "bare crochet", starts, limits, processes=3, turns=4)
+    return _compared("web", "bare crochet", starts, limits, processes=3, turns=2)
 
 
 # ---- against a bound

@@ -39,7 +39,7 @@ class Pages(scrapy.Spider):
     name = "pages"
     seconds: Final[list[float]] = []
 
-    def __init__(self, url: str, pages: str = "300", **kwargs: Any) -> None:
+    def __init__(self, url: str, pages: str = "2000", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._url, self._pages = url, int(pages)
         self._began = process_time()
