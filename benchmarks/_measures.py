@@ -98,7 +98,7 @@ def in_kernel(subjects: Subjects) -> list[Comparison]:
             yield lambda: {name: running.run(code) for name, code in _CELLS.items()}
 
     starts = [partial(side, subject) for subject in (subjects.ours, subjects.peer)]
-    limits = {"fired": 1.05, "pending": 1.05, "plain": None}
+    limits = {"fired": 1.0, "pending": 1.0, "plain": None}
     return _compared("cell of a kernel", "peer", starts, limits, processes=5, turns=60)
 
 
@@ -113,6 +113,14 @@ def in_process(subjects: Subjects) -> list[Comparison]:
     starts = [partial(side, subject) for subject in (subjects.ours, subjects.peer)]
     limits = {"fired": 1.4, "pending": 1.4, "a plain one itself": None}
     return _compared("awaiting cell over plain", "peer", starts, limits, processes=5, turns=15)
+
+
+def grown(subjects: Subjects) -> list[Comparison]:
+    """Cells beside 1,000 names and 1,000 jobs that have ended, against a new session's."""
+    ours = subjects.ours.serving
+    starts = [partial(ours, "cells", "grown"), partial(ours, "cells")]
+    limits = {"plain": 1.02, "fired": 1.02, "pending": 1.02}
+    return _compared("cell of a long session", "a new one", starts, limits, processes=5, turns=15)
 
 
 def _over_plain(seconds: _Answer) -> _Answer:
@@ -286,6 +294,7 @@ def _growth(subject: Subject, name: str, cells: int, size: int) -> list[Comparis
 MEASURES: Final[dict[str, Callable[[Subjects], list[Comparison]]]] = {
     "kernel": in_kernel,
     "cell": in_process,
+    "grown": grown,
     "awaits": awaits,
     "timers": timers,
     "uvloop": on_uvloop,
