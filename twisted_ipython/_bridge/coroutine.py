@@ -57,8 +57,6 @@ from twisted_ipython._bridge.futures import (
 )
 from twisted_ipython._bridge.stepping import Steps
 
-__all__ = ["IDLE_LOOP", "Bridge", "NotAsyncios", "TransparentBridge"]
-
 _T = TypeVar("_T")
 
 IDLE_LOOP: Final = (

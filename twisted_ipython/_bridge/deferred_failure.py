@@ -6,9 +6,6 @@ from typing import Any, Final, cast
 
 from twisted.python.failure import Failure
 
-__all__ = ["exception_of"]
-
-
 # Where a failure keeps the exception that stands for its value.
 _KEPT: Final = "_twisted_ipython_exception"
 

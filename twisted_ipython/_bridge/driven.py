@@ -19,8 +19,6 @@ from twisted_ipython._base.frames import is_our_frame
 from twisted_ipython._bridge.interruptible import frame_of, is_interrupting
 from twisted_ipython._private.twisted import call_first, waits_of
 
-__all__ = ["cancel"]
-
 _T = TypeVar("_T")
 # How often what swallows it gets the exception at once: it may do so for ever.
 _THROWS: Final = 20

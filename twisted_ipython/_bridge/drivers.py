@@ -16,8 +16,6 @@ from typing import Final
 from twisted_ipython._private.asyncio import TASK_GROUP, TIMEOUT, WAIT_FOR
 from twisted_ipython._private.twisted import DRIVER
 
-__all__ = ["NEEDS_TASK", "STEPS", "driven_by_twisted", "refuse_without_task"]
-
 NEEDS_TASK: Final = (
     "{what} needs an asyncio Task, and the coroutine that uses it is driven by Twisted"
     " (ensureDeferred, inlineCallbacks or a Klein route). Run that part as a task:"

@@ -25,8 +25,6 @@ from twisted_ipython._bridge.driven import cancel
 from twisted_ipython._bridge.interruptible import Interruptible, interrupting
 from twisted_ipython._private.twisted import RETURNS
 
-__all__ = ["Ending", "end", "is_cancellation", "of_coroutine", "of_generator"]
-
 # What ends work that was to end.
 _ENDS: Final = (
     asyncio.CancelledError,

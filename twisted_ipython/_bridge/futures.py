@@ -13,15 +13,6 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
-__all__ = [
-    "BridgedFuture",
-    "Mirror",
-    "Waiter",
-    "WrappedExit",
-    "await_future",
-    "held",
-]
-
 _T = TypeVar("_T")
 
 

@@ -41,8 +41,6 @@ from twisted.internet.defer import CancelledError
 from twisted_ipython._base.frames import Place, frames_of_coroutine, is_user_frame, module_of
 from twisted_ipython._base.tracebacks import at_line
 
-__all__ = ["Interruptible", "frame_of", "interrupting", "is_interrupting", "stack"]
-
 _T = TypeVar("_T")
 
 _CANCELLATIONS: Final = (asyncio.CancelledError, CancelledError)

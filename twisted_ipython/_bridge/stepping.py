@@ -29,8 +29,6 @@ from twisted_ipython._bridge.interruptible import Interruptible, stack
 from twisted_ipython._private.asyncio import enter_task, leave_task
 from twisted_ipython._private.twisted import mark_handled
 
-__all__ = ["Steps"]
-
 _Step = tuple[Callable[[Any], Any], Any]
 _log = Logger()
 

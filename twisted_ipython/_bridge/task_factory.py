@@ -21,8 +21,6 @@ from twisted_ipython._bridge.futures import BridgedFuture
 from twisted_ipython._bridge.tasks import BridgedTask, LoopTask, bridging
 from twisted_ipython._private.asyncio import TASK_GROUP, module_of_caller
 
-__all__ = ["attach", "begin_task"]
-
 _T = TypeVar("_T")
 
 _TASK_GROUPS: Final = asyncio.TaskGroup.__module__

@@ -24,8 +24,6 @@ from twisted_ipython._bridge.drivers import refuse_without_task
 from twisted_ipython._bridge.futures import BridgedFuture, WrappedExit, await_future
 from twisted_ipython._bridge.interruptible import is_interrupting
 
-__all__ = ["BridgedTask", "LoopTask", "bridging"]
-
 _T = TypeVar("_T")
 
 

@@ -16,8 +16,6 @@ from twisted.python.failure import Failure
 
 from twisted_ipython._private.twisted import mark_handled
 
-__all__ = ["deferreds_only"]
-
 _T = TypeVar("_T")
 
 
