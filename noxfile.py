@@ -107,7 +107,7 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
-# Those that hold a clock run alone all the same, and last: tests/support/clocks.py.
+# Those that hold a clock run alone all the same: tests/support/clocks.py.
 TWO_AT_A_TIME = ["-n2", "--dist=loadfile", "--no-loadscope-reorder"]
 
 

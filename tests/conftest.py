@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from clocks import holds_clock, turn
+from clocks import clocks_of, turn
 from session import Session, session_of
 
 if TYPE_CHECKING:
@@ -28,16 +28,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What has to run alone comes last, so that until then the workers have all to do."""
-    items.sort(key=lambda item: holds_clock(item.path))
+    """Files in which tests run alone come last, so that until then the workers have all to do."""
+    items.sort(key=lambda item: bool(clocks_of(item.path)))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """With `pytest -n2`, a test of a file that holds a clock runs alone."""
+    """With `pytest -n2`, a test that holds a clock runs alone."""
     if not hasattr(item.config, "workerinput") or item.config.cache is None:
         return (yield)  # one process
-    with turn(item.config.cache.mkdir("turns"), alone=holds_clock(item.path)):
+    alone = item.name.partition("[")[0] in clocks_of(item.path)
+    with turn(item.config.cache.mkdir("turns"), alone=alone):
         return (yield)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,15 +10,35 @@ from fcntl import LOCK_EX, LOCK_SH, LOCK_UN, flock
 from functools import cache
 from pathlib import Path
 
-__all__ = ["holds_clock", "turn"]
-
-_CLOCK = re.compile(r"\b(monotonic|perf_counter)\b")
+# A clock, and what waits for a promised time.
+_CLOCK = r"monotonic|perf_counter|interrupted|leaving"
 
 
 @cache
-def holds_clock(file: Path) -> bool:
-    """Whether a file of tests reads a clock."""
-    return _CLOCK.search(file.read_text()) is not None
+def clocks_of(file: Path) -> frozenset[str]:
+    """The definitions of a file of tests that read a clock, or use one of the file's that does."""
+    text = file.read_text()
+    sources = {
+        name: ast.get_source_segment(text, node) or ""
+        for node in ast.parse(text).body
+        for name in _defined_by(node)
+    }
+    found: set[str] = set()
+    while True:
+        words = re.compile(rf"\b({'|'.join([_CLOCK, *found])})\b")
+        more = {name for name, source in sources.items() if words.search(source)} - found
+        if not more:
+            return frozenset(found)
+        found |= more
+
+
+def _defined_by(node: ast.stmt) -> list[str]:
+    """The names that a statement of a module defines."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return [node.name]
+    if isinstance(node, (ast.Assign, ast.AnnAssign)):
+        return [one.id for one in ast.walk(node) if isinstance(one, ast.Name)][:1]
+    return []
 
 
 @contextmanager
