@@ -28,7 +28,7 @@ async def cancelled(coro: Coroutine[Any, Any, Any], instead: BaseException | Non
     task = asyncio.create_task(main())
     await asyncio.sleep(0.01)
     if instead is not None:
-        interruptible.interrupt(instead, instead=True)
+        interruptible.interrupt(instead, replaces=True)
     task.cancel()
     return await task
 
@@ -106,7 +106,7 @@ async def test_other_errors() -> None:
 
     interruptible = Interruptible(work())
     result = ensureDeferred(_await(interruptible))
-    interruptible.interrupt(Oops(), instead=True)
+    interruptible.interrupt(Oops(), replaces=True)
     deferred.errback(ValueError("its own"))
     with pytest.raises(ValueError, match="its own"):
         await result
@@ -117,7 +117,7 @@ async def test_driven_by_twisted() -> None:
     """The cancellation of a Deferred that Twisted's driver awaits is replaced too."""
     interruptible = Interruptible(on_deferred())
     result = ensureDeferred(_await(interruptible))
-    interruptible.interrupt(Oops(), instead=True)
+    interruptible.interrupt(Oops(), replaces=True)
     result.cancel()
     with pytest.raises(Oops):
         await result

@@ -42,17 +42,17 @@ class _Cancellation:
 
     def __init__(self, deferred: Deferred[Any]) -> None:
         self._deferred = deferred
-        self._looks = False
+        self._throws = False
         # At which instruction a coroutine was cancelled, and what it waited for.
         self._seen: dict[Any, tuple[int, Deferred[Any]]] = {}
 
     def begin(self) -> None:
         """Cancel it."""
         self._note(self._deferred)
-        self._looks = True
+        self._throws = True
         self._deferred.cancel()
-        self._looks = False
-        self._look(None)
+        self._throws = False
+        self._go_on(None)
 
     def _note(self, deferred: Deferred[Any]) -> None:
         for coro, waited, _ in waits_of(deferred):
@@ -60,11 +60,11 @@ class _Cancellation:
             if frame is not None and not is_our_frame(frame):
                 self._seen.setdefault(coro, (frame.f_lasti, waited))
 
-    def _look(self, result: _T) -> _T:
-        """Throw into what waits at the same instruction again; look again when the rest go on."""
-        if self._looks or not self._seen:
+    def _go_on(self, result: _T) -> _T:
+        """Throw into what waits at the same instruction again, and so on when the rest go on."""
+        if self._throws or not self._seen:
             return result
-        self._looks = True
+        self._throws = True
         for _ in range(_THROWS):
             waits = list(waits_of(self._deferred))
             loops = [wait for wait in waits if self._is_loop(*wait)]
@@ -79,8 +79,8 @@ class _Cancellation:
             if not loops:
                 break
         for _, waited, _ in waits:
-            waited.addBoth(self._look)
-        self._looks = False
+            waited.addBoth(self._go_on)
+        self._throws = False
         return result
 
     def _is_loop(self, coro: Any, waited: Deferred[Any], _: object) -> bool:

@@ -138,7 +138,7 @@ def end(
     stop: Callable[[], object],
     reason: BaseException | None = None,
     *,
-    instead: bool = False,
+    replaces: bool = False,
 ) -> None:
     """
     Cancel work, and what it waits for.
@@ -147,11 +147,11 @@ def end(
         interruptible: steps it.
         stop: cancels it.
         reason: what goes in when that was swallowed; one that no ``except Exception`` catches.
-        instead: whether it goes in in place of the next CancelledError.
+        replaces: whether it goes in in place of the next CancelledError.
 
     Thread: reactor.
     """
-    interruptible.interrupt(reason or KeyboardInterrupt(), instead=instead)
+    interruptible.interrupt(reason or KeyboardInterrupt(), replaces=replaces)
     with interrupting():
         stop()
 

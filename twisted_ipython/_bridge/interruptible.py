@@ -122,7 +122,7 @@ class Interruptible(Generator[Any, Any, _T]):
         # What it is to end with, until that has reached its own frame.
         self._reason: BaseException | None = None
         # What to throw in place of the next CancelledError, or None.
-        self._instead: BaseException | None = None
+        self._replacement: BaseException | None = None
         # What has been thrown in, and which frames that has reached.
         self._thrown: list[BaseException] = []
         self._reached: list[FrameType] = []
@@ -140,14 +140,14 @@ class Interruptible(Generator[Any, Any, _T]):
         return self.told is not None and self._reason is None
 
     def interrupt(
-        self, reason: BaseException, *, instead: bool = False, at: Place | None = None
+        self, reason: BaseException, *, replaces: bool = False, at: Place | None = None
     ) -> None:
         """
         Have the coroutine end with an exception, before it is cancelled.
 
         Args:
             reason: the exception.
-            instead: whether to throw it in place of the next CancelledError.
+            replaces: whether to throw it in place of the next CancelledError.
             at: where the coroutine was interrupted, if it does not wait.
 
         Thread: reactor.
@@ -159,9 +159,9 @@ class Interruptible(Generator[Any, Any, _T]):
         elif self._waits:
             frame = self._waits[0].frame
             self._file, self._line = frame.f_code.co_filename, frame.f_lineno
-        if instead:
-            self._instead = reason
-        self._send = self._send_and_look
+        if replaces:
+            self._replacement = reason
+        self._send = self._send_interrupted
 
     def _note_waits(self) -> None:
         self._waits = _waits_of(self.own)
@@ -172,7 +172,7 @@ class Interruptible(Generator[Any, Any, _T]):
         Raise what was swallowed, as if it had come where the own frame was interrupted.
 
         Raises:
-            BaseException: what its own frame was to end with, which has gone on instead.
+            BaseException: what its own frame was to end with, and which has gone on.
 
         Thread: reactor.
         """
@@ -184,7 +184,7 @@ class Interruptible(Generator[Any, Any, _T]):
 
     def _forget(self) -> None:
         """It need not end any more: the exception has reached its own frame."""
-        self._reason = self._instead = None
+        self._reason = self._replacement = None
         for noted in (self._thrown, self._reached, self._waits, self._places):
             noted.clear()
 
@@ -206,7 +206,7 @@ class Interruptible(Generator[Any, Any, _T]):
             for w in self._waits
         )
 
-    def _send_and_look(self, value: Any) -> Any:
+    def _send_interrupted(self, value: Any) -> Any:
         if self._reason is None:
             return self._coro.send(value)
         return self._step(self._coro.send, value)
@@ -215,19 +215,19 @@ class Interruptible(Generator[Any, Any, _T]):
         """Step it; what it cancels is interrupted too."""
         with interrupting():
             try:
-                return self._look(step(value))
+                return self._throw_again(step(value))
             except BaseException as error:
                 if self._is_task and error is self._reason:
                     raise asyncio.CancelledError().with_traceback(error.__traceback__) from None
                 raise
 
-    def _look(self, yielded: Any) -> Any:
+    def _throw_again(self, yielded: Any) -> Any:
         """Throw again if it was swallowed; what the coroutine waits for."""
         for _ in range(_THROWS):
             if self._reason is None or not self._is_swallowed():
                 break
             self._note_waits()
-            self._instead = None
+            self._replacement = None
             yielded = self._throw(self._reason.with_traceback(None))
         return yielded
 
@@ -246,20 +246,20 @@ class Interruptible(Generator[Any, Any, _T]):
         return self._send(value)
 
     def throw(self, error: Any, value: Any = None, _traceback: Any = None, /) -> Any:
-        """Throw into the coroutine, what was meant instead if its place is fit for it."""
+        """Throw into the coroutine; where its place is fit for it, a cancellation's replacement."""
         error = error if value is None else value
         if self._reason is None:
             return self._coro.throw(error)
         if not isinstance(error, _CANCELLATIONS):
             return self._step(self._coro.throw, error)
-        if self._instead is None or _waits_in_structure(self._coro):
+        if self._replacement is None or _waits_in_structure(self._coro):
             return self._step(self._throw, error)
-        instead, self._instead = self._instead, None
+        replacement, self._replacement = self._replacement, None
         if isinstance(error, asyncio.CancelledError):
             task = asyncio.current_task()
             assert task is not None
             task.uncancel()  # the coroutine may go on: it was not cancelled
-        return self._step(self._throw, instead)
+        return self._step(self._throw, replacement)
 
     def close(self) -> None:
         """Close the coroutine."""

@@ -135,11 +135,11 @@ class PlainCell:
         ran = self._script is not None and self._script.ran
         if not (ran or self._would_run()):
             return None
-        instead = exit_of(self._make(), error)
-        self.exited = instead is None
-        if instead is not None and instead.__traceback__ is error.__traceback__:
-            in_one_line(instead)
-        return Exited(instead)
+        meant = exit_of(self._make(), error)
+        self.exited = meant is None
+        if meant is not None and meant.__traceback__ is error.__traceback__:
+            in_one_line(meant)
+        return Exited(meant)
 
 
 # Those that run, by the numbers of their work.
@@ -164,9 +164,9 @@ def show_exit(error: SystemExit, show: Callable[..., object]) -> None:
     cell = current_cell()
     exited = None if cell is None else cell.exit(error)
     if exited is not None:
-        instead = exited.error
-        if instead is not None:
-            show((type(instead), instead, instead.__traceback__), tb_offset=0)
+        meant = exited.error
+        if meant is not None:
+            show((type(meant), meant, meant.__traceback__), tb_offset=0)
         raise exited
 
 

@@ -221,7 +221,7 @@ class AwaitingCell(ReactorWork):
         self._reactor.crawls.close(self.work_id)
         if self._interruptible is not None and self._cancel is not None:
             pressed = isinstance(reason, KeyboardInterrupt)
-            end(self._interruptible, self._cancel, reason, instead=pressed)
+            end(self._interruptible, self._cancel, reason, replaces=pressed)
 
     # ---- what the cell thread calls
 
