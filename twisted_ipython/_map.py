@@ -59,7 +59,7 @@ The way of a cell of ``%%run_in_reactor``::
     _reactor.eventual_result:EventualResult
     _scripts.session:new
     _reactor.jobs:Jobs.add
-    _display.result_card:Cards.show
+    _display.shown_results:ShownResults.show
 
 The *cell thread* is the one that a cell was typed in: the main thread, or that
 of a subshell.  ``async_runner`` and ``config`` hold names of version 2.

@@ -1,4 +1,4 @@
-"""A Deferred at the end of a cell shows its value: `_display.deferred`, in a real kernel."""
+"""A Deferred at the end of a cell shows its value: `_display.shown_results`, in a real kernel."""
 
 from __future__ import annotations
 

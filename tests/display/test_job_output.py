@@ -226,8 +226,10 @@ def test_record_holds_no_result(kernel: Kernel) -> None:
     assert "Value at 0x" in displayed(kernel.ok("%reactor output holds"))[0]
 
 
-def test_nothing_shown(kernel: Kernel) -> None:
-    """A job that showed nothing says so."""
-    kernel.ok("%%run_in_reactor quiet\n1")
+def test_nothing_shown(kernel: Kernel, tmp_path: Path) -> None:
+    """A job that showed nothing but its card says so."""
+    job(kernel, "quiet", "await opened()", tmp_path / "gate")
+    (tmp_path / "gate").touch()
+    kernel.ok("await quiet;")
     said = kernel.ok("%reactor output quiet").printed()
     assert re.fullmatch(SHOWN_NOTHING.format(job=r"job \d+ \(quiet\)") + "\n", said)

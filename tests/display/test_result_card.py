@@ -1,4 +1,4 @@
-"""A job's card: `_display.result_card`, in a real kernel, as a front end sees it."""
+"""A job's card: `_display.shown_results`, in a real kernel, as a front end sees it."""
 
 from __future__ import annotations
 
@@ -206,11 +206,11 @@ def test_pending_cards_cost_nothing(kernel: Kernel) -> None:
 
 def test_unload_leaves_cards(kernel: Kernel) -> None:
     """After it a card that is pending stays as it is, and a result is IPython's to show."""
-    kernel.ok(JOB.format(name="job", value="1"))
+    kernel.ok(JOB.format(name="job", value="[1]"))
     [display] = kernel.ok("job").displays()
     kernel.ok("%unload_ext twisted_ipython")
     shown = kernel.ok("open_gates(); job.wait(5); job")
-    assert str(shown.value).endswith(", 1>")
+    assert str(shown.value).endswith(", [1]>")
     assert len(kernel.displays[display]) == 1
     kernel.ok("%load_ext twisted_ipython\n%autoawait twisted")
     assert "2" in ended(kernel, "2", ", 2>")["text/html"]

@@ -98,6 +98,7 @@ def test_setting() -> None:
         kernel.ok("%twisted_config updates text")
         as_text = kernel.ok(gates)
         assert as_text.value is not None
+        again = kernel.ok("gate")
         kernel.ok(fire)
         kernel.pump(lambda: "fired after" in as_text.printed())
         result = kernel.ok(
@@ -106,6 +107,7 @@ def test_setting() -> None:
         kernel.ok(fire)
         kernel.pump(lambda: line_of(result) == "an EventualResult is done: 7")
         assert line_of(as_text).endswith(": 7")
+        assert line_of(again) == ""  # it is told of once, in the cell that showed it first
         kernel.ok("%twisted_config updates auto")
         metadata, kernel.client.session.metadata = kernel.client.session.metadata, {}
         as_console = kernel.ok(gates)

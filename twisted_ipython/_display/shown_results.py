@@ -1,0 +1,272 @@
+"""
+A job's result, a Deferred or a task that a cell shows changes when it ends.
+
+In a notebook what is pending is replaced in place, as `_display.updates` says.  A job's
+result is a card, which gets the value; a Deferred, and a task or a future of the reactor's
+loop, is replaced by its value's own representation or its failure's line.  Where displays do
+not change it is IPython's ``Out[n]`` as usual, and `_display.terminal_notices` prints a line.
+
+Nothing runs meanwhile, and nothing holds what is shown: it gets a callback, in the reactor
+thread, as its others do.  That raises nothing and passes a Deferred's result on, so what is
+shown is the result at that point of its chain.  A failure stays unhandled, and asyncio goes
+on to note whether anybody has looked at an exception.
+
+A bare coroutine shows that it needs an await.
+
+Thread: any; a Deferred may fire in any.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
+from time import time
+from types import CoroutineType
+from typing import Any, Final
+from weakref import WeakSet, ref
+
+from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twisted_ipython._base.formatting import (
+    Shown,
+    bundle_as_html,
+    cut,
+    duration,
+    failure_line,
+    own_text,
+    with_html,
+    with_text,
+)
+from twisted_ipython._base.instance import override
+from twisted_ipython._base.work_id import cell_number
+from twisted_ipython._bridge.deferred_failure import exception_of
+from twisted_ipython._display.terminal_notices import notice
+from twisted_ipython._display.updates import (
+    CARD,
+    Bundle,
+    DisplayUpdate,
+    bundle_of,
+    can_update,
+    finish,
+)
+from twisted_ipython._failures.namespace import is_pending, kind_of
+from twisted_ipython._private.asyncio import EXCEPTION
+from twisted_ipython._private.twisted import goes_on
+from twisted_ipython._reactor.eventual_result import CANCELLATIONS, EventualResult
+from twisted_ipython._reactor.jobs import Job
+from twisted_ipython._reactor.lifecycle import current
+
+_Held = EventualResult | Deferred[Any] | asyncio.Future[Any]
+_log = Logger()
+
+NOT_AWAITED: Final = "{coroutine} was not awaited, so it has not run: put `await` in front of it"
+NO_JOB: Final = "an EventualResult"
+
+
+class _Since:
+    """Where and when a Deferred or a future was shown."""
+
+    def __init__(self, kind: str, cell: int) -> None:
+        self.name: str | None = None
+        self.cell = cell
+        self.began = time()
+        self._kind = kind
+
+    @property
+    def seconds(self) -> float:
+        return time() - self.began
+
+    def __str__(self) -> str:
+        return f"The {self._kind}"
+
+
+class _Outcome:
+    """
+    What is known of something that is shown; it does not hold that.
+
+    Attributes:
+        state: ``pending``, ``done``, ``failed`` or ``cancelled``.
+        value: its value, when done.
+        told: whether somebody else gets its result, or its failure.
+    """
+
+    def __init__(self, held: _Held, cell: int) -> None:
+        self.is_job = isinstance(held, EventualResult)
+        self._kind = kind_of(type(held)) or "EventualResult"
+        about = held.job if isinstance(held, EventualResult) else _Since(self._kind, cell)
+        self._about: Shown | None = about
+        self.state = "pending"
+        self.value: object = None
+        self._error: BaseException | None = None
+        self.told = False
+
+    def look(self, held: _Held, result: Any) -> None:
+        """Note what it has come to, which does not count as looking at a failure."""
+        error: Any
+        if isinstance(held, EventualResult):
+            result, self.told = held.peek(), held.awaited
+            error = None if held.state == "done" else result
+        elif isinstance(held, Deferred):
+            self.told = goes_on(held)
+            error = exception_of(result) if isinstance(result, Failure) else None
+        else:
+            error = asyncio.CancelledError() if held.cancelled() else getattr(held, EXCEPTION, None)
+            result = held.result() if error is None else None
+        if error is None:
+            self.state, self.value = "done", result
+        elif isinstance(error, CANCELLATIONS):
+            self.state = "cancelled"
+        else:
+            self.state, self._error, self.told = "failed", error, True
+
+    def bundle(self, own: Bundle | None = None) -> Bundle:
+        """What is shown, given what is shown of its value, if there is that."""
+        if self.state != "done":
+            error = self._error
+            own = None if error is None else Bundle({"text/plain": failure_line(error)}, {})
+        elif own is not None and not self.is_job:
+            return own
+        text = "" if own is None else cut(own.data["text/plain"])
+        html = "" if own is None else bundle_as_html(*own)
+        data = {
+            "text/plain": with_text(self.state, self._about, text, self._kind),
+            "text/html": with_html(self.state, self._about, html, self._kind),
+        }
+        return Bundle(data, {})
+
+    def __str__(self) -> str:
+        about, how = self._about, "fired" if self._kind == "Deferred" else "is done"
+        how = "was cancelled" if self.state == "cancelled" else how
+        if about is None:
+            return f"{NO_JOB} {how}"
+        return f"{about} of cell {about.cell} {how} after {duration(about.seconds)}"
+
+
+class ShownResults:
+    """
+    What one shell shows of results.
+
+    Args:
+        shell: the shell.
+    """
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+        # What a line will tell of, however often it was shown.
+        self._noted: WeakSet[_Held] = WeakSet()
+        self._open = True
+
+    def close(self) -> None:
+        """Leave all that is shown as it is.  Thread: cell."""
+        self._open = False
+
+    def show(self, held: _Held) -> None:
+        """
+        Display what is pending: a printer for ``ipython_display_formatter``.
+
+        Args:
+            held: a result, a Deferred or a future.
+
+        Raises:
+            NotImplementedError: it has ended, or displays do not change, and is for the other
+                formatters; see `bundle`.
+
+        Thread: any.
+        """
+        outcome = self._look(held)
+        if outcome.state != "pending" or not can_update(self._shell):
+            raise NotImplementedError
+        about = {CARD: True} if outcome.is_job else {}
+        display = DisplayUpdate(self._shell, **about)
+        display.show(outcome.bundle())
+
+        def replace() -> None:
+            shell, value = self._shell, outcome.value
+            finish(shell, display, value, outcome.bundle, wanted=lambda: self._open)
+
+        self._follow(held, outcome, replace)
+
+    def bundle(self, held: _Held) -> Bundle:
+        """
+        What it shows now: a printer for ``mimebundle_formatter``.
+
+        Args:
+            held: a result, a Deferred or a future.
+
+        Raises:
+            NotImplementedError: a future of another loop, which shows what it is.
+
+        Thread: any.
+        """
+        outcome = self._look(held)
+        if outcome.state == "pending" and held not in self._noted:
+            self._noted.add(held)
+            self._follow(held, outcome, partial(copy_context().run, self._notice, outcome))
+        done = outcome.state == "done"
+        return outcome.bundle(bundle_of(self._shell, outcome.value) if done else None)
+
+    def job_ended(self, _: Job, result: EventualResult) -> None:
+        """Print that a job ended: one of ``Jobs.when_ended``.  Thread: any."""
+        self._notice(self._look(result))
+
+    def show_itself(self, result: ExecutionResult) -> None:
+        """Have a cell's value show itself to a front end that formats it alone.  Thread: cell."""
+        # A display hook of the front end's own may leave the value there only.
+        value: Any = result.result
+        if value is None:
+            value = self._shell.user_ns.get("_")
+        if isinstance(value, (Deferred, asyncio.Future)):
+            override(value, {"_repr_html_": partial(self._html, ref(value))})
+
+    def _html(self, value: Callable[[], Any]) -> str | None:
+        return bundle_as_html(*self.bundle(value())) if self._open else None
+
+    def _look(self, held: _Held) -> _Outcome:
+        """What is known of it now."""
+        if isinstance(held, asyncio.Future) and held.get_loop() is not current().loop:
+            raise NotImplementedError
+        outcome = _Outcome(held, cell_number(self._shell))
+        pending = held.state == "pending" if isinstance(held, EventualResult) else is_pending(held)
+        if not pending:
+            outcome.look(held, getattr(held, "result", None))
+        return outcome
+
+    def _follow(self, held: _Held, outcome: _Outcome, tell: Callable[[], object]) -> None:
+        """Have ``tell`` called when what is pending has ended."""
+
+        def ended(result: Any = None) -> Any:
+            one = itself()
+            try:
+                if self._open and one is not None:
+                    outcome.look(one, result)
+                    tell()
+            except Exception:
+                _log.failure("A result could not be shown")
+            return result
+
+        itself = ref(held)  # or each would keep the other alive
+        add: Callable[..., object]
+        if isinstance(held, Deferred):
+            add = held.addBoth
+        else:
+            add = held.when_done if isinstance(held, EventualResult) else held.add_done_callback
+        thread = current()
+        if thread.here():
+            add(ended)
+        else:
+            thread.call(add, ended)
+
+    def _notice(self, outcome: _Outcome) -> None:
+        """Print that something ended, unless that is shown elsewhere."""
+        if not outcome.told:
+            notice(self._shell, str(outcome), outcome.value, wanted=lambda: self._open)
+
+
+def coroutine_text(coroutine: CoroutineType[Any, Any, Any]) -> Bundle:
+    """One line for a bare coroutine: a printer for ``mimebundle_formatter``.  Thread: any."""
+    return Bundle({"text/plain": NOT_AWAITED.format(coroutine=own_text(coroutine))}, {})
