@@ -189,7 +189,7 @@ class Sending:
         self._late = Late(lambda message: self.lost.append(self._late.text(message)))
 
     def _send(self, message: Message) -> None:
-        for one in self._late.instead(message):
+        for one in self._late.to_send(message):
             if one.kind == "stream":
                 texts = self.texts.get(one.origin, "")
                 self.texts[one.origin] = texts + one.content["text"]

@@ -16,7 +16,6 @@ from twisted_ipython._display.updates import (
     DisplayUpdate,
     bundle_of,
     can_update,
-    finish,
     is_plain,
     is_terminal,
     use_printer,
@@ -86,7 +85,7 @@ def test_replaced_in_its_own_cell(publisher: Publisher) -> None:
 def test_a_number_is_shown_at_once(publisher: Publisher) -> None:
     """In the thread that ends the work, since nothing of the user's formats it."""
     display = display_of(publisher)
-    finish(shell_of(publisher), display, 5, drawn, wanted=lambda: True)
+    display.finish(5, drawn, lambda: True)
     assert publisher.published[1:] == [("done, 5", True, 1)]
 
 
@@ -94,11 +93,7 @@ def test_a_number_is_shown_at_once(publisher: Publisher) -> None:
 def test_other_values_wait_for_the_main_thread(publisher: Publisher, wanted: bool) -> None:
     """The state is shown at once, and the value when the main thread is free, if it is wanted."""
     display = display_of(publisher)
-    working = threading.Thread(
-        target=finish,
-        args=(shell_of(publisher), display, [1], drawn),
-        kwargs={"wanted": lambda: wanted},
-    )
+    working = threading.Thread(target=display.finish, args=([1], drawn, lambda: wanted))
     working.start()
     working.join()
     assert publisher.published[1:] == [("done", True, 1)]
@@ -112,7 +107,7 @@ def test_what_cannot_be_shown_raises_nothing(publisher: Publisher) -> None:
     def fails(_: Bundle | None) -> Bundle:
         raise ValueError("no bundle")
 
-    finish(shell_of(publisher), display_of(publisher), 5, fails, wanted=lambda: True)
+    display_of(publisher).finish(5, fails, lambda: True)
     assert len(publisher.published) == 1
 
 

@@ -29,8 +29,6 @@ from twisted_ipython._private.matplotlib import metadata_of, set_drawn, take_dra
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._waiting.calls import main_thread
 
-__all__ = ["attach", "note_context"]
-
 _HOOK: Final = f"{__name__}:note_context"
 _INLINE: Final = "matplotlib_inline.backend_inline"
 

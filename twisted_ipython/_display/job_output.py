@@ -20,8 +20,6 @@ from twisted_ipython._display.late_output import Message
 from twisted_ipython._display.updates import CARD
 from twisted_ipython._reactor.lifecycle import current
 
-__all__ = ["LEFT_OUT", "RECORDED", "JobOutput"]
-
 # The kinds of messages that show something.
 RECORDED: Final = frozenset(
     {"display_data", "execute_result", "stream", "error", "update_display_data", "clear_output"}
@@ -99,7 +97,7 @@ class JobOutput:
             self._update(message)
             return
         self._rest = message.rest
-        shown = _for_another_cell(message)
+        shown = message.for_another_cell()
         clear = shown.kind == "clear_output"
         if self._clears or clear:
             self._clears = bool(shown.content.get("wait"))
@@ -113,13 +111,17 @@ class JobOutput:
 
     def _keep(self, message: Message) -> None:
         """Keep a message, text in pieces, and leave out the oldest."""
-        last = self._kept[-1] if self._kept else None
-        if last is not None and _stream(last) is not None and _stream(last) == _stream(message):
-            self._size -= _size(self._kept.pop())
-            message = _with_text(message, last.content["text"] + message.content["text"])
-        for piece in _pieces(message):
-            self._kept.append(piece)
-            self._size += _size(piece)
+        pieces = [message]
+        if message.kind == "stream":
+            name, text = message.content["name"], message.content["text"]
+            if self._kept and self._kept[-1].content.get("name") == name:
+                last = self._kept.pop()
+                self._size -= _size(last)
+                text = last.content["text"] + text
+            starts = range(0, len(text), _PIECE)
+            pieces = [message.as_text(name, text[at : at + _PIECE]) for at in starts]
+        self._kept.extend(pieces)
+        self._size += sum(map(_size, pieces))
         while self._size > MOST or len(self._kept) > _MESSAGES:
             size = _size(self._kept.popleft())
             self._size -= size
@@ -133,36 +135,6 @@ class JobOutput:
                 shown = kept._replace(content=message.content)
                 self._size += _size(shown) - _size(kept)
                 self._kept[index] = shown
-
-
-def _for_another_cell(message: Message) -> Message:
-    """A message as it can stand in any cell: no result of that, nor its error."""
-    kind, content = message.kind, message.content
-    if kind == "error":
-        text = "\n".join(content["traceback"]) + "\n"
-        return message._replace(kind="stream", content={"name": "stderr", "text": text})
-    if kind == "execute_result":
-        own = {"data": content["data"], "metadata": content["metadata"], "transient": {CARD: True}}
-        return message._replace(kind="display_data", content=own)
-    return message
-
-
-def _stream(message: Message) -> str | None:
-    """The name of a stream that a message is text of."""
-    name: str | None = message.content["name"] if message.kind == "stream" else None
-    return name
-
-
-def _pieces(message: Message) -> list[Message]:
-    """A message as one or, if it is long text, several."""
-    if _stream(message) is None:
-        return [message]
-    text = message.content["text"]
-    return [_with_text(message, text[at : at + _PIECE]) for at in range(0, len(text), _PIECE)]
-
-
-def _with_text(message: Message, text: str) -> Message:
-    return message._replace(content={**message.content, "text": text})
 
 
 def _number(message: Message) -> Any:

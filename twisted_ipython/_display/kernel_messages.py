@@ -50,8 +50,6 @@ from twisted_ipython._private.ipykernel import NEW_THREADS_PARENT, PARENT
 from twisted_ipython._reactor.jobs import Job
 from twisted_ipython._reactor.lifecycle import current
 
-__all__ = ["attach"]
-
 # The header of the request that runs a cell, in that cell's context.
 _cell: Final[ContextVar[dict[str, Any]]] = ContextVar("twisted_ipython_cell")
 _PER_CONTEXT: Final = frozenset({"display_data", "update_display_data", "clear_output", "error"})
@@ -210,7 +208,7 @@ class _Messages:
             self._enter(message.header)
         with self._lock:
             sent = None
-            for one in self._late.instead(message):
+            for one in self._late.to_send(message):
                 sent = as_asked() if one is message else self._send_message(one)
             if output is not None:
                 output.add(message)

@@ -29,11 +29,9 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Any, Final, NamedTuple
 
 from twisted_ipython._base.formatting import say
-from twisted_ipython._display.updates import Bundle, DisplayUpdate, can_update, is_silent
+from twisted_ipython._display.updates import CARD, Bundle, DisplayUpdate, can_update, is_silent
 from twisted_ipython._failures.alike import Tell
 from twisted_ipython._failures.show import BACKGROUND
-
-__all__ = ["KINDS", "LABEL", "MOST", "Late", "Message", "is_for_program", "telling_on"]
 
 LABEL: Final = "[from cell {number}] "
 
@@ -42,10 +40,11 @@ MOST: Final = 1000
 
 # Clients find by its own number what these change, so they need no label.
 _UNLABELLED: Final = frozenset({"update_display_data", "comm_open", "comm_msg", "comm_close"})
-_DISPLAYED: Final = frozenset({"display_data", "execute_result"})
 # The kinds that the running cell is sent for others, and those that tell of a cell.
 KINDS: Final = (
-    _UNLABELLED | _DISPLAYED | {"stream", "error", "clear_output", "execute_input", "status"}
+    _UNLABELLED
+    | {"display_data", "execute_result", "stream", "error", "clear_output"}
+    | {"execute_input", "status"}
 )
 # Those that tell whose the next cell is.
 _ALWAYS: Final = frozenset({"execute_input"})
@@ -85,6 +84,16 @@ class Message(NamedTuple):
         """Text on a stream, in its place.  Thread: any."""
         return self._replace(kind="stream", content={"name": name, "text": text})
 
+    def for_another_cell(self) -> Message:
+        """What can stand for it in any cell: no result of that, nor its error.  Thread: any."""
+        content = self.content
+        if self.kind == "error":
+            return self.as_text("stderr", "\n".join(content["traceback"]) + "\n")
+        if self.kind != "execute_result":
+            return self
+        shown = {"data": content["data"], "metadata": content["metadata"]}
+        return self._replace(kind="display_data", content={**shown, "transient": {CARD: True}})
+
 
 def _is_of_program(request: dict[str, Any]) -> bool:
     """Whether a cell's request came from a client that keeps no other cell's output."""
@@ -121,7 +130,7 @@ class Late:
         lost: takes the messages for which no cell came.
 
     Attributes:
-        concerns: the kinds of messages that `instead` has to be asked about now.
+        concerns: the kinds of messages that `to_send` has to be asked about now.
     """
 
     def __init__(self, lost: Callable[[Message], None]) -> None:
@@ -141,22 +150,24 @@ class Late:
         self._lines: dict[tuple[str, str], Message] = {}
         self._old: list[tuple[str, str]] = []
 
-    def instead(self, message: Message) -> Iterator[Message]:
+    def to_send(self, message: Message) -> Iterator[Message]:
         """What to send, in order, in place of a message of one of the `KINDS`.  Thread: any."""
-        is_on = self.concerns is KINDS
         if message.kind == "execute_input":
             yield message
             yield from self.begin(message.parent, message.content["execution_count"])
         elif message.kind == "status":
             if self._runs(message) and message.content.get("execution_state") == "idle":
-                yield from self._end_cell()
+                yield from self._send([*self._take_waiting(), *self._unended(self._old)])
+                self._running = self._open = None
             yield message
-        elif not is_on or not self._is_late(message):
-            yield message
-            if is_on:
-                self._note_own(message)
-        else:
+        elif self.concerns is KINDS and self._is_late(message):
             yield from self._send(self._in_lines(message))
+        else:
+            yield message
+            self._note_sent(message)
+            if message.kind == "clear_output":
+                self._waiting.extend(self._sent)
+                self._sent.clear()
 
     def begin(self, request: dict[str, Any], number: int) -> Iterator[Message]:
         """A cell begins: what waited for it.  Thread: any."""
@@ -197,17 +208,6 @@ class Late:
         if self._runs(message):
             return message.kind == "error" and BACKGROUND in (message.rest[-1] or {})
         return message.origin in self._numbers or not message.header
-
-    def _note_own(self, message: Message) -> None:
-        """Note what the running cell itself sends."""
-        self._note_sent(message)
-        if message.kind == "clear_output":
-            self._waiting.extend(self._sent)
-            self._sent.clear()
-
-    def _end_cell(self) -> Iterator[Message]:
-        yield from self._send([*self._take_waiting(), *self._unended(self._old)])
-        self._running = self._open = None
 
     # ---- lines
 
@@ -250,22 +250,18 @@ class Late:
 
     def _labelled(self, message: Message) -> list[Message]:
         """What stands for a late message; empty for one to be left out."""
-        kind, content = message.kind, message.content
         number = self._numbers.get(message.origin)
         label = "" if number is None else LABEL.format(number=number)
-        if kind in _UNLABELLED:
+        if message.kind in _UNLABELLED:
             return [message]
-        if kind == "stream":
-            return [self._label(message, label)]
-        if kind == "error":
-            text = "\n".join(content["traceback"]) + "\n"
-            return [self._label(message.as_text("stderr", text), label)]
-        if kind not in _DISPLAYED:
+        shown = message.for_another_cell()
+        if shown.kind == "stream":
+            return [self._label(shown, label)]
+        if shown.kind != "display_data":
             return []
-        title = [self._label(message.as_text("stdout", f"{label.strip()}\n"), "")] if label else []
+        title = [self._label(shown.as_text("stdout", f"{label.strip()}\n"), "")] if label else []
         self._open = None
-        shown = {name: content[name] for name in content if name != "execution_count"}
-        return [*title, message._replace(kind="display_data", content=shown)]
+        return [*title, shown]
 
     def _label(self, message: Message, label: str) -> Message:
         """Text with a label in front of each line, on a line of its own."""

@@ -24,8 +24,6 @@ from twisted_ipython._private.twisted import mark_handled
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._reactor.thread import ReactorThread
 
-__all__ = ["progress"]
-
 _T = TypeVar("_T")
 _Part = Deferred[Any] | asyncio.Future[Any]
 _log = Logger()

@@ -29,8 +29,6 @@ from twisted_ipython._base.formatting import duration
 from twisted_ipython._display.updates import can_update, has_updates, is_terminal
 from twisted_ipython._waiting.calls import waiting_cell
 
-__all__ = ["Bar"]
-
 _log = Logger()
 
 # Of how many lines a bar of lines consists, and seconds between two drawings.

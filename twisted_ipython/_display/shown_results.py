@@ -52,7 +52,6 @@ from twisted_ipython._display.updates import (
     DisplayUpdate,
     bundle_of,
     can_update,
-    finish,
 )
 from twisted_ipython._failures.namespace import is_pending, kind_of
 from twisted_ipython._private.asyncio import EXCEPTION
@@ -184,12 +183,9 @@ class ShownResults:
         about = {CARD: True} if outcome.is_job else {}
         display = DisplayUpdate(self._shell, **about)
         display.show(outcome.bundle())
-
-        def replace() -> None:
-            shell, value = self._shell, outcome.value
-            finish(shell, display, value, outcome.bundle, wanted=lambda: self._open)
-
-        self._follow(held, outcome, replace)
+        self._follow(
+            held, outcome, lambda: display.finish(outcome.value, outcome.bundle, self._wanted)
+        )
 
     def bundle(self, held: _Held) -> Bundle:
         """
@@ -261,10 +257,13 @@ class ShownResults:
         else:
             thread.call(add, ended)
 
+    def _wanted(self) -> bool:
+        return self._open
+
     def _notice(self, outcome: _Outcome) -> None:
         """Print that something ended, unless that is shown elsewhere."""
         if not outcome.told:
-            notice(self._shell, str(outcome), outcome.value, wanted=lambda: self._open)
+            notice(self._shell, str(outcome), outcome.value, self._wanted)
 
 
 def coroutine_text(coroutine: CoroutineType[Any, Any, Any]) -> Bundle:

@@ -22,8 +22,6 @@ from IPython.core.events import EventManager
 from twisted_ipython._base.work_id import current_work
 from twisted_ipython._display.late_output import Late, Message
 
-__all__ = ["CellStreams"]
-
 _NAMES: Final = ("stdout", "stderr")
 
 
@@ -79,7 +77,7 @@ class CellStreams:
                     self._run(self._cells[-1])
                 else:
                     idle = Message("status", {"execution_state": "idle"}, {"msg_id": cell})
-                    self._print(self._late.instead(idle))
+                    self._print(self._late.to_send(idle))
                     self._leave()
 
     def _run(self, cell: str) -> None:
@@ -96,7 +94,7 @@ class CellStreams:
             if self._cells:
                 cell = str(current_work().cell or self._cells[-1])
                 message = Message("stream", {"name": name, "text": text}, {"msg_id": cell})
-                self._print(self._late.instead(message))
+                self._print(self._late.to_send(message))
             else:
                 self._streams[name].front.write(text)
 

@@ -29,9 +29,7 @@ from twisted_ipython._waiting.calls import main_thread
 _log = Logger()
 
 
-def notice(
-    shell: InteractiveShell, line: str, value: object, *, wanted: Callable[[], bool]
-) -> None:
+def notice(shell: InteractiveShell, line: str, value: object, wanted: Callable[[], bool]) -> None:
     """
     Print that something ended, with its value; raises nothing.
 

@@ -28,8 +28,6 @@ from twisted_ipython._private import threading
 from twisted_ipython._private.async_kernel import JOB
 from twisted_ipython._private.ipyparallel import OUTPUT_THREAD
 
-__all__ = ["attach", "run_in_executor"]
-
 _T = TypeVar("_T")
 # The name that ipykernel 6.29 to 7.4 gives all of its variables, and that of async-kernel's.
 _KERNELS: Final = {"parent_header", JOB}

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import copy_context
+from functools import partial
 from os import urandom
 from typing import Any, Final, NamedTuple
 
@@ -36,28 +37,12 @@ from twisted.logger import Logger
 from twisted_ipython._base.formatting import own_text
 from twisted_ipython._waiting.calls import main_thread
 
-__all__ = [
-    "CARD",
-    "Bundle",
-    "DisplayUpdate",
-    "bundle_of",
-    "can_update",
-    "finish",
-    "has_updates",
-    "is_plain",
-    "is_silent",
-    "is_terminal",
-    "use_printer",
-]
-
 _log = Logger()
 
 # Values of these types are formatted in any thread: nothing of the user's runs for them.
 _PLAIN: Final = (type(None), bool, int, float, complex, str, bytes)
 # Characters, bytes or bits of a value that is formatted at once.
 _SHORT: Final = 10_000
-
-
 # What is said of a job's card, for those who send it.
 CARD: Final = "twisted_ipython_card"
 
@@ -89,64 +74,47 @@ class DisplayUpdate:
         self._transient = {"display_id": urandom(16).hex(), **transient}
         self._context = copy_context()
 
-    def show(self, bundle: Bundle) -> None:
+    def show(self, bundle: Bundle, *, update: bool = False) -> None:
         """Display what is to be replaced.  Thread: any."""
-        self._publish(bundle, update=False)
+        data, metadata = bundle
+        publish = self._shell.display_pub.publish
+        publish(data=data, metadata=metadata, transient=self._transient, update=update)
 
     def replace(self, bundle: Bundle) -> None:
         """Replace what is displayed.  Thread: any."""
-        self.run(lambda: self._publish(bundle, update=True))
+        # In a copy: two threads may be at it.
+        self._context.copy().run(self.show, bundle, update=True)
 
-    def run(self, function: Callable[[], object]) -> None:
-        """Run ``function`` in the context of the display.  Thread: any."""
-        self._context.copy().run(function)  # a copy: two threads may be at it
+    def finish(
+        self, value: object, bundle: Callable[[Bundle | None], Bundle], wanted: Callable[[], bool]
+    ) -> None:
+        """
+        Replace what is displayed by the result of the work; raises nothing.
 
-    def _publish(self, bundle: Bundle, *, update: bool) -> None:
-        self._shell.display_pub.publish(
-            data=bundle.data,
-            metadata=bundle.metadata,
-            transient=self._transient,
-            update=update,
-        )
+        Args:
+            value: the value of work that is done; None is one.
+            bundle: makes what is shown, given what is shown of the value; without it, for the
+                time until the main thread is free.
+            wanted: whether to go on, asked in the main thread.
 
+        Thread: any.
+        """
 
-def finish(
-    shell: InteractiveShell,
-    display: DisplayUpdate,
-    value: object,
-    bundle: Callable[[Bundle | None], Bundle],
-    *,
-    wanted: Callable[[], bool],
-) -> None:
-    """
-    Replace what is displayed by the result of the work; raises nothing.
+        def draw(*, with_value: bool) -> None:
+            try:
+                self.replace(bundle(bundle_of(self._shell, value) if with_value else None))
+            except Exception:
+                _log.failure("A result could not be displayed in place")
 
-    Args:
-        shell: formats the value.
-        display: what is displayed.
-        value: the value of work that is done; None is one.
-        bundle: makes what is shown, given what is shown of the value; without it, for the
-            time until the main thread is free.
-        wanted: whether to go on, asked in the main thread.
+        def draw_value() -> None:
+            if wanted():
+                self._context.copy().run(partial(draw, with_value=True))
 
-    Thread: any.
-    """
-
-    def draw(*, with_value: bool) -> None:
-        try:
-            display.replace(bundle(bundle_of(shell, value) if with_value else None))
-        except Exception:
-            _log.failure("A result could not be displayed in place")
-
-    def draw_value() -> None:
-        if wanted():
-            display.run(lambda: draw(with_value=True))
-
-    if is_plain(value):
-        draw_value()
-    else:
-        draw(with_value=False)
-        main_thread.call(draw_value)
+        if is_plain(value):
+            draw_value()
+        else:
+            draw(with_value=False)
+            main_thread.call(draw_value)
 
 
 def bundle_of(shell: InteractiveShell, value: object) -> Bundle:
@@ -160,10 +128,8 @@ def bundle_of(shell: InteractiveShell, value: object) -> Bundle:
 
 def is_plain(value: object) -> bool:
     """Whether formatting a value takes no time, and runs nothing of the user's.  Thread: any."""
-    if isinstance(value, (str, bytes)):
-        size = len(value)
-    else:
-        size = value.bit_length() if isinstance(value, int) else 0
+    size = len(value) if isinstance(value, (str, bytes)) else 0
+    size = value.bit_length() if isinstance(value, int) else size
     return type(value) in _PLAIN and size <= _SHORT
 
 
