@@ -7,8 +7,9 @@ Thread: reactor.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Iterable
 from concurrent.futures import Future
+from functools import partial
 from inspect import isawaitable
 from threading import get_ident
 from time import monotonic
@@ -19,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_ipython._bridge.driven import cancel
+from twisted_ipython._bridge.ending import Ending
 from twisted_ipython._display.progress_bar import Bar
 from twisted_ipython._private.twisted import mark_handled
 from twisted_ipython._reactor.lifecycle import current
@@ -93,11 +95,6 @@ class _Work:
     """
     Many things that are waited for; what has not begun is begun.
 
-    Args:
-        thread: the reactor thread.
-        items: what to wait for.
-        bar: counts those that succeed.
-
     Attributes:
         results: theirs, in their order.
         ended: fires when all have ended; with the first failure, if there is one.
@@ -105,7 +102,7 @@ class _Work:
 
     def __init__(self, thread: ReactorThread, items: list[Any], bar: Bar) -> None:
         self.results: list[Any] = [_PENDING] * len(items)
-        self.ended = _Ended(self.cancel)
+        self.ended = Ending(self.cancel)
         self._bar = bar
         self._thread = thread
         self._ident = thread.ident
@@ -117,7 +114,7 @@ class _Work:
             if isinstance(part, Deferred):
                 part.addBoth(self._fired, index, part)
             else:
-                self._follow(index, part)
+                part.add_done_callback(partial(self._done, index))
 
     def _fired(self, result: Any, index: int, deferred: Deferred[Any]) -> Any:
         """Take a Deferred's result, which stays its result.  In the thread that fires it."""
@@ -128,8 +125,8 @@ class _Work:
             self._thread.call(self._take, index, result)
         return stays
 
-    def _follow(self, index: int, future: asyncio.Future[Any]) -> None:
-        future.add_done_callback(lambda _: self._take(index, _result_of(future)))
+    def _done(self, index: int, future: asyncio.Future[Any]) -> None:
+        self._take(index, _result_of(future))
 
     def _take(self, index: int, result: Any) -> None:
         self.results[index] = result
@@ -159,18 +156,6 @@ class _Work:
                     _log.failure("A canceller failed")
 
 
-class _Ended(Deferred[Failure | None]):
-    """Fires when all have ended; cancelling it cancels them, and it fires when they have."""
-
-    def __init__(self, stop: Callable[[], object]) -> None:
-        super().__init__()
-        self._stop = stop
-
-    def cancel(self) -> None:
-        """Cancel what is waited for.  Thread: reactor."""
-        super().cancel() if self.called else self._stop()
-
-
 def _begun(item: Any, thread: ReactorThread) -> _Part:
     """A Deferred, or a future of the reactor's loop, for anything that can be waited for."""
     loop = thread.loop
@@ -183,15 +168,15 @@ def _begun(item: Any, thread: ReactorThread) -> _Part:
 
 def _deferred_of(future: Future[Any], thread: ReactorThread) -> Deferred[Any]:
     """A Deferred that fires with a future of threads."""
-    deferred: Deferred[Any] = Deferred(lambda _: stop())
 
-    def stop() -> None:
+    def stop(_: object) -> None:
         future.cancel()
 
     def fire() -> None:
         if not deferred.called:
             deferred.callback(_result_of(future))
 
+    deferred: Deferred[Any] = Deferred(stop)
     future.add_done_callback(lambda _: thread.call(fire))
     return deferred
 

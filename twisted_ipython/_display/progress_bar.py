@@ -16,6 +16,7 @@ Thread: reactor.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import copy_context
 from importlib import import_module
 from time import monotonic
@@ -34,9 +35,7 @@ _log = Logger()
 # Of how many lines a bar of lines consists, and seconds between two drawings.
 _LINES: Final = 10
 _OFTEN: Final = 0.1
-
-LINE: Final = "{name}{done:,} of {total:,}, {rate:,.0f}/s{left}"
-LEFT: Final = ", {time} left"
+LINE: Final = "{name}{done:,} of {total:,}, {rate:,.0f}/s, {time} left"
 LAST: Final = "{name}{done:,} of {total:,} in {time}, {rate:,.0f}/s"
 
 
@@ -59,46 +58,42 @@ class Bar:
         self.next = monotonic() + _OFTEN
         self._bar: Any = None
         self._handle: DisplayHandle | None = None
-        self._do(lambda: self._make(total, description))
+        self._do(self._make, total, description)
 
     def draw(self) -> None:
         """Draw it.  Thread: reactor."""
         self.next = monotonic() + _OFTEN
-        self._do(self._draw)
+        undrawn, self.undrawn = self.undrawn, 0
+        if self._bar is not None:
+            self._do(self._bar.update, undrawn)
 
     def close(self) -> None:
         """Draw it a last time.  Thread: reactor."""
-        self._do(self._close)
+        self.draw()
+        if self._bar is not None:
+            self._do(self._bar.close)
+        if self._handle is not None:
+            self._do(self._handle.update, self._bar.container)
 
     def _make(self, total: int, description: str | None) -> None:
-        own = None if _stays() else _tqdm()
-        if own is None:
+        kind: Any = None
+        if not _stays():
+            with suppress(ImportError):
+                kind = import_module("tqdm.auto").tqdm
+        if kind is None:
             self._bar = _Lines(total, description)
             return
+        in_notebook = any(base.__name__ == "tqdm_notebook" for base in kind.__mro__)
+        options = {"display": False} if in_notebook else {}
         # tqdm's thread looks after bars that count many steps before they look at the clock.
-        kind = type("Bar", (own,), {"monitor_interval": 0})
-        if any(base.__name__ == "tqdm_notebook" for base in own.__mro__):
-            self._bar = kind(total=total, desc=description, miniters=1, display=False)
+        kind = type("Bar", (kind,), {"monitor_interval": 0})
+        self._bar = kind(total=total, desc=description, miniters=1, **options)
+        if in_notebook:
             self._handle = display(self._bar.container, display_id=True)
-        else:
-            self._bar = kind(total=total, desc=description, miniters=1)
 
-    def _draw(self) -> None:
-        undrawn, self.undrawn = self.undrawn, 0
-        if self._bar is not None:
-            self._bar.update(undrawn)
-
-    def _close(self) -> None:
-        self._draw()
-        bar, self._bar = self._bar, None
-        if bar is not None:
-            bar.close()
-        if self._handle is not None:
-            self._handle.update(bar.container)
-
-    def _do(self, function: Callable[[], object]) -> None:
+    def _do(self, function: Callable[..., object], *args: Any) -> None:
         try:
-            self._context.run(function)
+            self._context.run(function, *args)
         except Exception:
             _log.failure("A bar could not be drawn")
             self._bar = self._handle = None
@@ -119,25 +114,17 @@ class _Lines:
         self._done += count
         if self._next <= self._done < self._total:
             self._next = self._done + self._total / _LINES
-            left = (monotonic() - self._began) * (self._total / self._done - 1)
-            self._print(LINE, left=LEFT.format(time=duration(left)))
+            self._print(LINE, self._total / self._done - 1)
 
     def close(self) -> None:
         """Print how many were done, and how long it took.  Thread: reactor."""
-        self._print(LAST, time=duration(monotonic() - self._began))
+        self._print(LAST, 1)
 
-    def _print(self, text: str, **words: str) -> None:
-        rate = self._done / max(monotonic() - self._began, 1e-9)
-        line = text.format(name=self._name, done=self._done, total=self._total, rate=rate, **words)
-        print(line, flush=True)
-
-
-def _tqdm() -> Any:
-    """The tqdm that suits this process; None if it is not installed."""
-    try:
-        return import_module("tqdm.auto").tqdm
-    except ImportError:
-        return None
+    def _print(self, line: str, times: float) -> None:
+        """Print a line, with a time that is so many times what it took until now."""
+        taken = max(monotonic() - self._began, 1e-9)
+        numbers = {"done": self._done, "total": self._total, "rate": self._done / taken}
+        print(line.format(name=self._name, time=duration(taken * times), **numbers), flush=True)
 
 
 def _stays() -> bool:
