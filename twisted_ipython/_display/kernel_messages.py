@@ -75,7 +75,9 @@ def attach(
     session: Any = getattr(kernel, "session", None)
     if session is None or not hasattr(kernel, "get_parent"):
         return lambda: None
-    messages = _Messages(session.send, elsewhere, one_parent=_has_one_parent(shell.display_pub))
+    # ipykernel up to 6.31 keeps one parent for all displays.
+    one_parent = hasattr(shell.display_pub, "set_parent") and not hasattr(shell.display_pub, PARENT)
+    messages = _Messages(session.send, elsewhere, one_parent=one_parent)
     messages.begin(kernel.get_parent() or {}, shell.execution_count)
     undo = ExitStack()
     undo.callback(messages.end)
@@ -89,24 +91,13 @@ def attach(
     undo.callback(jobs.when_begun.remove, messages.record)
     undo.callback(threads.attach(_cell))
     if hasattr(shell, "set_parent"):
-        undo.callback(override(shell, {"set_parent": _unless(elsewhere, shell.set_parent)}))
+        own = shell.set_parent
+        undo.callback(
+            override(shell, {"set_parent": lambda *a, **k: None if elsewhere() else own(*a, **k)})
+        )
     undo.callback(atexit.unregister, messages.end)
     atexit.register(messages.end)
     return undo.close
-
-
-def _has_one_parent(publisher: Any) -> bool:
-    """Whether a kernel keeps one parent for all displays: ipykernel up to 6.31."""
-    return hasattr(publisher, "set_parent") and not hasattr(publisher, PARENT)
-
-
-def _unless(elsewhere: Callable[[], bool], original: Callable[..., None]) -> Callable[..., None]:
-    def set_parent(*args: Any, **kwargs: Any) -> None:
-        """``shell.set_parent``; any thread."""
-        if not elsewhere():
-            original(*args, **kwargs)
-
-    return set_parent
 
 
 class _Messages:
@@ -130,7 +121,9 @@ class _Messages:
         # What cells of jobs have shown, by the requests that ran them; the jobs hold it.
         self._outputs: WeakValueDictionary[str, JobOutput] = WeakValueDictionary()
         self._process = os.getpid()
-        self._stderr = _real_stderr()
+        self._stderr = 2
+        with suppress(AttributeError, OSError, ValueError):
+            self._stderr = sys.stderr.fileno()  # ipykernel's is the process's own
         self._running = copy_context()
 
     def begin(self, request: dict[str, Any], number: int) -> None:
@@ -165,36 +158,14 @@ class _Messages:
     def send(self, stream: Any, msg_or_type: Any, *args: Any, **kwargs: Any) -> Any:
         """``session.send``; any thread."""
         kind = msg_or_type if isinstance(msg_or_type, str) else msg_or_type["msg_type"]
+        as_asked = partial(self._send, stream, msg_or_type, *args, **kwargs)
         # First what most messages come to: a cell has at least four.
-        if kind in self._late.concerns or (
+        concerned = kind in self._late.concerns or (
             kind in RECORDED and (self._one_parent or self._outputs)
-        ):
-            return self._send_late(stream, msg_or_type, *args, **kwargs)
-        return self._send(stream, msg_or_type, *args, **kwargs)
-
-    def _send_late(
-        self,
-        stream: Any,
-        msg_or_type: Any,
-        content: dict[str, Any] | None = None,
-        parent: dict[str, Any] | None = None,
-        ident: Any = None,
-        buffers: Any = None,
-        track: bool = False,
-        header: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> Any:
-        """Send what may be sent in another way than it was asked for."""
-        asked = stream, msg_or_type, content, parent, ident, buffers, track, header, metadata
-        as_asked = partial(self._send, *asked)
-        if os.getpid() != self._process:
+        )
+        if not concerned or os.getpid() != self._process:
             return as_asked()
-        kind = msg_or_type
-        if not isinstance(msg_or_type, str):
-            kind, metadata = msg_or_type["msg_type"], msg_or_type["metadata"]
-            content, parent = msg_or_type["content"], msg_or_type["parent_header"]
-        rest = stream, ident, buffers, metadata
-        return self._publish(Message(kind, content or {}, parent or {}, rest), as_asked)
+        return self._publish(_message(stream, msg_or_type, *args, **kwargs), as_asked)
 
     def _publish(self, message: Message, as_asked: Callable[[], Any]) -> Any:
         """Send a message, or what is sent in its place."""
@@ -237,9 +208,21 @@ class _Messages:
             os.write(self._stderr, self._late.text(message).encode())
 
 
-def _real_stderr() -> int:
-    """The process's own stderr: ipykernel puts a pipe to itself in its place."""
-    try:
-        return sys.stderr.fileno()
-    except (OSError, AttributeError, ValueError):
-        return 2
+def _message(
+    stream: Any,
+    msg_or_type: Any,
+    content: dict[str, Any] | None = None,
+    parent: dict[str, Any] | None = None,
+    ident: Any = None,
+    buffers: Any = None,
+    track: bool = False,  # noqa: ARG001  # these two are its own
+    header: dict[str, Any] | None = None,  # noqa: ARG001
+    metadata: dict[str, Any] | None = None,
+) -> Message:
+    """What ``session.send`` was asked for."""
+    if isinstance(msg_or_type, str):
+        kind = msg_or_type
+    else:
+        kind, metadata = msg_or_type["msg_type"], msg_or_type["metadata"]
+        content, parent = msg_or_type["content"], msg_or_type["parent_header"]
+    return Message(kind, content or {}, parent or {}, (stream, ident, buffers, metadata))
