@@ -1,4 +1,4 @@
-"""One line above the prompt when something ends: `_display.terminal_notices`, in a terminal."""
+"""One line above the prompt when something ends: `_display.updates`, in a terminal."""
 
 from __future__ import annotations
 

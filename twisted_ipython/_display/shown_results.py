@@ -4,7 +4,7 @@ A job's result, a Deferred or a task that a cell shows changes when it ends.
 In a notebook what is pending is replaced in place, as `_display.updates` says.  A job's
 result is a card, which gets the value; a Deferred, and a task or a future of the reactor's
 loop, is replaced by its value's own representation or its failure's line.  Where displays do
-not change it is IPython's ``Out[n]`` as usual, and `_display.terminal_notices` prints a line.
+not change it is IPython's ``Out[n]`` as usual, and a line says when it ends.
 
 Nothing runs meanwhile, and nothing holds what is shown: it gets a callback, in the reactor
 thread, as its others do.  That raises nothing and passes a Deferred's result on, so what is
@@ -45,13 +45,13 @@ from twisted_ipython._base.formatting import (
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.work_id import cell_number
 from twisted_ipython._bridge.deferred_failure import exception_of
-from twisted_ipython._display.terminal_notices import notice
 from twisted_ipython._display.updates import (
     CARD,
     Bundle,
     DisplayUpdate,
     bundle_of,
     can_update,
+    notice,
 )
 from twisted_ipython._failures.namespace import is_pending, kind_of
 from twisted_ipython._private.asyncio import EXCEPTION
@@ -67,42 +67,29 @@ NOT_AWAITED: Final = "{coroutine} was not awaited, so it has not run: put `await
 NO_JOB: Final = "an EventualResult"
 
 
-class _Since:
-    """Where and when a Deferred or a future was shown."""
+class _Outcome:
+    """What is known of something that is shown, which it does not hold."""
 
-    def __init__(self, kind: str, cell: int) -> None:
+    def __init__(self, held: _Held, cell: int) -> None:
+        self.is_job = isinstance(held, EventualResult)
+        self._job = held.job if isinstance(held, EventualResult) else None
+        self._kind = kind_of(type(held)) or "EventualResult"
+        # What is read of a job: of anything else, where and when it was shown.
         self.name: str | None = None
         self.cell = cell
         self.began = time()
-        self._kind = kind
+        self.state = "pending"
+        self.value: object = None
+        self._error: BaseException | None = None
+        # Whether its end is shown elsewhere.
+        self.told = False
+
+    def _about(self) -> Shown | None:
+        return self._job if self.is_job else self
 
     @property
     def seconds(self) -> float:
         return time() - self.began
-
-    def __str__(self) -> str:
-        return f"The {self._kind}"
-
-
-class _Outcome:
-    """
-    What is known of something that is shown; it does not hold that.
-
-    Attributes:
-        state: ``pending``, ``done``, ``failed`` or ``cancelled``.
-        value: its value, when done.
-        told: whether somebody else gets its result, or its failure.
-    """
-
-    def __init__(self, held: _Held, cell: int) -> None:
-        self.is_job = isinstance(held, EventualResult)
-        self._kind = kind_of(type(held)) or "EventualResult"
-        about = held.job if isinstance(held, EventualResult) else _Since(self._kind, cell)
-        self._about: Shown | None = about
-        self.state = "pending"
-        self.value: object = None
-        self._error: BaseException | None = None
-        self.told = False
 
     def look(self, held: _Held, result: Any) -> None:
         """Note what it has come to, which does not count as looking at a failure."""
@@ -132,18 +119,21 @@ class _Outcome:
             return own
         text = "" if own is None else cut(own.data["text/plain"])
         html = "" if own is None else bundle_as_html(*own)
+        about = self._about()
         data = {
-            "text/plain": with_text(self.state, self._about, text, self._kind),
-            "text/html": with_html(self.state, self._about, html, self._kind),
+            "text/plain": with_text(self.state, about, text, self._kind),
+            "text/html": with_html(self.state, about, html, self._kind),
         }
         return Bundle(data, {})
 
     def __str__(self) -> str:
-        about, how = self._about, "fired" if self._kind == "Deferred" else "is done"
+        how = "fired" if self._kind == "Deferred" else "is done"
         how = "was cancelled" if self.state == "cancelled" else how
+        about = self._about()
         if about is None:
             return f"{NO_JOB} {how}"
-        return f"{about} of cell {about.cell} {how} after {duration(about.seconds)}"
+        what = f"The {self._kind}" if about is self else about
+        return f"{what} of cell {about.cell} {how} after {duration(about.seconds)}"
 
 
 class ShownResults:
@@ -217,10 +207,15 @@ class ShownResults:
         if value is None:
             value = self._shell.user_ns.get("_")
         if isinstance(value, (Deferred, asyncio.Future)):
-            override(value, {"_repr_html_": partial(self._html, ref(value))})
+            itself = ref(value)
 
-    def _html(self, value: Callable[[], Any]) -> str | None:
-        return bundle_as_html(*self.bundle(value())) if self._open else None
+            def html() -> str | None:
+                held = itself()
+                if held is None or not self._open:
+                    return None
+                return bundle_as_html(*self.bundle(held))
+
+            override(value, {"_repr_html_": html})
 
     def _look(self, held: _Held) -> _Outcome:
         """What is known of it now."""

@@ -24,6 +24,7 @@ Thread: any.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
@@ -34,7 +35,8 @@ from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from twisted.logger import Logger
 
-from twisted_ipython._base.formatting import own_text
+from twisted_ipython._base.formatting import line_break, one_line, own_text
+from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._waiting.calls import main_thread
 
 _log = Logger()
@@ -115,6 +117,44 @@ class DisplayUpdate:
         else:
             draw(with_value=False)
             main_thread.call(draw_value)
+
+
+def notice(shell: InteractiveShell, line: str, value: object, wanted: Callable[[], bool]) -> None:
+    """
+    Print that something ended, with its value, where displays do not change; raises nothing.
+
+    In a terminal it stands above the prompt: while IPython prompts, its ``sys.stdout`` is
+    prompt_toolkit's, which draws what any thread prints above what was typed.  At a plain
+    prompt (``--simple-prompt``) the main thread waits, so a thread of Twisted's pool shows a
+    value whose representation is the user's code.  In a kernel, for a front end that ignores
+    updates (jupyter console, qtconsole), the line is one of the cell that showed what ended.
+
+    Args:
+        shell: the shell.
+        line: what ended, and how.
+        value: its value, or None.
+        wanted: whether to print it, asked when it is printed.
+
+    Thread: any.
+    """
+    prompts = getattr(shell, "pt_app", None) is not None
+
+    def say() -> None:
+        try:
+            if wanted():
+                said = line if value is None else f"{line}: {own_text(value)}"
+                said = one_line(said, shutil.get_terminal_size().columns)
+                # A plain prompt, or jupyter console's, is not drawn again: it stands below it.
+                print((line_break() if prompts else "\n") + said, flush=True)
+        except Exception:
+            _log.failure("The end of a job could not be shown")
+
+    if is_plain(value):
+        say()
+    elif is_terminal(shell) and not prompts:
+        current().reactor.callInThread(say)
+    else:
+        main_thread.call(partial(copy_context().run, say))
 
 
 def bundle_of(shell: InteractiveShell, value: object) -> Bundle:

@@ -9,7 +9,7 @@ Thread: cell; what is awaited, reactor.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from IPython.core.error import UsageError
 
@@ -17,9 +17,6 @@ from twisted_ipython._cells.await_magics import Awaited, AwaitedMagic
 from twisted_ipython._magics.magics import TwistedMagics, must_wait
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._waiting.calls import in_cell_thread
-
-if TYPE_CHECKING:
-    from twisted_ipython._magics.timing import Time, Timeit
 
 # So many frames up there is none: IPython then looks names up in the namespace only.
 _NO_FRAME: Final = 1_000_000
@@ -43,7 +40,7 @@ def awaitable(magics: TwistedMagics) -> Awaited:
 def _timed(magics: TwistedMagics, name: str) -> AwaitedMagic:
     """`%time` or `%timeit`, which take a while to import: when one is used."""
 
-    def timing() -> Time | Timeit:
+    def timing() -> Any:
         from twisted_ipython._magics.timing import Time, Timeit
 
         is_time = name == "time"

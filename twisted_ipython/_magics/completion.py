@@ -7,7 +7,7 @@ Thread: cell.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult
@@ -45,7 +45,7 @@ def _candidates(context: CompletionContext) -> Iterable[str]:
         return _OPTIONS if context.token.startswith("-") else ()
     if match := _LINE.fullmatch(text):
         words = match[2].removesuffix(context.token).split()
-        return _MAGICS[match[1]](words)
+        return _of_reactor(words) if match[1] == "reactor" else _of_config(words)
     return ()
 
 
@@ -83,9 +83,3 @@ def _of_config(words: list[str]) -> Iterable[str]:
         case [name]:
             return _SETTINGS.get(name, ())
     return ()
-
-
-_MAGICS: Final[Mapping[str, Callable[[list[str]], Iterable[str]]]] = {
-    "reactor": _of_reactor,
-    "twisted_config": _of_config,
-}

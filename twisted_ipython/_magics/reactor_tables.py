@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar
 
 from twisted.internet.process import reapProcessHandlers
 from twisted.python.reflect import qual
+from twisted.python.threadpool import ThreadPool
 
 from twisted_ipython._base import frames
 from twisted_ipython._base.borrowed_sigint import give_back
@@ -96,7 +97,7 @@ def _tables(thread: ReactorThread, label: frames.Label, found: list[Any]) -> lis
         _calls_table(thread.reactor),
         _sockets_table(thread, found),
         _processes_table(thread, found),
-        _pool_table(thread.reactor),
+        _pool_table(thread.pool),
         threads_table(thread, label),
     ]
     return [table for table in tables if table.rows]
@@ -182,10 +183,7 @@ def _processes_table(thread: ReactorThread, found: list[Any]) -> Table:
     return Table("Child processes", ("pid", "protocol"), rows)
 
 
-def _pool_table(reactor: Any) -> Table:
-    pool = getattr(reactor, "threadpool", None)
-    if pool is None:
-        return Table("Thread pool", (), [])
+def _pool_table(pool: ThreadPool) -> Table:
     rows = [
         ("working", len(pool.working)),
         ("idle", len(pool.waiters)),

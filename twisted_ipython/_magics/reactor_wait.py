@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from math import isfinite
 from time import monotonic, sleep
 from types import FrameType
@@ -65,23 +65,22 @@ def names_of_jobs(thread: ReactorThread, running: Sequence[str] = ()) -> str:
     return ", ".join([*names, *(f"task {name}" for name in running)]) or "none"
 
 
-def wait_for_job(thread: ReactorThread, line: str) -> Coroutine[Any, Any, EventualResult | None]:
+async def wait_for_job(thread: ReactorThread, line: str) -> EventualResult | None:
     """
-    What waits for the job that ``wait JOB [SECONDS]`` or ``output JOB`` names.
+    Wait for the job that ``wait JOB [SECONDS]`` or ``output JOB`` names.
 
     Args:
         thread: the reactor thread.
         line: what follows the magic's name.
 
     Returns:
-        a coroutine for the reactor thread. That of ``wait`` gives the job's
-        result; None if the job had ended and nobody holds its result. It raises
-        TimeoutError if the job is still pending after the seconds; it goes on.
+        the result that ``wait`` gives; None if the job had ended and nobody holds it.
 
     Raises:
+        TimeoutError: the job is still pending after the seconds; it goes on.
         UsageError: there is no such job, or the line is not of that form.
 
-    Thread: any.
+    Thread: reactor.
     """
     match line.split():
         case ["wait", word]:
@@ -89,10 +88,19 @@ def wait_for_job(thread: ReactorThread, line: str) -> Coroutine[Any, Any, Eventu
         case ["wait", word, number]:
             seconds = _seconds(number)
         case ["output", word]:
-            return _show_output(thread, thread.jobs.find(word) or refuse(thread, word))
+            await _show_output(thread, thread.jobs.find(word) or refuse(thread, word))
+            return None
         case _:
             raise UsageError(USAGE)
-    return _wait(thread, thread.jobs.find(word) or refuse(thread, word), seconds)
+    job: Job = thread.jobs.find(word) or refuse(thread, word)
+    result = job.result
+    if result is None:
+        print(ENDED.format(job=job, state=job.state, time=duration(job.seconds)))
+    elif await _ends(thread, result, seconds):
+        result.mark_seen()  # which `%reactor wait` gives, and the cell shows
+    else:
+        raise TimeoutError(STILL_PENDING.format(job=job, seconds=seconds or 0))
+    return result
 
 
 async def _show_output(thread: ReactorThread, job: Job) -> None:
@@ -113,17 +121,6 @@ def _seconds(word: str) -> float:
     if not (isfinite(seconds) and seconds >= 0):
         raise UsageError(NOT_SECONDS.format(word=word))
     return seconds
-
-
-async def _wait(thread: ReactorThread, job: Job, seconds: float | None) -> EventualResult | None:
-    result = job.result
-    if result is None:
-        print(ENDED.format(job=job, state=job.state, time=duration(job.seconds)))
-    elif await _ends(thread, result, seconds):
-        result.mark_seen()  # which `%reactor wait` gives, and the cell shows
-    else:
-        raise TimeoutError(STILL_PENDING.format(job=job, seconds=seconds or 0))
-    return result
 
 
 async def _ends(thread: ReactorThread, result: EventualResult, seconds: float | None) -> bool:
@@ -166,38 +163,35 @@ def profile(
         raise UsageError(NOT_HERE)
     seconds = _seconds(words[0]) if words else _LONG
     give_back()
-    seen = _Seen()
+    # At which line it was, the innermost of the user's if it has one; None where it was idle.
+    seen: Counter[frames.Place | None] = Counter()
     began = monotonic()
     try:
         # A longer turn would end where the reactor thread lets others in: only idle would be seen.
         with turns_of(BRIEF):
             while monotonic() - began < seconds:
                 sleep(_EVERY)
-                seen.note(sys._current_frames().get(thread.ident))
+                seen[_place(sys._current_frames().get(thread.ident))] += 1
     finally:
-        show(Report(seen.table(monotonic() - began, label)))
+        show(Report(_profile_table(seen, monotonic() - began, label)))
 
 
-class _Seen:
-    """How often a thread was seen at which line, the innermost of the user's if it has one."""
+def _place(frame: FrameType | None) -> frames.Place | None:
+    if frame is None or is_idle(frame):
+        return None
+    places = frames.of_frame(frame)
+    return next((one for one in places if one.users), places[0] if places else None)
 
-    def __init__(self) -> None:
-        self._idle = 0
-        self._places: Counter[frames.Place] = Counter()
 
-    def note(self, frame: FrameType | None) -> None:
-        if frame is None or is_idle(frame):
-            self._idle += 1
-            return
-        places = frames.of_frame(frame)
-        self._places.update([one for one in places if one.users][:1] or places[:1])
-
-    def table(self, seconds: float, label: frames.Label) -> Table | str:
-        """The lines at which it was seen most, and how long it was idle; or only that."""
-        count = self._places.total() + self._idle or 1
-        title = f"The reactor thread in {duration(seconds)}: {self._idle / count:.0%} idle"
-        rows = [
-            (f"{seen / count:.0%}", label(place), place.function, place.text)
-            for place, seen in self._places.most_common(_MOST)
-        ]
-        return Table(title, ("time", "place", "function", "line"), rows) if rows else title
+def _profile_table(
+    seen: Counter[frames.Place | None], seconds: float, label: frames.Label
+) -> Table | str:
+    """The lines at which it was seen most, and how long it was idle; or only that."""
+    count, idle = seen.total() or 1, seen.pop(None, 0)
+    title = f"The reactor thread in {duration(seconds)}: {idle / count:.0%} idle"
+    rows = [
+        (f"{times / count:.0%}", label(place), place.function, place.text)
+        for place, times in seen.most_common(_MOST)
+        if place is not None
+    ]
+    return Table(title, ("time", "place", "function", "line"), rows) if rows else title

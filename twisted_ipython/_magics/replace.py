@@ -129,11 +129,6 @@ def _ports(reactor: Any) -> set[Any]:
     return {one for one in reactor.getReaders() if IListeningPort.providedBy(one)}
 
 
-def _stop_loop(_: ReactorThread, loop: LoopingCall) -> None:
-    if loop.running:
-        loop.stop()
-
-
 def _disconnect(_: ReactorThread, connector: Any) -> None:
     _stop_trying(connector)
     connector.disconnect()
@@ -151,11 +146,6 @@ def _abort(thread: ReactorThread, connection: Any) -> Deferred[None]:
     abort = connection.abort if isinstance(connection, Transport) else connection.abortConnection
     abort()
     return deferLater(thread.reactor, 0)  # by then it is closed
-
-
-def _cancel_call(_: ReactorThread, call: Any) -> None:
-    if call.active():
-        call.cancel()
 
 
 def _cancel_task(thread: ReactorThread, task: asyncio.Future[Any]) -> Deferred[None] | None:
@@ -196,10 +186,10 @@ _Way = Callable[[ReactorThread, Any], Any]
 _WAYS: Final[tuple[tuple[Callable[[Any], bool], _Way], ...]] = (
     (IListeningPort.providedBy, lambda thread, port: _stop_listening(thread, port.stopListening)),
     (IService.providedBy, lambda thread, one: _stop_listening(thread, one.stopService)),
-    (lambda held: isinstance(held, LoopingCall), _stop_loop),
+    (lambda held: isinstance(held, LoopingCall), lambda _, loop: loop.running and loop.stop()),
     (lambda held: isinstance(held, Deferred), lambda _, held: held.cancel()),
     (IConnector.providedBy, _disconnect),
-    (IDelayedCall.providedBy, _cancel_call),
+    (IDelayedCall.providedBy, lambda _, call: call.active() and call.cancel()),
     (lambda held: isinstance(held, Future), _cancel_task),
     (lambda held: isinstance(held, asyncio.Server), _close_server),
     (lambda held: isinstance(held, (Connection, Transport)), _abort),

@@ -13,6 +13,7 @@ import asyncio
 import gc
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from errno import EADDRINUSE
 from functools import partial, wraps
 from typing import Any, Final, NamedTuple
@@ -224,11 +225,8 @@ def _noting(thread: ReactorThread, own: Callable[..., Any]) -> Callable[..., Any
 
     @wraps(own)
     def listen(*args: Any, **kwargs: Any) -> Any:
-        try:
+        with _noted(thread):
             return own(*args, **kwargs)
-        except CannotListenError as error:
-            _note(thread, error, error.socketError, error.port)
-            raise
 
     return listen
 
@@ -240,20 +238,22 @@ def _noting_async(
 
     @wraps(own)
     async def create_server(factory: Any, host: Any = None, port: Any = None, **kwargs: Any) -> Any:
-        try:
+        with _noted(thread, port):
             return await own(factory, host, port, **kwargs)
-        except OSError as error:
-            _note(thread, error, error, port)
-            raise
 
     return create_server
 
 
-def _note(thread: ReactorThread, error: Exception, cause: Any, port: object) -> None:
+@contextmanager
+def _noted(thread: ReactorThread, port: object = None) -> Iterator[None]:
     """Add the line to an error.  Thread: reactor, or one that has borrowed it."""
-    if getattr(cause, "errno", None) != EADDRINUSE:
-        return
-    port = port.decode(errors="replace") if isinstance(port, bytes) else str(port)
-    found = [one for one in sockets(thread, living(*KINDS)) if one.port == port]
-    line, who = (HELD, opener(found[0].work_id)) if found else (NOT_OURS, "")
-    error.add_note(line.format(port=port, opener=who))
+    try:
+        yield
+    except (CannotListenError, OSError) as error:
+        if getattr(getattr(error, "socketError", error), "errno", None) == EADDRINUSE:
+            port = getattr(error, "port", port)
+            port = port.decode(errors="replace") if isinstance(port, bytes) else str(port)
+            found = [one for one in sockets(thread, living(*KINDS)) if one.port == port]
+            line, who = (HELD, opener(found[0].work_id)) if found else (NOT_OURS, "")
+            error.add_note(line.format(port=port, opener=who))
+        raise
