@@ -1,10 +1,9 @@
 """
 A pyplot figure is shown in the cell whose code drew it.
 
-matplotlib's inline backend shows all figures at the end of whichever cell ends
-next.  Here each is shown in the context in which it was made: at the end of the
-job that draws it, or, for other code, at the end of the next cell.  The context
-is noted by matplotlib's own ``figure.hooks``.
+matplotlib's inline backend shows all figures at the end of whichever cell ends next.  Here each
+is shown in the context in which it was made: at the end of the job that draws it, or, for other
+code, at the end of the next cell.  The context is noted by matplotlib's own ``figure.hooks``.
 
 What can still go wrong.  ``plt.show()`` shows all figures that are open, and
 ``plt.gcf()`` gives the latest: a job names its own (``fig, ax = plt.subplots()``).
@@ -47,17 +46,7 @@ class _MadeIn:
 
 
 def attach(shell: InteractiveShell) -> Callable[[], None]:
-    """
-    Have a shell show each figure in its own cell.
-
-    Args:
-        shell: the shell.
-
-    Returns:
-        what undoes it.
-
-    Thread: cell.
-    """
+    """Have a shell show each figure in its own cell; gives the undo.  Thread: cell."""
     events: Any = shell.events
     register = events.register
     undo = ExitStack()

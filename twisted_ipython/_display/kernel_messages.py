@@ -1,10 +1,9 @@
 """
 A kernel's messages: each belongs to the cell whose work sent it, and none is lost.
 
-What the kernel publishes goes through one method of its one session, in the
-thread that published it, except text: that is sent a little later by a thread
-of ipykernel's, with the parent that it had when it was written.  The method is
-set on the session instance:
+What the kernel publishes goes through one method of its one session, in the thread that
+published it, except text: that is sent a little later by a thread of ipykernel's, with the
+parent that it had when it was written.  The method is set on the session instance:
 
 - ipykernel before 7 keeps one parent for all displays.  What is displayed in
   the reactor thread and the pool's gets that of the context's cell.
@@ -101,14 +100,7 @@ def attach(
 
 
 class _Messages:
-    """
-    What one kernel sends.
-
-    Args:
-        send: the session's own method.
-        elsewhere: see `attach`.
-        one_parent: whether the kernel keeps one parent for all displays.
-    """
+    """What one kernel sends."""
 
     def __init__(
         self, send: Callable[..., Any], elsewhere: Callable[[], bool], *, one_parent: bool

@@ -1,11 +1,10 @@
 """
 Late output goes to the cell that runs, for a client that keeps no other cell's.
 
-nbclient, and so nbconvert and papermill, drops each message that does not
-belong to the cell that it runs.  Its requests say that it has no stdin, which
-no front end for people says of a cell.  For such a client a late message is
-sent as one of the running cell.  Each line of its text begins with `LABEL`, and
-what is no text comes after a line with it.
+nbclient, and so nbconvert and papermill, drops each message that does not belong to the cell
+that it runs.  Its requests say that it has no stdin, which no front end for people says of a
+cell.  For such a client a late message is sent as one of the running cell.  Each line of its
+text begins with `LABEL`, and what is no text comes after a line with it.
 
 - A failure of the background becomes text on stderr, late or not: papermill
   takes an error among a cell's outputs for that cell's own.

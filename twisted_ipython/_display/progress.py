@@ -92,16 +92,11 @@ async def progress(
 
 
 class _Work:
-    """
-    Many things that are waited for; what has not begun is begun.
-
-    Attributes:
-        results: theirs, in their order.
-        ended: fires when all have ended; with the first failure, if there is one.
-    """
+    """Many things that are waited for; what has not begun is begun."""
 
     def __init__(self, thread: ReactorThread, items: list[Any], bar: Bar) -> None:
         self.results: list[Any] = [_PENDING] * len(items)
+        # Fires when all have ended; with the first failure, if there is one.
         self.ended = Ending(self.cancel)
         self._bar = bar
         self._thread = thread

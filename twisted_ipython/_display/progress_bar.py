@@ -1,10 +1,9 @@
 """
 The bar of `progress`: tqdm's, or a few lines.
 
-It is drawn in a copy of the context in which it is made, so it stands in the cell of
-whoever waits, whatever ends.  No timer draws it.  Lines take its place where tqdm is
-not installed, above the prompt for a job in a terminal, and for a front end that ignores
-updates of a display.
+It is drawn in a copy of the context in which it is made, so it stands in the cell of whoever
+waits, whatever ends.  No timer draws it.  Lines take its place where tqdm is not installed,
+above the prompt for a job in a terminal, and for a front end that ignores updates of a display.
 
 A notebook is saved with the text that its displays had when they were displayed or
 updated, and a widget's text says how far it was then.  So tqdm's widget is updated as a

@@ -137,12 +137,7 @@ class _Outcome:
 
 
 class ShownResults:
-    """
-    What one shell shows of results.
-
-    Args:
-        shell: the shell.
-    """
+    """What one shell shows of results."""
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
@@ -155,21 +150,10 @@ class ShownResults:
         self._open = False
 
     def show(self, held: _Held) -> None:
-        """
-        Display what is pending: a printer for ``ipython_display_formatter``.
-
-        Args:
-            held: a result, a Deferred or a future.
-
-        Raises:
-            NotImplementedError: it has ended, or displays do not change, and is for the other
-                formatters; see `bundle`.
-
-        Thread: any.
-        """
+        """Display what is pending, for ``ipython_display_formatter``.  Thread: any."""
         outcome = self._look(held)
         if outcome.state != "pending" or not can_update(self._shell):
-            raise NotImplementedError
+            raise NotImplementedError  # `bundle` shows it
         about = {CARD: True} if outcome.is_job else {}
         display = DisplayUpdate(self._shell, **about)
         display.show(outcome.bundle())
@@ -178,17 +162,7 @@ class ShownResults:
         )
 
     def bundle(self, held: _Held) -> Bundle:
-        """
-        What it shows now: a printer for ``mimebundle_formatter``.
-
-        Args:
-            held: a result, a Deferred or a future.
-
-        Raises:
-            NotImplementedError: a future of another loop, which shows what it is.
-
-        Thread: any.
-        """
+        """What it shows now, for ``mimebundle_formatter``.  Thread: any."""
         outcome = self._look(held)
         if outcome.state == "pending" and held not in self._noted:
             self._noted.add(held)
@@ -218,7 +192,7 @@ class ShownResults:
             override(value, {"_repr_html_": html})
 
     def _look(self, held: _Held) -> _Outcome:
-        """What is known of it now."""
+        """What is known of it now; a future of another loop shows what it is."""
         if isinstance(held, asyncio.Future) and held.get_loop() is not current().loop:
             raise NotImplementedError
         outcome = _Outcome(held, cell_number(self._shell))

@@ -36,17 +36,7 @@ class CellStreams:
         self._cells: list[str] = []
 
     def attach(self, events: EventManager) -> Callable[[], None]:
-        """
-        Stand there while cells run.
-
-        Args:
-            events: the shell's.
-
-        Returns:
-            what undoes it.
-
-        Thread: cell.
-        """
+        """Stand there while cells run; gives the undo.  Thread: cell."""
         events.register("pre_run_cell", self._begin)
         events.register("post_run_cell", self._end)
 
@@ -108,15 +98,7 @@ class CellStreams:
 
 
 class _Stream:
-    """
-    A stream in front of another, which has all but ``write``.
-
-    Args:
-        write: takes a text.
-
-    Attributes:
-        front: the other one, which the front end has put there.
-    """
+    """A stream in front of another, ``front``, which has all but ``write``."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self.front: Any = None

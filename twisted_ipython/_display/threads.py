@@ -1,11 +1,10 @@
 """
 Threads that a cell's code makes print in that cell.
 
-ipykernel keeps the cell that output belongs to in context variables.  A thread
-begins with none (Python 3.11 to 3.15), and from ipykernel 7.1 on what it prints
-goes to the cell that ran last.  Nothing public tells who makes a thread: each
-enters a set of `threading`'s, an instance, when it is made, and sets an event of
-its own when it begins.
+ipykernel keeps the cell that output belongs to in context variables.  A thread begins with none
+(Python 3.11 to 3.15), and from ipykernel 7.1 on what it prints goes to the cell that ran last.
+Nothing public tells who makes a thread: each enters a set of `threading`'s, an instance, when it
+is made, and sets an event of its own when it begins.
 
 What can still go wrong.  A thread that serves several cells, as in an executor
 that is kept, prints in the cell that made it.  What rich's live display redirects
@@ -34,17 +33,7 @@ _KERNELS: Final = {"parent_header", JOB}
 
 
 def attach(cell: ContextVar[Any]) -> Callable[[], None]:
-    """
-    Have the threads that are made from now on belong to the cell of their maker's context.
-
-    Args:
-        cell: says which one; where it has no value, a thread is left alone.
-
-    Returns:
-        what undoes it.
-
-    Thread: any.
-    """
+    """Have threads made from now on belong to their maker's cell; gives the undo.  Thread: any."""
     made = threading.made()
     add: Callable[[Any], None] | None = getattr(made, "add", None)
     if add is None:

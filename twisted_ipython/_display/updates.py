@@ -1,23 +1,12 @@
 """
-A display in a notebook that is updated in place when a result comes.
+A display in a notebook that is updated in place when a result comes, or a line in its place.
 
-The goal.  Something pending is displayed, in one or more places, and shows its
-value as soon as it has one, wherever the work ends.
-
-What fails.  A value's representation is the user's code: it may take long, draw
-with a GUI toolkit, or read what belongs to the main thread.  In the reactor
-thread it would hold up everybody.  But the main thread may run a long cell, and
-then it would say "pending" for as long.
-
-What we do.  The thread that ends the work replaces what is displayed by the
-state and, for numbers and short strings, by the value.  Any other value is
-formatted by the shell's formatters in the main thread, as soon as that is free.
-Each update runs in a copy of the context in which it was displayed, so that
-what a representation prints stands there too.
-
-What can still go wrong.  A value that displays itself (``_ipython_display_``)
-stands below the display, which has its text.  After the extension is unloaded, displays stay as
-they are.
+A value's representation is the user's code: it may take long, draw with a GUI toolkit, or read
+what belongs to the main thread, which may run a long cell.  So the thread that ends the work
+replaces what is displayed by the state and, for numbers and short strings, by the value; any
+other value is formatted in the main thread, as soon as that is free.  Each update runs in a copy
+of the context in which it was displayed: what a representation prints stands there too.  A value
+that displays itself (``_ipython_display_``) stands below the display, which has its text.
 
 Thread: any.
 """
@@ -50,13 +39,7 @@ CARD: Final = "twisted_ipython_card"
 
 
 class Bundle(NamedTuple):
-    """
-    What is shown of something.
-
-    Attributes:
-        data: by MIME type.
-        metadata: by MIME type.
-    """
+    """What is shown of something: data and metadata, by MIME type."""
 
     data: dict[str, Any]
     metadata: dict[str, Any]
@@ -185,23 +168,15 @@ def can_update(shell: InteractiveShell) -> bool:
     updates = getattr(settings, "updates", "auto")
     if updates != "auto":
         return has_updates(shell) and updates == "display"
+    # jupyter console, qtconsole and Spyder ignore them.  No field says so: they have stdin, as
+    # front ends for people have, and unlike these they number their requests as Python's
+    # jupyter_client does, and name no cell of a notebook.
     request: dict[str, Any] = getattr(getattr(shell, "kernel", None), "get_parent", dict)()
-    return has_updates(shell) and not _is_of_console(request)
-
-
-def _is_of_console(request: dict[str, Any]) -> bool:
-    """
-    Whether a request came from jupyter console, qtconsole or Spyder, which ignore updates.
-
-    No field says so. They have stdin, as front ends for people have; unlike these they number
-    their requests as Python's jupyter_client does, and name no cell of a notebook.
-
-    Thread: any.
-    """
     header, content = request.get("header", {}), request.get("content", {})
     numbered = str(header.get("msg_id")).startswith(f"{header.get('session')}_")
     names_cell = "cellId" in request.get("metadata", {})
-    return numbered and bool(content.get("allow_stdin")) and not names_cell
+    ignores = numbered and bool(content.get("allow_stdin")) and not names_cell
+    return has_updates(shell) and not ignores
 
 
 def is_terminal(shell: InteractiveShell) -> bool:
@@ -215,21 +190,7 @@ def is_silent(shell: Any) -> bool:
 
 
 def use_printer(formatter: Any, kind: type, printer: Callable[..., Any]) -> Callable[[], None]:
-    """
-    Have one of the shell's formatters print objects of a class by ``printer``.
-
-    A printer of the user's own, set before or after, stays.
-
-    Args:
-        formatter: one of the shell's.
-        kind: the class.
-        printer: as `IPython.core.formatters.BaseFormatter.for_type` takes it.
-
-    Returns:
-        what takes it off.
-
-    Thread: cell.
-    """
+    """Have a formatter print a class, unless the user's own does; gives the undo.  Thread: cell."""
     if kind in formatter.type_printers:
         return lambda: None
     formatter.for_type(kind, printer)

@@ -46,12 +46,7 @@ def _switch(*names: str, **options: Any) -> Any:
 
 @magics_class
 class TwistedMagics(Settings, Magics):
-    """
-    The magics of twisted_ipython, and its settings.
-
-    Args:
-        shell: the shell that has them.
-    """
+    """The magics of twisted_ipython, and its settings."""
 
     shell: InteractiveShell
 

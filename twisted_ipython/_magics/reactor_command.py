@@ -79,7 +79,10 @@ def _show(shell: InteractiveShell, report: Report) -> None:
 
 def _cancel(thread: ReactorThread, words: list[str]) -> None:
     """Cancel jobs, by number or name, tasks and crawls, by name; nothing if one is unknown."""
-    found = {"all": _all(thread)} if words == ["all"] else _named(thread, words)
+    jobs = thread.jobs.pending()
+    crawls = thread.crawls.spiders(besides={job.work_id for job in jobs})
+    every: list[Any] = [*jobs, *crawls]
+    found = {"all": every} if words == ["all"] else _named(thread, words)
     if found == {"all": []}:
         print(NO_PENDING)
     for named in found.values():
@@ -94,12 +97,6 @@ def _cancel(thread: ReactorThread, words: list[str]) -> None:
                 thread.call(thread.crawls.close_spider, one)
             else:
                 thread.call(one.cancel)
-
-
-def _all(thread: ReactorThread) -> list[Any]:
-    """All pending jobs, and the spiders of crawls that belong to none of them."""
-    pending = thread.jobs.pending()
-    return [*pending, *thread.crawls.spiders(besides={job.work_id for job in pending})]
 
 
 def _cancelled(one: Job | asyncio.Task[Any]) -> str:
@@ -121,7 +118,10 @@ def _named(thread: ReactorThread, words: list[str]) -> dict[str, list[Any]]:
     spiders = thread.crawls.spiders()
     found = {word: [*_jobs_of(thread, word), *({word} & spiders)] for word in words}
     if not all(found.values()):
-        running = _running(thread)
+        try:
+            running = ask(thread, lambda: tasks(thread))
+        except NotInTime:
+            raise UsageError(STUCK.format(names=names_of_jobs(thread))) from None
         for word, named in found.items():
             named += [] if named else [task for task in running if task.get_name() == word]
             if not named:
@@ -131,13 +131,6 @@ def _named(thread: ReactorThread, words: list[str]) -> dict[str, list[Any]]:
 
 def _jobs_of(thread: ReactorThread, word: str) -> list[Job]:
     return [job for job in thread.jobs.all() if word in (str(job.number), job.name)]
-
-
-def _running(thread: ReactorThread) -> list[asyncio.Task[Any]]:
-    try:
-        return ask(thread, lambda: tasks(thread))
-    except NotInTime:
-        raise UsageError(STUCK.format(names=names_of_jobs(thread))) from None
 
 
 # ---- close

@@ -141,22 +141,7 @@ def profile(
     label: frames.Label,
     show: Callable[[Report], object],
 ) -> None:
-    """
-    Sample where the reactor thread is for a while, and show it.
-
-    Ctrl-C ends that early, and shows what was seen.
-
-    Args:
-        thread: the reactor thread.
-        words: what follows ``profile``: nothing, or a number of seconds.
-        label: writes a place.
-        show: shows a report.
-
-    Raises:
-        UsageError: that is no number of seconds, or this is the reactor thread.
-
-    Thread: cell.
-    """
+    """Sample for some seconds, or until Ctrl-C, where the reactor thread is.  Thread: cell."""
     if len(words) > 1:
         raise UsageError(USAGE)
     if thread.here():

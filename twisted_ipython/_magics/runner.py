@@ -29,10 +29,9 @@ class Runner:
     """
     IPython's way to run a coroutine, with its awaits in the reactor thread.
 
-    This is what ``%autoawait twisted`` sets, and what ``IPython.embed(using=...)``
-    takes: `twisted_ipython.runner`.  The reactor is chosen and started with the
-    first coroutine, or with the extension: what imports
-    ``twisted.internet.reactor`` before that chooses it.
+    This is what ``%autoawait twisted`` sets, and what ``IPython.embed(using=...)`` takes:
+    `twisted_ipython.runner`.  The reactor is chosen and started with the first coroutine, or
+    with the extension: what imports ``twisted.internet.reactor`` before that chooses it.
 
     Args:
         timeout: gives the time limit, in seconds or None, of a coroutine that

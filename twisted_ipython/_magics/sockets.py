@@ -45,25 +45,14 @@ _LISTENING: Final = ("listenTCP", "listenSSL", "listenUDP", "listenMulticast", "
 
 
 class Socket(NamedTuple):
-    """
-    A port or a connection.
-
-    Attributes:
-        kind: what it is, in words.
-        address: its own.
-        peer: the other end's; empty for a port.
-        what: its protocol or factory.
-        work_id: of the cell or job that opened it.
-        port: the number or the path of a port; empty for a connection.
-        one: Twisted's or asyncio's object.
-    """
+    """A port or a connection, ``one``, and the work that opened it."""
 
     kind: str
     address: str
-    peer: str
-    what: str
+    peer: str  # empty for a port
+    what: str  # its protocol or factory
     work_id: WorkId
-    port: str
+    port: str  # its number or path; empty for a connection
     one: Any
 
     @property
@@ -170,14 +159,8 @@ def name_of(function: Any) -> str:
 
 
 def what(*candidates: Any) -> str:
-    """
-    The name of a factory's or protocol's class, as a person knows it.
-
-    What wraps another is passed over; and so is a class of Twisted's own plumbing, for the
-    protocol that it makes, and for the next candidate.
-
-    Thread: any.
-    """
+    """The name of a factory's or protocol's class, as a person knows it.  Thread: any."""
+    # Not of what wraps another, nor of Twisted's own plumbing if it makes a protocol.
     kinds = [kind for one in candidates if one is not None for kind in _kinds(one)]
     return next((name for name, known in kinds if known), kinds[0][0] if kinds else "")
 

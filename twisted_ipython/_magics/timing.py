@@ -93,15 +93,10 @@ def _thread_times() -> _Cpu:
 
 @dataclass(frozen=True)
 class Time:
-    """
-    ``%time`` and ``%%time``; see `_cells.await_magics.AwaitedMagic`.
-
-    Attributes:
-        shell: the shell.
-        cpu: gives seconds of CPU time of this thread.
-    """
+    """``%time`` and ``%%time``; see `_cells.await_magics.AwaitedMagic`."""
 
     shell: InteractiveShell
+    # Gives seconds of CPU time of this thread.
     cpu: Callable[[], _Cpu] = _thread_times
 
     def awaits(self, line: str, cell: str | None) -> bool:
@@ -175,13 +170,7 @@ def _time_report(wall: float, cpu: list[float]) -> str:
 
 @dataclass(frozen=True)
 class Timeit:
-    """
-    ``%timeit`` and ``%%timeit``; see `_cells.await_magics.AwaitedMagic`.
-
-    Attributes:
-        shell: the shell.
-        parse_options: `Magics.parse_options`.
-    """
+    """``%timeit`` and ``%%timeit``; see `_cells.await_magics.AwaitedMagic`."""
 
     shell: InteractiveShell
     parse_options: Callable[..., tuple[Any, Any]]
