@@ -32,16 +32,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_ipython._base.formatting import (
-    Shown,
-    bundle_as_html,
-    cut,
-    duration,
-    failure_line,
-    own_text,
-    with_html,
-    with_text,
-)
+from twisted_ipython._base import formatting
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.work_id import cell_number
 from twisted_ipython._bridge.deferred_failure import exception_of
@@ -84,7 +75,7 @@ class _Outcome:
         # Whether its end is shown elsewhere.
         self.told = False
 
-    def _about(self) -> Shown | None:
+    def _about(self) -> formatting.Shown | None:
         return self._job if self.is_job else self
 
     @property
@@ -112,19 +103,18 @@ class _Outcome:
 
     def bundle(self, own: Bundle | None = None) -> Bundle:
         """What is shown, given what is shown of its value, if there is that."""
-        if self.state != "done":
-            error = self._error
-            own = None if error is None else Bundle({"text/plain": failure_line(error)}, {})
-        elif own is not None and not self.is_job:
+        if self.state == "done" and own is not None and not self.is_job:
             return own
-        text = "" if own is None else cut(own.data["text/plain"])
-        html = "" if own is None else bundle_as_html(*own)
-        about = self._about()
-        data = {
-            "text/plain": with_text(self.state, about, text, self._kind),
-            "text/html": with_html(self.state, about, html, self._kind),
-        }
-        return Bundle(data, {})
+        text = html = ""
+        if self._error is not None:
+            own = Bundle({"text/plain": formatting.failure_line(self._error)}, {})
+        if own is not None and self.state in ("done", "failed"):
+            text = formatting.cut(own.data["text/plain"])
+            html = formatting.bundle_as_html(*own)
+        about = self.state, self._about()
+        text = formatting.with_text(*about, text, self._kind)
+        html = formatting.with_html(*about, html, self._kind)
+        return Bundle({"text/plain": text, "text/html": html}, {})
 
     def __str__(self) -> str:
         how = "fired" if self._kind == "Deferred" else "is done"
@@ -133,7 +123,7 @@ class _Outcome:
         if about is None:
             return f"{NO_JOB} {how}"
         what = f"The {self._kind}" if about is self else about
-        return f"{what} of cell {about.cell} {how} after {duration(about.seconds)}"
+        return f"{what} of cell {about.cell} {how} after {formatting.duration(about.seconds)}"
 
 
 class ShownResults:
@@ -187,7 +177,7 @@ class ShownResults:
                 held = itself()
                 if held is None or not self._open:
                     return None
-                return bundle_as_html(*self.bundle(held))
+                return formatting.bundle_as_html(*self.bundle(held))
 
             override(value, {"_repr_html_": html})
 
@@ -237,4 +227,4 @@ class ShownResults:
 
 def coroutine_text(coroutine: CoroutineType[Any, Any, Any]) -> Bundle:
     """One line for a bare coroutine: a printer for ``mimebundle_formatter``.  Thread: any."""
-    return Bundle({"text/plain": NOT_AWAITED.format(coroutine=own_text(coroutine))}, {})
+    return Bundle({"text/plain": NOT_AWAITED.format(coroutine=formatting.own_text(coroutine))}, {})

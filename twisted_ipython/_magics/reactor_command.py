@@ -11,28 +11,14 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from twisted_ipython._base.formatting import Report, duration
 from twisted_ipython._base.frames import labels_of
-from twisted_ipython._magics.reactor_tables import (
-    ask,
-    jobs_table,
-    overview,
-    stack_table,
-    tasks,
-    threads_table,
-)
-from twisted_ipython._magics.reactor_wait import (
-    COMMANDS,
-    ENDED,
-    USAGE,
-    names_of_jobs,
-    profile,
-    refuse,
-)
+from twisted_ipython._magics import reactor_tables as tables
+from twisted_ipython._magics import reactor_wait as waits
 from twisted_ipython._magics.sockets import KINDS, Socket, living, name_of, opener, sockets
 from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.jobs import THREAD_GOES_ON, Job
 from twisted_ipython._reactor.thread import ReactorThread
 
-NO_COMMAND: Final = "there is no %reactor {word}; " + USAGE
+NO_COMMAND: Final = "there is no %reactor {word}; " + waits.USAGE
 STUCK: Final = "the reactor does not answer, so its tasks are not known; jobs: {names}"
 NOTHING_OPEN: Final = "{word!r} is no port that is open, nor a cell or job that has one: {open}"
 BOTH: Final = (
@@ -50,21 +36,23 @@ def command(shell: InteractiveShell, thread: ReactorThread, line: str) -> None:
     label = labels_of(shell)
     match line.split():
         case []:
-            _show(shell, overview(thread, label))
+            _show(shell, tables.overview(thread, label))
         case ["jobs"]:
-            others = thread.crawls.table(), threads_table(thread, label)
+            others = thread.crawls.table(), tables.threads_table(thread, label)
             shown = [table for table in others if table.rows]
-            _show(shell, Report(jobs_table(thread, label), *shown))
+            _show(shell, Report(tables.jobs_table(thread, label), *shown))
         case ["stack"]:
-            _show(shell, Report(stack_table(thread, label)))
+            _show(shell, Report(tables.stack_table(thread, label)))
         case ["profile", *words]:
-            profile(thread, words, label, lambda report: _show(shell, report))
+            waits.profile(thread, words, label, lambda report: _show(shell, report))
         case ["cancel", *words] if words:
             _cancel(thread, words)
         case ["close", *words] if words:
             _close(thread, words)
         case [word, *_]:
-            raise UsageError(USAGE if word in COMMANDS else NO_COMMAND.format(word=word))
+            raise UsageError(
+                waits.USAGE if word in waits.COMMANDS else NO_COMMAND.format(word=word)
+            )
 
 
 def _show(shell: InteractiveShell, report: Report) -> None:
@@ -106,7 +94,7 @@ def _cancelled(one: Job | asyncio.Task[Any]) -> str:
             what=f"task {one.get_name()}", time="", code=name_of(one.get_coro())
         )
     if one.ended is not None:
-        return ENDED.format(job=one, state=one.state, time=duration(one.seconds))
+        return waits.ENDED.format(job=one, state=one.state, time=duration(one.seconds))
     if one.in_thread:
         return THREAD_GOES_ON.format(job=one)
     time = f", after {duration(one.seconds)}"
@@ -119,13 +107,13 @@ def _named(thread: ReactorThread, words: list[str]) -> dict[str, list[Any]]:
     found = {word: [*_jobs_of(thread, word), *({word} & spiders)] for word in words}
     if not all(found.values()):
         try:
-            running = ask(thread, lambda: tasks(thread))
+            running = tables.ask(thread, lambda: tables.tasks(thread))
         except NotInTime:
-            raise UsageError(STUCK.format(names=names_of_jobs(thread))) from None
+            raise UsageError(STUCK.format(names=waits.names_of_jobs(thread))) from None
         for word, named in found.items():
             named += [] if named else [task for task in running if task.get_name() == word]
             if not named:
-                refuse(thread, word, [task.get_name() for task in running])
+                waits.refuse(thread, word, [task.get_name() for task in running])
     return found
 
 
@@ -142,7 +130,7 @@ def _close(thread: ReactorThread, words: list[str]) -> None:
 
     found = living(*KINDS)  # out of the reactor's way
     try:
-        chosen = _chosen(thread, ask(thread, lambda: sockets(thread, found)), words)
+        chosen = _chosen(thread, tables.ask(thread, lambda: sockets(thread, found)), words)
     except NotInTime:
         raise UsageError(NO_ANSWER) from None
     ports = [one for one in chosen if one.port]
@@ -159,7 +147,7 @@ def _chosen(thread: ReactorThread, found: list[Socket], words: list[str]) -> lis
     """The port with its connections, or what the cell or job has opened."""
     kind, word = words if len(words) == 2 and words[0] in ("cell", "job") else ("", words[0])
     if len(words) > 1 and not kind:
-        raise UsageError(USAGE)
+        raise UsageError(waits.USAGE)
     ports = [one.one for one in found if one.port == word and not kind]
     if ports:
         return [one for one in found if one.one in ports or one.accepted_by in ports]

@@ -15,12 +15,7 @@ from typing import Any, Final
 from twisted.application.service import IService
 from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks, maybeDeferred
 from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import (
-    IConnector,
-    IDelayedCall,
-    IListeningPort,
-    IProcessTransport,
-)
+from twisted.internet.interfaces import IConnector, IDelayedCall, IListeningPort, IProcessTransport
 from twisted.internet.protocol import ReconnectingClientFactory
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.tcp import Connection, Server
