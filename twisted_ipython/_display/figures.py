@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from contextvars import Context, copy_context
 from typing import Any, Final
 
@@ -121,9 +121,8 @@ def _add_hook() -> None:
 
 
 def _remove_hook() -> None:
-    hooks = _hooks()
-    if _HOOK in hooks:
-        hooks.remove(_HOOK)
+    with suppress(ValueError):
+        _hooks().remove(_HOOK)
 
 
 def _flush_figures(shell: Any) -> Any:

@@ -156,7 +156,7 @@ class Late:
             yield from self.begin(message.parent, message.content["execution_count"])
         elif message.kind == "status":
             if self._runs(message) and message.content.get("execution_state") == "idle":
-                yield from self._send([*self._take_waiting(), *self._unended(self._old)])
+                yield from self._send(self._take(self._old))
                 self._running = self._open = None
             yield message
         elif self.concerns is KINDS and self._is_late(message):
@@ -179,15 +179,15 @@ class Late:
         if _is_of_program(request):
             self.concerns, self._running = KINDS, header
             self._numbers[header.get("msg_id", "")] = number
-            yield from self._send(self._take_waiting())
+            yield from self._send(self._take([]))
         else:
             self.concerns, self._running = _ALWAYS, None
-            yield from [*self._take_waiting(), *self._unended(self._old)]
+            yield from self._take(self._old)
 
     def end(self) -> None:
         """No cell comes any more: give back what waits, and what would.  Thread: cell."""
         self._most, self._running = 0, None
-        for message in (*self._take_waiting(), *self._unended([*self._lines])):
+        for message in self._take([*self._lines]):
             self._lost(message)
 
     def text(self, message: Message) -> str:
@@ -196,8 +196,6 @@ class Late:
         texts = [one.content.get("text", "") for one in shown]
         texts += [one.content["data"].get("text/plain", "") + "\n" for one in shown[1:]]
         return "".join(texts)
-
-    # ---- the running cell
 
     def _runs(self, message: Message) -> bool:
         return self._running is not None and message.origin == self._running.get("msg_id")
@@ -208,29 +206,23 @@ class Late:
             return message.kind == "error" and BACKGROUND in (message.rest[-1] or {})
         return message.origin in self._numbers or not message.header
 
-    # ---- lines
-
     def _in_lines(self, message: Message) -> list[Message]:
         """What there is to send by now: text waits for its line's end, or what comes after it."""
-        content = message.content
         if message.kind != "stream":
-            return [*self._unended(k for k in [*self._lines] if k[0] == message.origin), message]
-        key = message.origin, content["name"]
-        text = "".join(one.content["text"] for one in self._unended([key])) + content["text"]
+            keys = [key for key in self._lines if key[0] == message.origin]
+            return [*(self._lines.pop(key) for key in keys), message]
+        key = message.origin, message.content["name"]
+        begun = self._lines.pop(key, None)
+        text = (begun.content["text"] if begun else "") + message.content["text"]
         end = max(text.rfind("\n"), text.rfind("\r")) + 1
         if text[end:]:
             self._lines[key] = message.as_text(key[1], text[end:])
         return [message.as_text(key[1], text[:end])] if end else []
 
-    def _unended(self, keys: Iterable[tuple[str, str]]) -> list[Message]:
-        """The lines that have not ended, which are forgotten here."""
-        return [self._lines.pop(key) for key in keys if key in self._lines]
-
-    # ---- what waits, and what is sent
-
-    def _take_waiting(self) -> list[Message]:
+    def _take(self, keys: list[tuple[str, str]]) -> list[Message]:
+        """What waits, and some of the lines that have not ended, all forgotten here."""
         waiting, self._waiting = [*self._waiting], deque()
-        return waiting
+        return waiting + [self._lines.pop(key) for key in keys if key in self._lines]
 
     def _send(self, late: Iterable[Message]) -> Iterator[Message]:
         """The messages of the running cell that stand for late ones; without one they wait."""
@@ -244,8 +236,6 @@ class Late:
                 self._waiting.append(message)
                 if len(self._waiting) > self._most:
                     self._lost(self._waiting.popleft())
-
-    # ---- labels
 
     def _labelled(self, message: Message) -> list[Message]:
         """What stands for a late message; empty for one to be left out."""

@@ -132,17 +132,13 @@ class _Work:
             if monotonic() >= bar.next:
                 bar.draw()
         elif self._reason is None:
-            self._cancel(result)
+            self.cancel(result)
         if not self._left and not self.ended.called:
             self.ended.callback(self._reason)
 
-    def cancel(self) -> None:
+    def cancel(self, reason: Failure | None = None) -> None:
         """Cancel what is left; what has failed by then is no longer the reason."""
-        if self._left:
-            self._cancel(Failure(CancelledError()))
-
-    def _cancel(self, reason: Failure) -> None:
-        self._reason = reason
+        self._reason = reason or Failure(CancelledError())
         for result, part in zip(self.results, self._parts, strict=True):
             if result is _PENDING:
                 try:

@@ -39,20 +39,11 @@ LAST: Final = "{name}{done:,} of {total:,} in {time}, {rate:,.0f}/s"
 
 
 class Bar:
-    """
-    Draws how many of something have ended; raises nothing.
-
-    Args:
-        total: how many there are.
-        description: a word in front of it, or None.
-
-    Attributes:
-        undrawn: how many have ended since it was drawn.
-        next: when it is to be drawn again, in seconds of `monotonic`.
-    """
+    """Draws how many of something have ended; raises nothing."""
 
     def __init__(self, total: int, description: str | None) -> None:
         self._context = copy_context()
+        # How many have ended since it was drawn, and when it is to be drawn again.
         self.undrawn = 0
         self.next = monotonic() + _OFTEN
         self._bar: Any = None

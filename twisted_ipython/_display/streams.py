@@ -15,14 +15,12 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from threading import RLock
-from typing import Any, Final
+from typing import Any
 
 from IPython.core.events import EventManager
 
 from twisted_ipython._base.work_id import current_work
 from twisted_ipython._display.late_output import Late, Message
-
-_NAMES: Final = ("stdout", "stderr")
 
 
 class CellStreams:
@@ -31,7 +29,7 @@ class CellStreams:
     def __init__(self) -> None:
         self._lock = RLock()
         self._late = Late(self._pass_on)
-        self._streams = {name: _Stream(partial(self._write, name)) for name in _NAMES}
+        self._streams = {name: _Stream(partial(self._write, name)) for name in ("stdout", "stderr")}
         # The cells that run, each in the one before it.
         self._cells: list[str] = []
 

@@ -43,14 +43,14 @@ def attach(cell: ContextVar[Any]) -> Callable[[], None]:
         add(thread)
         context = copy_context()
         if cell in context and type(thread).__name__ != OUTPUT_THREAD:
-            carried = [(one, value) for one, value in context.items() if _is_carried(one, cell)]
+            carried = [
+                (one, value)
+                for one, value in context.items()
+                if one is cell or one.name in _KERNELS or is_work_variable(one)
+            ]
             threading.when_begun(thread, partial(_set, carried))
 
     return override(made, {"add": add_thread})
-
-
-def _is_carried(variable: ContextVar[Any], cell: ContextVar[Any]) -> bool:
-    return variable is cell or variable.name in _KERNELS or is_work_variable(variable)
 
 
 def _set(values: list[tuple[ContextVar[Any], Any]]) -> None:

@@ -46,16 +46,11 @@ class Bundle(NamedTuple):
 
 
 class DisplayUpdate:
-    """
-    One display and its updates; it belongs to the context that makes it.
-
-    Args:
-        shell: in whose front end it is.
-        transient: what is said of it that no front end saves.
-    """
+    """One display and its updates; it belongs to the context that makes it."""
 
     def __init__(self, shell: InteractiveShell, **transient: Any) -> None:
         self._shell = shell
+        # What is said of it that no front end saves.
         self._transient = {"display_id": urandom(16).hex(), **transient}
         self._context = copy_context()
 
@@ -103,23 +98,9 @@ class DisplayUpdate:
 
 
 def notice(shell: InteractiveShell, line: str, value: object, wanted: Callable[[], bool]) -> None:
-    """
-    Print that something ended, with its value, where displays do not change; raises nothing.
-
-    In a terminal it stands above the prompt: while IPython prompts, its ``sys.stdout`` is
-    prompt_toolkit's, which draws what any thread prints above what was typed.  At a plain
-    prompt (``--simple-prompt``) the main thread waits, so a thread of Twisted's pool shows a
-    value whose representation is the user's code.  In a kernel, for a front end that ignores
-    updates (jupyter console, qtconsole), the line is one of the cell that showed what ended.
-
-    Args:
-        shell: the shell.
-        line: what ended, and how.
-        value: its value, or None.
-        wanted: whether to print it, asked when it is printed.
-
-    Thread: any.
-    """
+    """Print that something ended, where displays do not change; raises nothing.  Thread: any."""
+    # While IPython prompts, its ``sys.stdout`` is prompt_toolkit's, which draws what any thread
+    # prints above what was typed.
     prompts = getattr(shell, "pt_app", None) is not None
 
     def say() -> None:
@@ -134,7 +115,7 @@ def notice(shell: InteractiveShell, line: str, value: object, wanted: Callable[[
 
     if is_plain(value):
         say()
-    elif is_terminal(shell) and not prompts:
+    elif is_terminal(shell) and not prompts:  # where the main thread waits
         current().reactor.callInThread(say)
     else:
         main_thread.call(partial(copy_context().run, say))

@@ -46,9 +46,7 @@ def _timed(magics: TwistedMagics, name: str) -> AwaitedMagic:
         is_time = name == "time"
         return Time(magics.shell) if is_time else Timeit(magics.shell, magics.parse_options)
 
-    return AwaitedMagic(
-        lambda line, cell: timing().awaits(line, cell), lambda line, cell: timing().run(line, cell)
-    )
+    return AwaitedMagic(lambda *code: timing().awaits(*code), lambda *code: timing().run(*code))
 
 
 def _waits_for(magics: TwistedMagics, line: str, cell: str | None) -> bool:

@@ -66,22 +66,7 @@ def names_of_jobs(thread: ReactorThread, running: Sequence[str] = ()) -> str:
 
 
 async def wait_for_job(thread: ReactorThread, line: str) -> EventualResult | None:
-    """
-    Wait for the job that ``wait JOB [SECONDS]`` or ``output JOB`` names.
-
-    Args:
-        thread: the reactor thread.
-        line: what follows the magic's name.
-
-    Returns:
-        the result that ``wait`` gives; None if the job had ended and nobody holds it.
-
-    Raises:
-        TimeoutError: the job is still pending after the seconds; it goes on.
-        UsageError: there is no such job, or the line is not of that form.
-
-    Thread: reactor.
-    """
+    """Do what ``wait JOB [SECONDS]`` or ``output JOB`` says.  Thread: reactor."""
     match line.split():
         case ["wait", word]:
             seconds = None
@@ -94,7 +79,7 @@ async def wait_for_job(thread: ReactorThread, line: str) -> EventualResult | Non
             raise UsageError(USAGE)
     job: Job = thread.jobs.find(word) or refuse(thread, word)
     result = job.result
-    if result is None:
+    if result is None:  # it has ended, and nobody holds its result
         print(ENDED.format(job=job, state=job.state, time=duration(job.seconds)))
     elif await _ends(thread, result, seconds):
         result.mark_seen()  # which `%reactor wait` gives, and the cell shows

@@ -41,17 +41,7 @@ _Steps = Generator[Deferred[Any], Any, None]
 
 @inlineCallbacks
 def stop(thread: ReactorThread, name: str, held: object) -> _Steps:
-    """
-    Stop what ``name`` held; what cannot be stopped is said and left.
-
-    Args:
-        thread: the reactor thread.
-        name: the name.
-        held: an EventualResult, for its job and its value; what can be stopped;
-            or a list or tuple of these.  Each gets `_PATIENCE` seconds.
-
-    Thread: reactor.
-    """
+    """Stop what ``name`` held; what cannot be stopped is said and left.  Thread: reactor."""
     if isinstance(held, EventualResult):
         yield _bounded(thread, name, held, _stop_result)
         if held.state == "done":

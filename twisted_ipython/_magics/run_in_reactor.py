@@ -12,7 +12,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from types import FunctionType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
@@ -42,42 +42,20 @@ ONE_PLACE: Final = (
 REPLACE_WHAT: Final = "--replace needs the NAME whose result is to be replaced; " + RUN_USAGE
 
 
-class RunOptions(NamedTuple):
-    """What the line of `%%run_in_reactor` says."""
-
-    line: str
-    name: str | None
-    wait: bool
-    replace: bool
-    in_thread: bool
-    in_process: bool
-    as_script: bool
-
-    @property
-    def waits(self) -> bool:
-        """Whether the cell has to wait for something.  Thread: any."""
-        return self.wait or self.replace
-
-
 class Background:
-    """
-    The background cells of one shell.
-
-    Args:
-        shell: the shell.
-        parse_line: reads the magic's line; a UsageError or ValueError for what is none.
-    """
+    """The background cells of one shell; ``parse_line`` reads the line of one."""
 
     def __init__(self, shell: InteractiveShell, parse_line: Callable[[str], Namespace]) -> None:
         self._shell = shell
         self._parse_line = parse_line
 
-    def options(self, line: str) -> RunOptions:
-        """The options in the line of `%%run_in_reactor`, or a UsageError.  Thread: any."""
+    def options(self, line: str) -> Namespace:
+        """The arguments in a line, that itself, and whether the cell ``waits``.  Thread: any."""
         try:
-            run = RunOptions(line, **vars(self._parse_line(line)))
+            run = self._parse_line(line)
         except (UsageError, ValueError) as error:
             raise UsageError(f"{error}; {RUN_USAGE}") from None
+        run.line, run.waits = line, run.wait or run.replace
         if run.in_process and (run.in_thread or run.as_script):
             raise UsageError(ONE_PLACE.format(other="thread" if run.in_thread else "global"))
         if run.name is None:
@@ -88,29 +66,15 @@ class Background:
         name = unicodedata.normalize("NFKC", run.name)
         if not name.isidentifier() or keyword.iskeyword(name):
             raise UsageError(NOT_A_NAME.format(name=run.name))
-        return run._replace(name=name)
+        run.name = name
+        return run
 
-    def prepare(self, run: RunOptions, cell: str) -> Callable[[], EventualResult]:
-        """
-        Compile the cell.
-
-        Args:
-            run: the options of its line.
-            cell: the lines below.
-
-        Returns:
-            what starts it as a job and binds its name.
-
-        Raises:
-            SyntaxError: it does not compile; to be shown without a traceback.
-            UsageError: what it reads cannot go to another process.
-
-        Thread: any.
-        """
+    def prepare(self, run: Namespace, cell: str) -> Callable[[], EventualResult]:
+        """Compile the cell; gives what starts it as a job and binds its name.  Thread: any."""
         try:
             function = self._compile(run, cell)
         except SyntaxError as error:
-            raise of_cell(error) from None
+            raise of_cell(error) from None  # to be shown without a traceback
         number = cell_number(self._shell)
         names = self._shell.user_ns
         bound = function.bind(names)
@@ -127,7 +91,7 @@ class Background:
 
         return begin
 
-    async def finish(self, run: RunOptions, cell: str, begin: Callable[[], EventualResult]) -> Any:
+    async def finish(self, run: Namespace, cell: str, begin: Callable[[], EventualResult]) -> Any:
         """Stop what is replaced, begin, and wait if that is asked.  Thread: reactor."""
         names = self._shell.user_ns
         if run.replace and run.name is not None and run.name in names:
@@ -137,7 +101,7 @@ class Background:
         result = begin()
         return await result if run.wait else shown(cell, result)
 
-    def _compile(self, run: RunOptions, cell: str) -> CellFunction:
+    def _compile(self, run: Namespace, cell: str) -> CellFunction:
         """The cell as a function; a SyntaxError has the lines of the cell as typed."""
         shell = self._shell
         heading = f"%%run_in_reactor {run.line}".rstrip() + "\n"
