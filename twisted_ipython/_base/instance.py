@@ -26,7 +26,8 @@ def with_room(kind: type[Any]) -> type[Any]:
     """
     one = kind()
     one.close()
-    return type(kind.__name__, (kind,), {"__slots__": tuple(vars(one))})
+    own = {"__slots__": tuple(vars(one)), "__module__": kind.__module__}
+    return type(kind.__name__, (kind,), own)
 
 
 def override(instance: object, methods: Mapping[str, Any]) -> Callable[[], None]:
