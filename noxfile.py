@@ -74,7 +74,7 @@ OLDEST = min((version for version in PYTHONS if find(version)), default=PYTHONS[
 
 def install(session: nox.Session, *groups: str, constraints: Sequence[str] = ()) -> None:
     """Install the package as a user would, and the dependency groups."""
-    session.install("--upgrade", "pip>=25.1")  # the first that knows --group
+    session.install("--upgrade", "pip>=25.1")  # the first that knows --group; some tests call it
     arguments = [f"--group={group}" for group in groups]
     if constraints:
         # Not in `session.create_tmp()`: that moves all temporary files of the session to a path so
