@@ -5,6 +5,4 @@ from __future__ import annotations
 from twisted_ipython._magics.runner import Runner
 from twisted_ipython.config import config
 
-__all__ = ["twisted_runner"]
-
 twisted_runner = Runner(lambda: config.timeout)

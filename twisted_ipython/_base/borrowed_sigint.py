@@ -37,8 +37,6 @@ from twisted.internet.task import LoopingCall
 from twisted_ipython._base.frames import is_user_frame
 from twisted_ipython._base.loans import loans
 
-__all__ = ["give_back", "sigint"]
-
 BROKEN_OFF: Final = (
     "{name}() was broken off by a second Ctrl-C, so the reactor may be left in a wrong state"
 )

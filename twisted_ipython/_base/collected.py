@@ -29,8 +29,6 @@ from typing import Final
 
 from twisted.python import failure
 
-__all__ = ["Unheld"]
-
 # How many times as long as collecting everything took, until that may be done again.
 _REST: Final = 50
 # How many times are noted at which there had been failures.

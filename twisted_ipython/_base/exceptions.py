@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["ReactorInterrupt"]
-
 
 class ReactorInterrupt(BaseException):
     """Thrown into the reactor thread to break the code that holds it."""

@@ -18,24 +18,6 @@ from IPython.core.getipython import get_ipython
 from IPython.lib.pretty import pretty
 from IPython.utils.dir2 import get_real_method
 
-__all__ = [
-    "Report",
-    "Shown",
-    "Table",
-    "as_html",
-    "as_text",
-    "bundle_as_html",
-    "cut",
-    "duration",
-    "failure_line",
-    "line_break",
-    "one_line",
-    "own_text",
-    "say",
-    "with_html",
-    "with_text",
-]
-
 # How many characters are shown of a value, of a failure, and of a cell of a table.
 _VALUE: Final = 10_000
 _FAILURE: Final = 300

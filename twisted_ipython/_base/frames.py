@@ -14,23 +14,6 @@ from functools import cache
 from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple
 
-__all__ = [
-    "Label",
-    "Place",
-    "frames_of_coroutine",
-    "in_files",
-    "is_debugged",
-    "is_our_frame",
-    "is_user_code",
-    "is_user_frame",
-    "labels_of",
-    "module_of",
-    "of_coroutine",
-    "of_frame",
-    "of_thread",
-    "waits_at",
-]
-
 _DEBUGGERS: Final = ("_pydevd", "pydevd", "debugpy", "bdb", "pdb")
 
 

@@ -33,8 +33,6 @@ from twisted.python import threadable
 
 from twisted_ipython._private.asyncio import owns
 
-__all__ = ["Loan", "Loans", "loans"]
-
 _T = TypeVar("_T")
 
 BORROWED: Final = "a cell in {thread} has borrowed it"

@@ -38,17 +38,6 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from twisted_ipython._private import asyncio as private
 
-__all__ = [
-    "is_switched",
-    "list_all_tasks",
-    "loop_of_thread",
-    "outside",
-    "put_back",
-    "runs_trio",
-    "soon",
-    "switch",
-]
-
 # Whether Python notes by the thread which task runs, and who made one; before, by the loop.
 _BY_THREAD: Final = sys.version_info >= (3, 14)
 _P = ParamSpec("_P")

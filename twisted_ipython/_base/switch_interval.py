@@ -28,8 +28,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["BRIEF", "turns_of"]
-
 # Seconds of a turn where a thread that works beside a loop should get on.
 BRIEF: Final = 1e-4
 

@@ -19,21 +19,6 @@ from twisted_ipython._base.frames import is_user_frame, module_of
 from twisted_ipython._private.ipython import EMBED
 from twisted_ipython._private.scrapy import PROMPT as INSPECT_RESPONSE
 
-__all__ = [
-    "NO_AWAIT",
-    "NO_PROMPT",
-    "STUB",
-    "at_line",
-    "chain",
-    "explain",
-    "in_one_line",
-    "is_of_cell",
-    "of_cell",
-    "tidied",
-    "tidy",
-    "users_frames_only",
-]
-
 _E = TypeVar("_E", bound=BaseException)
 
 # Whose frames say nothing to a user: how a result gets from the reactor thread

@@ -16,8 +16,6 @@ from typing import Any, Final
 
 from twisted_ipython._base.work_id import is_work_variable
 
-__all__ = ["Variables"]
-
 _UNSET: Final = object()
 
 

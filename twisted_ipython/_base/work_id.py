@@ -13,18 +13,6 @@ import itertools
 from contextvars import Context, ContextVar
 from typing import Any, Final, NamedTuple
 
-__all__ = [
-    "NO_WORK",
-    "CellNumbers",
-    "WorkId",
-    "cell_number",
-    "current_work",
-    "is_work_variable",
-    "new_work",
-    "set_work",
-    "work_in",
-]
-
 
 class WorkId(NamedTuple):
     """

@@ -17,8 +17,6 @@ from twisted_ipython._base.formatting import failure_line
 from twisted_ipython._base.frames import is_user_frame
 from twisted_ipython._base.work_id import current_work
 
-__all__ = ["MORE", "SAME", "Alike", "Tell", "of_cell", "sort_of", "user_lines"]
-
 # Seconds until a line says how many more were like one that was shown; where that line cannot
 # be replaced, each time twice as many, up to the second number.
 _FOLD: Final = 0.5

@@ -18,8 +18,6 @@ from twisted_ipython._failures.handlers import is_shown_by_logging, takers
 from twisted_ipython._failures.reports import Reports
 from twisted_ipython._private.asyncio import context_of
 
-__all__ = ["attach"]
-
 ASYNCIO: Final = "Failure{of_cell}: {message}"
 
 

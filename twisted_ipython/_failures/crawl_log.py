@@ -18,8 +18,6 @@ from twisted_ipython._base.work_id import current_work
 from twisted_ipython._failures.handlers import CrawlLog, last_resort, takers
 from twisted_ipython._failures.reports import reports
 
-__all__ = ["begin_log"]
-
 # The settings that ask for a log.
 _ASKS: Final = ("LOG_ENABLED", "LOG_FILE", "LOG_LEVEL")
 # Whose exceptions are reported.

@@ -21,20 +21,6 @@ from typing import Final
 from twisted_ipython._base.work_id import current_work
 from twisted_ipython._failures.reports import Reports, reports
 
-__all__ = [
-    "LOGGED",
-    "PRELUDE",
-    "TWISTED",
-    "WORK",
-    "CrawlLog",
-    "ScrapyLog",
-    "is_for_all",
-    "is_shown_by_logging",
-    "last_resort",
-    "note_feeder",
-    "takers",
-]
-
 LOGGED: Final = "Failure{of_cell}: {text}"
 # What an observer or a handler is marked with that only takes what this work logs.
 WORK: Final = "_twisted_ipython_work"

@@ -49,8 +49,6 @@ from twisted_ipython._failures.origin import context_of
 from twisted_ipython._failures.reports import Reports
 from twisted_ipython._private.twisted import log_observers
 
-__all__ = ["attach"]
-
 # Where Twisted says what comes before such a failure, and that.
 _PRELUDE: Final = ("twisted.internet.defer", PRELUDE)
 UNHANDLED: Final = "Unhandled error in a Deferred{of_cell}{ago}: {text}"

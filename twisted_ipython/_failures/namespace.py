@@ -49,8 +49,6 @@ from twisted_ipython._failures.unawaited import Unawaited
 from twisted_ipython._private.asyncio import LOG_TRACEBACK
 from twisted_ipython._private.twisted import mark_handled, runs_callbacks, unhandled_failure
 
-__all__ = ["Watch", "is_pending", "kind_of"]
-
 # Seconds between two looks at what is watched.
 _LOOK: Final = 0.4
 # How many of the latest names are looked at after each cell: what a function or ``%run`` binds

@@ -22,8 +22,6 @@ from twisted.python.failure import Failure
 from twisted_ipython._base.frames import module_of
 from twisted_ipython._private.twisted import DRIVER_LOCALS
 
-__all__ = ["context_in", "context_of"]
-
 # Whose frames have it: in locals, or in these attributes of what they hold.
 _MODULES: Final = (defer.__name__, "twisted_ipython.", "asyncio.events")
 _ATTRIBUTES: Final = ("context", "_context")

@@ -46,15 +46,6 @@ from twisted_ipython._base.work_id import NO_WORK, WorkId, current_work, new_wor
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._failures.alike import MORE, Alike, Tell, of_cell, sort_of
 
-__all__ = [
-    "CANCELLATIONS",
-    "GRACE",
-    "Reports",
-    "mark_shown",
-    "mark_unseen",
-    "reports",
-]
-
 # Seconds in which somebody may still look at a failure.
 GRACE: Final = 0.5
 # How many failures of a cell are shown in full in each stretch of so many seconds.

@@ -9,8 +9,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-__all__ = ["RunningCell"]
-
 
 class RunningCell:
     """

@@ -21,8 +21,6 @@ from twisted_ipython._base.formatting import line_break
 from twisted_ipython._base.tracebacks import explain, tidied
 from twisted_ipython._private.ipython import show_traceback
 
-__all__ = ["BACKGROUND", "showing_on"]
-
 # In the metadata of an error message: the error is not that of the cell, which may have succeeded.
 BACKGROUND: Final = "twisted_ipython.background"
 

@@ -24,8 +24,6 @@ from typing import Any, Final, NamedTuple
 
 from twisted_ipython._failures.running_cell import RunningCell
 
-__all__ = ["Unawaited"]
-
 NEVER_AWAITED: Final = "coroutine '{name}' was never awaited"
 
 

@@ -29,8 +29,6 @@ from twisted_ipython._base.formatting import one_line
 from twisted_ipython._base.tracebacks import in_one_line
 from twisted_ipython._process.worker import dumps
 
-__all__ = ["ProcessJob", "pickled"]
-
 NOT_INSTALLED: Final = "--process needs {name}: pip install 'twisted_ipython[process]'"
 CANNOT_GO: Final = (
     "{name} ({type}) cannot go to another process: {why}. Make it in the cell, from what can be"

@@ -25,8 +25,6 @@ from functools import lru_cache
 from types import CodeType, ModuleType, TracebackType
 from typing import Any, Final
 
-__all__ = ["dumps", "main"]
-
 CANNOT_COME_BACK: Final = (
     "The {what} of the cell, of type {type}, cannot come back from its process ({why}). Return what"
     " can be pickled, or write it to a file and return its path"

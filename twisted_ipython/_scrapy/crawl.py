@@ -31,8 +31,6 @@ from twisted_ipython._scrapy.items import Items, count, name_of
 from twisted_ipython._scrapy.line import Line
 from twisted_ipython._waiting.calls import waiting_cell
 
-__all__ = ["NOT_HERE", "Crawl"]
-
 NOT_HERE: Final = (
     "{what} outside of the reactor thread, where Scrapy cannot work: run `%autoawait twisted`"
     " before the cell that awaits it"

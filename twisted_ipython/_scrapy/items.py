@@ -9,8 +9,6 @@ from itemadapter import ItemAdapter
 
 from twisted_ipython._base.formatting import Report, Table
 
-__all__ = ["Items", "count", "name_of"]
-
 NO_PANDAS: Final = (
     "frame() makes a pandas.DataFrame, and pandas is not installed: `%pip install pandas`, or use"
     " the list of items as it is"

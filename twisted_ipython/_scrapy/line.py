@@ -10,8 +10,6 @@ from IPython.core.getipython import get_ipython
 from twisted_ipython._display.updates import Bundle, DisplayUpdate, can_update
 from twisted_ipython._waiting.calls import waiting_cell
 
-__all__ = ["Line"]
-
 
 class Line:
     """One line of the cell that makes it, changed in place where the front end can do that."""
