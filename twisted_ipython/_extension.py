@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from contextvars import copy_context
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -151,27 +152,28 @@ class _Extension:
         show = showing_on(self._shell, getattr(self._kernel, "publish", None))
         self._undo.callback(reports.add(show, telling_on(self._shell)))
         watch = namespace.Watch(self._shell, reports, thread.loop, thread.call, thread.later)
-        self._undo.callback(reports.at_end(watch.look_last))
-        self.magics.auto.after_statement = watch.look_at
+        self._undo.callback(reports.at_end(watch.check_all))
+        self.magics.auto.after_statement = watch.check_statement
         if (loop := loop_of_thread()) is not None:
             self._undo.callback(asyncio_errors.attach(loop, reports, ours=False))
         scrapy = ScrapyLog(reports)
         scrapy.stay()
         self._undo.callback(scrapy.leave)
-        numbers = CellNumbers()
+        numbers = CellNumbers(self._shell)
 
         def begin_cell(info: ExecutionInfo) -> None:
             scrapy.stay()
-            reports.begin_cell(numbers.begin(self._shell, counted=info.store_history))
+            numbers.begin(counted=info.store_history)
+            reports.latest = copy_context()
 
         def end_cell(result: ExecutionResult) -> None:
-            watch.look_through(result)
+            watch.check_cell(result)
             if is_for_program(self._shell) and not thread.here():
                 with suppress(NotInTime, RuntimeError):  # the reactor is stuck, or has stopped
                     thread.run(reports.show_now).wait(GRACE)
-            reports.end_cell()
+            numbers.end()
 
-        self._undo.callback(reports.end_cell)
+        self._undo.callback(numbers.end)
         self._on("pre_run_cell", begin_cell)
         self._on("post_run_cell", end_cell)
 

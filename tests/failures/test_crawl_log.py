@@ -12,7 +12,6 @@ from logs import fresh_logging
 from scrapy.settings import Settings
 
 from twisted_ipython._failures.crawl_log import begin_log
-from twisted_ipython._failures.reports import reports
 
 
 def settings_of(**given: Any) -> Settings:
@@ -46,7 +45,36 @@ def test_its_own_records_only(capsys: pytest.CaptureFixture[str], tmp_path: Path
     crawl.run(spider.info, "too late")
     end_other()
     assert capsys.readouterr().err == ""
-    assert (logging.root.handlers, spider.level, reports.levels) == ([], logging.NOTSET, {})
+    assert (logging.root.handlers, spider.level) == ([], logging.NOTSET)
+
+
+@fresh_logging()
+def test_levels_of_crawls_of_one_spider(tmp_path: Path) -> None:
+    """Its logger lets through what any of their logs wants, and then has its own level again."""
+    spider = logging.getLogger("spider")
+    spider.setLevel("ERROR")
+    ends = []
+    for level in ("INFO", "DEBUG", "ERROR"):
+        settings = settings_of(LOG_FILE=str(tmp_path / level), LOG_LEVEL=level)
+        ends.append(copy_context().run(begin_log, settings, "spider"))
+    levels = []
+    for end in (ends[1], ends[0], ends[2]):
+        levels.append(spider.level)
+        end()
+    assert levels == [logging.DEBUG, logging.INFO, logging.WARNING]
+    assert spider.level == logging.ERROR
+    spider.setLevel("NOTSET")
+
+
+@fresh_logging()
+def test_what_is_shown_already(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the user has set up logging, that shows the records, once."""
+    logging.root.addHandler(logging.StreamHandler())
+    end = copy_context().run(begin_log, settings_of(LOG_LEVEL="INFO"), "spider")
+    logging.getLogger("spider").info("page")
+    assert capsys.readouterr().err == "page\n"
+    end()
+    assert len(logging.root.handlers) == 1
 
 
 @fresh_logging()

@@ -20,7 +20,7 @@ from twisted_ipython._failures.handlers import (
     note_feeder,
     takers,
 )
-from twisted_ipython._failures.reports import Reports, reports
+from twisted_ipython._failures.reports import Reports
 
 
 class LogCounterHandler(logging.NullHandler):
@@ -62,7 +62,6 @@ def test_one_that_feeds_twisteds_log(logger: logging.Logger) -> None:
     assert takers(logger) == [feeds]
     logger.error("x")
     assert takers(logger) == []
-    reports.feeders.discard(Feeds)
     assert not note_feeder(sys._getframe())
 
 

@@ -55,7 +55,7 @@ class Cells:
         """A statement binds names; those after it in its cell have not run."""
         self.running = RunningCell(ast.parse(f"{code}\n{rest}").body)
         self.names |= held
-        self.watch.look_at(compile(code, "<cell>", "exec"), self.running)
+        self.watch.check_statement(compile(code, "<cell>", "exec"), self.running)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def cells() -> Any:
 
 
 def test_a_failure_that_a_name_holds(cells: Cells) -> None:
-    """It is shown by its name, once, and is there for whoever looks later."""
+    """It is shown by its name, once, and is there for whoever wants it later."""
     failed: Deferred[None] = fail(ValueError("x"))
     cells.run("d = f()", d=failed)
     cells.time_passes()
@@ -89,7 +89,7 @@ def test_shown_once(cells: Cells) -> None:
 
 
 def test_one_that_fails_later(cells: Cells) -> None:
-    """A pending Deferred is watched until it has failed."""
+    """A pending Deferred is polled until it has failed."""
     pending: Deferred[None] = Deferred()
     cells.run("d = f()", d=pending)
     cells.time_passes()
@@ -100,7 +100,7 @@ def test_one_that_fails_later(cells: Cells) -> None:
 
 
 def test_a_future(cells: Cells) -> None:
-    """One of the reactor's loop is watched too; another's is not; nobody knows when it failed."""
+    """One of the reactor's loop is polled too; another's is not; nobody knows when it failed."""
     cells.reports.ago = lambda _number: "9 s ago"
     other = asyncio.new_event_loop()
     futures = [loop.create_future() for loop in (cells.loop, other)]
@@ -113,7 +113,7 @@ def test_a_future(cells: Cells) -> None:
     other.close()
 
 
-def test_somebody_looks_in_time(cells: Cells) -> None:
+def test_handled_in_time(cells: Cells) -> None:
     """What was handled before it was judged is nobody's failure."""
     failed: Deferred[None] = fail(ValueError("x"))
     cells.run("d = f()", d=failed)
@@ -134,15 +134,15 @@ def test_a_cell_that_will_use_the_name(cells: Cells) -> None:
 
 
 def test_at_the_end_of_the_process(cells: Cells) -> None:
-    """What was bound elsewhere is found by looking at all names."""
+    """What was bound elsewhere is found by a check of all names."""
     cells.names["d"] = fail(ValueError("x"))
-    cells.watch.look_last()
+    cells.watch.check_all()
     cells.time_passes()
     assert len(cells.shown) == 1
 
 
 def test_words() -> None:
-    """What is watched, and when it is pending."""
+    """What is polled, and when it is pending."""
     loop = asyncio.new_event_loop()
     waiting = succeed(None)
     waiting.addCallback(lambda _: Deferred())

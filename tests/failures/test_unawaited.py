@@ -33,7 +33,7 @@ def seen(names: dict[str, Any]) -> Unawaited:
     cell = RunningCell(ast.parse(CELL).body)
     cell.done = 2
     unawaited = Unawaited()
-    unawaited.look_at(((name, names.get(name)) for name in code.co_names), code, cell)
+    unawaited.note(((name, names.get(name)) for name in code.co_names), code, cell)
     return unawaited
 
 
@@ -42,11 +42,11 @@ def test_warned_of_where_it_was_made(names: dict[str, Any]) -> None:
     unawaited = seen(names)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        unawaited.look()
+        unawaited.check()
         assert caught == []
         names["c"] = None
-        unawaited.look()
-        unawaited.look()
+        unawaited.check()
+        unawaited.check()
     [warning] = caught
     assert (str(warning.message), warning.filename, warning.lineno) == (
         "coroutine 'f' was never awaited",
@@ -56,14 +56,14 @@ def test_warned_of_where_it_was_made(names: dict[str, Any]) -> None:
 
 
 def test_awaited(names: dict[str, Any]) -> None:
-    """One that has begun is no longer looked after."""
+    """One that has begun is no longer noted."""
     unawaited = seen(names)
     with pytest.raises(StopIteration):
         names["c"].send(None)
     names["c"] = None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        unawaited.look()
+        unawaited.check()
 
 
 def test_where_the_warning_is_an_error(names: dict[str, Any]) -> None:
@@ -76,5 +76,5 @@ def test_where_the_warning_is_an_error(names: dict[str, Any]) -> None:
     names["c"] = None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        unawaited.look()
+        unawaited.check()
     kept.close()

@@ -11,6 +11,7 @@ import site
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import islice
 from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple
 
@@ -85,8 +86,14 @@ def is_user_code(code: CodeType) -> bool:
 
 def is_our_frame(frame: FrameType) -> bool:
     """Whether a frame is of our code, or of crochet's.  Thread: any."""
-    module = module_of(frame)
-    return module.partition(".")[0] in {"twisted_ipython", "crochet"}
+    return module_of(frame).partition(".")[0] in {"twisted_ipython", "crochet"}
+
+
+def callers(frame: FrameType | None) -> Iterator[FrameType]:
+    """A frame, if there is one, and those that called it, the innermost first.  Thread: any."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def _place(frame: FrameType) -> Place:
@@ -101,31 +108,16 @@ def of_thread(ident: int) -> list[Place]:
 
 def of_frame(frame: FrameType | None) -> list[Place]:
     """A frame and those that called it, without ours: the innermost call first."""
-    places = []
-    while frame is not None:
-        if not is_our_frame(frame):
-            places.append(_place(frame))
-        frame = frame.f_back
-    return places
+    return [_place(one) for one in callers(frame) if not is_our_frame(one)]
 
 
 def of_coroutine(coro: Any) -> list[Place]:
     """What a suspended coroutine, or generator, waits in: the innermost await first."""
-    places = [_place(frame) for frame in frames_of_coroutine(coro) if not is_our_frame(frame)]
-    return places[::-1]
+    return [_place(one) for one in frames_of_coroutine(coro) if not is_our_frame(one)][::-1]
 
 
 def waits_at(coro: Any) -> Place | None:
-    """
-    The innermost line of the user's that a coroutine waits at; any line if there is none.
-
-    Or that a greenlet waits at.
-
-    Args:
-        coro: the coroutine.
-
-    Thread: any.
-    """
+    """The innermost line of the user's, or any, that a coroutine or a greenlet waits at."""
     frame = getattr(coro, "gr_frame", None)
     places = of_coroutine(coro) if frame is None else of_frame(frame)
     users = [place for place in places if place.users]
@@ -135,27 +127,18 @@ def waits_at(coro: Any) -> Place | None:
 def frames_of_coroutine(coro: Any) -> Iterator[FrameType]:
     """The frames of a coroutine and of what it awaits, the outermost first."""
     for _ in range(1000):  # an await chain is never this deep: it may change while it is read
-        frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
-        frame = frame or getattr(coro, "ag_frame", None)
-        if frame is not None:
+        if frame := _first(coro, "cr_frame", "gi_frame", "ag_frame"):
             yield frame
-        coro = (
-            getattr(coro, "cr_await", None)
-            or getattr(coro, "gi_yieldfrom", None)
-            or getattr(coro, "ag_await", None)
-        )
+        coro = _first(coro, "cr_await", "gi_yieldfrom", "ag_await")
         if coro is None:
             return
 
 
+def _first(coro: Any, *names: str) -> Any:
+    return next((one for name in names if (one := getattr(coro, name, None)) is not None), None)
+
+
 def is_debugged(ident: int) -> bool:
     """Whether a thread stands in a debugger."""
-    frame = sys._current_frames().get(ident)
-    for _ in range(10):
-        if frame is None:
-            break
-        name = module_of(frame)
-        if name.partition(".")[0].startswith(_DEBUGGERS):
-            return True
-        frame = frame.f_back
-    return False
+    inner = islice(callers(sys._current_frames().get(ident)), 10)
+    return any(module_of(one).partition(".")[0].startswith(_DEBUGGERS) for one in inner)

@@ -28,7 +28,11 @@ class WorkId(NamedTuple):
 
 
 NO_WORK: Final = WorkId(0, 0)
+# How many cells run inside of each other.
+_NESTED: Final = 16
 _carried: Final[ContextVar[WorkId]] = ContextVar("twisted_ipython_numbers")
+# What a context carried before the cells that have begun in it, the innermost last.
+_outer: Final[ContextVar[tuple[WorkId, ...]]] = ContextVar("twisted_ipython_outer", default=())
 # No two pieces of work of the process have one number, whatever reactor runs them.
 _counter: Final = itertools.count(1)
 
@@ -48,27 +52,14 @@ def current_work() -> WorkId:
     return _carried.get(NO_WORK)
 
 
-class CellNumbers:
-    """The numbers of one shell's cells: IPython's, or, of a shell that has counted none, ours."""
+def work_in(context: Context | None) -> WorkId:
+    """What ``context`` carries, or `NO_WORK`."""
+    return NO_WORK if context is None else context.get(_carried, NO_WORK)
 
-    def __init__(self) -> None:
-        self._ours = 0
 
-    def begin(self, shell: Any, *, counted: bool) -> int:
-        """
-        The number of a cell that begins; a cell that another one runs has that one's.
-
-        Args:
-            shell: whose cell it is.
-            counted: whether the shell counts it.
-
-        Thread: cell.
-        """
-        if counted or shell.execution_count > 1:
-            return int(shell.displayhook.prompt_count)
-        if not current_work().cell:
-            self._ours += 1
-        return current_work().cell or self._ours
+def is_work_variable(variable: ContextVar[Any]) -> bool:
+    """Whether it is the variable that carries the number."""
+    return variable is _carried
 
 
 def cell_number(shell: Any) -> int:
@@ -77,11 +68,39 @@ def cell_number(shell: Any) -> int:
     return number
 
 
-def is_work_variable(variable: ContextVar[Any]) -> bool:
-    """Whether it is the variable that carries the number."""
-    return variable is _carried
+class CellNumbers:
+    """
+    The numbers that the cells of one shell carry: IPython's, or, where it counts none, ours.
 
+    Args:
+        shell: the shell.
+    """
 
-def work_in(context: Context | None) -> WorkId:
-    """What ``context`` carries, or `NO_WORK`."""
-    return NO_WORK if context is None else context.get(_carried, NO_WORK)
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._ours = 0
+
+    def begin(self, *, counted: bool) -> None:
+        """
+        Have this context carry the number of a cell that begins; inside of a cell, that one's.
+
+        Args:
+            counted: whether the shell counts it.
+
+        Thread: cell.
+        """
+        outer = current_work()
+        if counted or self._shell.execution_count > 1:
+            number = int(self._shell.displayhook.prompt_count)
+        else:
+            self._ours += not outer.cell
+            number = outer.cell or self._ours
+        # Bounded: not everybody who runs cells by `run_cell_async` says that they have ended.
+        _outer.set((*_outer.get()[-_NESTED:], outer))
+        set_work(new_work(number))
+
+    def end(self) -> None:
+        """Have a cell's context belong to the cell around it again, or to none.  Thread: cell."""
+        *rest, before = _outer.get() or (NO_WORK,)
+        _outer.set(tuple(rest))
+        set_work(before)

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from twisted_ipython._base.work_id import current_work
 from twisted_ipython._failures.handlers import CrawlLog, last_resort, takers
-from twisted_ipython._failures.reports import reports
 
 # The settings that ask for a log.
 _ASKS: Final = ("LOG_ENABLED", "LOG_FILE", "LOG_LEVEL")
@@ -33,12 +32,25 @@ class _Log(CrawlLog):
 
     Args:
         target: that handler.
+        names: of the loggers that let through what it wants, whatever their own level.
     """
 
-    def __init__(self, target: logging.Handler) -> None:
+    def __init__(self, target: logging.Handler, names: list[str]) -> None:
         super().__init__(target.level)
         self._target = target
         self._is_file = isinstance(target, logging.FileHandler)
+        self.is_on_screen = isinstance(target, logging.StreamHandler) and not self._is_file
+        self._levels: dict[logging.Logger, int] = {}
+        for logger in map(logging.getLogger, names):
+            # Its own: another log, which has changed it, noted that.
+            known = (one._levels[logger] for one in _logs() if logger in one._levels)
+            self._levels[logger] = next(known, logger.level)
+
+    def let_through(self) -> None:
+        """Have its loggers let through what it wants, and what the other logs of crawls want."""
+        for logger, own in self._levels.items():
+            wanted = [min(one.level, logging.WARNING) for one in _logs() if logger in one._levels]
+            logger.setLevel(min(wanted, default=own))
 
     @property
     def _twisted_ipython_work(self) -> object:
@@ -61,6 +73,10 @@ class _Log(CrawlLog):
         super().close()
 
 
+def _logs() -> list[_Log]:
+    return [one for one in logging.root.handlers if isinstance(one, _Log)]
+
+
 def begin_log(settings: Any, spider: str) -> Callable[[], None]:
     """
     Begin the log of a crawl whose context this is, if its settings ask for one.
@@ -76,25 +92,21 @@ def begin_log(settings: Any, spider: str) -> Callable[[], None]:
     """
     if not any(settings.getpriority(name) for name in _ASKS):
         return lambda: None
-    target = _target(settings)
+    target, root = _target(settings), logging.root
     target.setFormatter(logging.Formatter(settings["LOG_FORMAT"], settings["LOG_DATEFORMAT"]))
     target.setLevel(settings["LOG_LEVEL"])
-    log, root = _Log(target), logging.root
-    loggers = [logging.getLogger(name) for name in ("scrapy", spider)]
+    log = _Log(target, ["scrapy", spider])
     # What the user has set up shows it already.
-    shown = isinstance(target, logging.StreamHandler) and not log._is_file and takers(root)
-    if not shown:
+    if not log.is_on_screen or not takers(root):
         _own.set(log)
-        type(root).addHandler(root, log)
-    for logger in loggers:
-        _let_through(logger, target.level)
+    type(root).addHandler(root, log)
+    log.let_through()
     last_resort.stay()
 
     def end() -> None:
         type(root).removeHandler(root, log)
         log.close()
-        for logger in loggers:
-            _put_back(logger, target.level)
+        log.let_through()
         last_resort.stay()
 
     return end
@@ -106,17 +118,3 @@ def _target(settings: Any) -> logging.Handler:
         return logging.FileHandler(settings["LOG_FILE"], mode, settings["LOG_ENCODING"])
     enabled = settings.getbool("LOG_ENABLED")
     return logging.StreamHandler() if enabled else logging.NullHandler()
-
-
-def _let_through(logger: logging.Logger, level: int) -> None:
-    wanted = reports.levels.setdefault(logger, [logger.level])
-    wanted.append(min(level, logging.WARNING))
-    logger.setLevel(min(wanted[1:]))
-
-
-def _put_back(logger: logging.Logger, level: int) -> None:
-    before, *wanted = reports.levels.pop(logger)
-    wanted.remove(min(level, logging.WARNING))
-    if wanted:
-        reports.levels[logger] = [before, *wanted]
-    logger.setLevel(min(wanted, default=before))

@@ -18,12 +18,15 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Final
 
+from twisted_ipython._base.frames import callers
 from twisted_ipython._base.work_id import current_work
-from twisted_ipython._failures.reports import Reports, reports
+from twisted_ipython._failures.reports import Reports
 
 LOGGED: Final = "Failure{of_cell}: {text}"
 # What an observer or a handler is marked with that only takes what this work logs.
 WORK: Final = "_twisted_ipython_work"
+# What a handler is marked with that has given Python's log to Twisted's: it shows nothing.
+_FEEDS: Final = "_twisted_ipython_feeds"
 # The loggers whose exceptions are shown.
 _SCRAPY: Final = "scrapy"
 TWISTED: Final = "twisted"
@@ -36,12 +39,11 @@ class CrawlLog(logging.Handler):
 
 
 def note_feeder(frame: FrameType | None) -> bool:
-    """Note the handler, if one's code logs this event; whether one does.  Thread: any."""
-    while frame is not None:
-        if frame.f_code is logging.Handler.handle.__code__:
-            reports.feeders.add(type(frame.f_locals["self"]))
+    """Mark the handler, if one's code logs this event; whether one does.  Thread: any."""
+    for one in callers(frame):
+        if one.f_code is logging.Handler.handle.__code__:
+            setattr(one.f_locals["self"], _FEEDS, True)
             return True
-        frame = frame.f_back
     return False
 
 
@@ -69,7 +71,9 @@ def takers(logger: logging.Logger) -> list[logging.Handler]:
         one
         for one in _chain_of(logger)
         if is_for_all(one)
-        and not (isinstance(one, (LastResort, ScrapyLog, *reports.feeders)) or _is_counter(one))
+        and not (
+            isinstance(one, (LastResort, ScrapyLog)) or hasattr(one, _FEEDS) or _is_counter(one)
+        )
     ]
 
 
@@ -92,12 +96,13 @@ def is_shown_by_logging(logger: logging.Logger, level: int) -> bool:
     )
 
 
-def _logged(record: logging.LogRecord) -> BaseException | None:
-    """The exception of a record, with the traceback that it was logged with."""
+def _reported(record: logging.LogRecord) -> BaseException | None:
+    """The exception that a record logs as an error, with the traceback that it had then."""
     _, error, found = record.exc_info or (None, None, None)
-    if error is not None and isinstance(found, TracebackType):  # a Failure may have words only
-        return error.with_traceback(found)
-    return error
+    if error is None or record.levelno < logging.ERROR:
+        return None
+    # A Failure may have words only.
+    return error.with_traceback(found) if isinstance(found, TracebackType) else error
 
 
 def _is_failure(record: logging.LogRecord) -> bool:
@@ -126,8 +131,7 @@ class ScrapyLog(logging.Handler):
     def stay(self) -> None:
         """Be on the loggers: ``configure_logging`` takes handlers off.  Thread: any."""
         for logger in self._loggers:
-            if self not in logger.handlers:
-                logger.addHandler(self)
+            logger.addHandler(self)
 
     def leave(self) -> None:
         """Leave the loggers.  Thread: any."""
@@ -136,16 +140,15 @@ class ScrapyLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record that nobody else shows, in the context that logged it.  Thread: any."""
-        if is_shown_by_logging(logging.getLogger(record.name), record.levelno):
+        logger = logging.getLogger(record.name)
+        if is_shown_by_logging(logger, record.levelno):
             return
         if record.name == TWISTED and _is_failure(record):
             return  # the observer on Twisted's log shows it
-        error = _logged(record)
-        if error is not None and record.levelno >= logging.ERROR:
+        if (error := _reported(record)) is not None:
             self._reports.report(error, LOGGED.replace("{text}", record.getMessage()))
         elif not any(
-            isinstance(one, (LastResort, *reports.feeders))
-            for one in _chain_of(logging.getLogger(record.name))
+            isinstance(one, LastResort) or hasattr(one, _FEEDS) for one in _chain_of(logger)
         ):
             last_resort.handle(record)
 
@@ -161,8 +164,7 @@ class LastResort(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record that nobody takes, in the context that logged it.  Thread: any."""
         logger = logging.getLogger(record.name)
-        is_reported = record.levelno >= logging.ERROR and _logged(record) is not None
-        if any(isinstance(one, ScrapyLog) for one in _chain_of(logger)) and is_reported:
+        if any(isinstance(one, ScrapyLog) for one in _chain_of(logger)) and _reported(record):
             return
         if logging.lastResort is not None and not takers(logger):
             logging.lastResort.handle(record)
@@ -170,13 +172,9 @@ class LastResort(logging.Handler):
     def stay(self) -> None:
         """Be on the root logger while it is needed there.  Thread: any."""
         root = logging.root
+        needed = any(_is_counter(one) or getattr(one, WORK, None) for one in root.handlers)
         # Not by the instance's method, which notes for whom a handler is.
-        method = type(root).addHandler if any(map(_is_partial, root.handlers)) else None
-        (method or type(root).removeHandler)(root, self)
-
-
-def _is_partial(one: logging.Handler) -> bool:
-    return _is_counter(one) or getattr(one, WORK, None) is not None
+        (type(root).addHandler if needed else type(root).removeHandler)(root, self)
 
 
 # Global, since what it stands in for is.

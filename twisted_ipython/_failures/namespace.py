@@ -1,28 +1,25 @@
 """
-Failures that nobody looks at, of Deferreds and tasks that a cell bound to a name.
+Failures that nobody handles, of Deferreds and tasks that a cell bound to a name.
 
 The goal.  A Deferred or task that failed, and that a variable holds so that it
-is never collected, is reported as soon as it is clear that nobody looks.
+is never collected, is reported as soon as it is clear that nobody handles it.
 
 What fails.  A callback of ours on the user's Deferred would be one of its
 callbacks, run before those that the user adds later, and would have to be
 added anew after each of them.  Twisted and asyncio both note whether anybody
-has looked at a failure, but say so only when the Deferred or task is collected.
+has handled a failure, but say so only when the Deferred or task is collected.
 
 What we do.  After each statement of a cell the names that its code uses are
-looked at, and after the cell the latest of the namespace.  What is pending, or
-has failed, is then watched from the reactor thread, a few times a second, by
-reading what Twisted or asyncio notes; nothing is added to it.  What has been in
-that state for `GRACE` seconds is reported, unless the cell still runs and will
-use the name, and noted as looked at: it is still there for whoever awaits it,
-or adds a callback, later.
+checked, and after the cell all names.  What is pending, or has failed, is then
+polled from the reactor thread, a few times a second, by reading what Twisted or
+asyncio notes; nothing is added to it.  What has been in that state for `GRACE`
+seconds is reported, unless the cell still runs and will use the name, and noted
+as handled: it is still there for whoever awaits it, or adds a callback, later.
 
 What can still go wrong.  What is in a list, or is an attribute, is reported
-when it is collected, as ever.  A name that code elsewhere binds anew (a function
-with ``global``) is found after a cell before which something has failed, or at
-the process's end.
+when it is collected, as ever.
 
-Thread: cell, and the reactor's for what is watched.
+Thread: cell, and the reactor's for what is polled.
 """
 
 from __future__ import annotations
@@ -32,13 +29,11 @@ from asyncio import AbstractEventLoop, Future, Task
 from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from functools import partial
-from itertools import islice
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType
 from typing import Any, Final, NamedTuple
 
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
-from twisted.python import failure
 from twisted.python.failure import Failure
 
 from twisted_ipython._base.work_id import NO_WORK, current_work, new_work, set_work
@@ -49,22 +44,14 @@ from twisted_ipython._failures.unawaited import Unawaited
 from twisted_ipython._private.asyncio import LOG_TRACEBACK
 from twisted_ipython._private.twisted import mark_handled, runs_callbacks, unhandled_failure
 
-# Seconds between two looks at what is watched.
-_LOOK: Final = 0.4
-# How many of the latest names are looked at after each cell: what a function or ``%run`` binds
-# is among them, and so are the few that IPython adds.
-_LATEST: Final = 16
-# What most names hold, to be passed over quickly.
-_DULL: Final = frozenset(
-    {type(None), bool, int, float, str, bytes, list, tuple, dict, set, type}
-    | {BuiltinFunctionType, FunctionType, MethodType, ModuleType}
-)
+# Seconds between two polls.
+_POLL_INTERVAL: Final = 0.4
 
 NOBODY_WAITS: Final = "{name}, a {kind}{of_cell}, failed{ago}, and nobody waits for it:"
 
 
 def _is_unhandled(held: Any) -> bool:
-    """Whether it has failed and nobody has looked: whether it would say so when collected."""
+    """Whether it has failed and nobody has handled that: it would say so when collected."""
     if isinstance(held, Future):
         return bool(getattr(held, LOG_TRACEBACK, False))
     return held.called and not held.paused and unhandled_failure(held) is not None
@@ -91,29 +78,8 @@ def _may_fail(held: Any) -> bool:
     return is_pending(held) or isinstance(held.result, Failure)
 
 
-def _take(held: Any) -> BaseException:
-    """Note that its failure has been looked at; gives the exception."""
-    if isinstance(held, Future):
-        error = held.exception()
-        assert error is not None
-        return error
-    failure = unhandled_failure(held)
-    assert failure is not None
-    mark_handled(held, failure)
-    return exception_of(failure)
-
-
 class _Named(NamedTuple):
-    """
-    What a name holds.
-
-    Attributes:
-        held: the Deferred or the future, while it exists.
-        name: the name.
-        kind: what it is, in a word.
-        context: of the cell.
-        cell: the cell.
-    """
+    """A Deferred or a future, while it exists; its name, what it is, and whose cell's it is."""
 
     held: weakref.ref[Any]
     name: str
@@ -148,60 +114,51 @@ class Watch:
         self._call = call
         self._later = later
         # By the id of what is held.
-        self._watched: dict[int, _Named] = {}
-        self._looks = False
+        self._polled: dict[int, _Named] = {}
+        self._polls = False
         self._unawaited = Unawaited()
-        # How many failures Twisted had made when a cell ended last.
-        self._failures = failure.count
 
-    def look_at(self, code: CodeType, cell: RunningCell) -> None:
-        """After a statement: look at the names that its code uses.  Thread: any."""
+    def check_statement(self, code: CodeType, cell: RunningCell) -> None:
+        """After a statement: check the names that its code uses.  Thread: any."""
         cell.done += 1
         get = self._shell.user_ns.get
         bound = [(name, get(name)) for name in code.co_names]
-        self._unawaited.look_at(bound, code, cell)
+        self._unawaited.note(bound, code, cell)
         found = self._new(bound, cell)
         if found:
             self._call(self._add, found)
 
-    def look_through(self, result: ExecutionResult) -> None:
-        """After a cell: look at its value, and at what was bound elsewhere.  Thread: cell."""
-        self._unawaited.look()
+    def check_cell(self, result: ExecutionResult) -> None:
+        """After a cell: check its value, and what was bound elsewhere.  Thread: cell."""
+        self._unawaited.check()
         counted = result.info is None or result.info.store_history
         number = (result.execution_count or 0) if counted else current_work().cell
         value = f"Out[{number}]" if counted else "_"
-        # In one go each, or it would fail when another thread binds a name.
-        names = self._shell.user_ns
-        failed, self._failures = self._failures != failure.count, failure.count
-        latest = [*names] if failed else [*islice(reversed(names), _LATEST)]
-        bound = [(name, held) for name in latest if type(held := names.get(name)) not in _DULL]
-        found = self._new([(value, result.result), *bound], RunningCell())
+        found = self._new([(value, result.result), *self._names()], RunningCell())
         if found and current_work() == NO_WORK:  # a kernel may end cells elsewhere
             found[0].context.run(set_work, new_work(number))
         if found:
             self._call(self._add, found)
 
+    def _names(self) -> list[tuple[str, Any]]:
+        # In one go, or it would fail when another thread binds a name.
+        return [*self._shell.user_ns.items()]
+
     def _new(self, bound: Iterable[tuple[str, Any]], cell: RunningCell) -> list[_Named]:
-        """What is to be watched of what names hold, all with one context."""
-        found = [
-            (name, held, kind)
-            for name, held in bound
-            if type(held) not in _DULL
-            and (kind := kind_of(type(held)))
-            and _may_fail(held)
-            and self._is_new(held)
-        ]
-        if not found:
-            return []
+        """What is to be polled of what names hold, all with one context."""
         context = copy_context()
-        return [_Named(weakref.ref(held), name, kind, context, cell) for name, held, kind in found]
+        return [
+            _Named(weakref.ref(held), name, kind, context, cell)
+            for name, held in bound
+            if (kind := kind_of(type(held))) and _may_fail(held) and self._is_new(held)
+        ]
 
     def _is_new(self, held: Any) -> bool:
-        """Whether it is to be watched, and is not."""
+        """Whether it is to be polled, and is not."""
         if isinstance(held, Future) and held.get_loop() is not self._loop:
             return False
-        watched = self._watched.get(id(held))
-        return watched is None or watched.held() is not held
+        known = self._polled.get(id(held))
+        return known is None or known.held() is not held
 
     # ---- in the reactor thread
 
@@ -210,43 +167,51 @@ class Watch:
             held = one.held()
             pays = held is not None and (is_pending(held) or _is_unhandled(held))
             if pays and self._is_new(held):
-                self._watched[id(held)] = one
-        if not self._looks:
-            self._look()
+                self._polled[id(held)] = one
+        if not self._polls:
+            self._poll()
 
-    def look_last(self) -> None:
+    def check_all(self) -> None:
         """Before the process ends: find which failed, also in silent cells.  Thread: reactor."""
-        self._add(self._new([*self._shell.user_ns.items()], RunningCell()))
-        self._look_once()
+        self._add(self._new(self._names(), RunningCell()))
+        self._check()
 
-    def _look_once(self) -> None:
-        for key, one in list(self._watched.items()):
+    def _check(self) -> None:
+        for key, one in list(self._polled.items()):
             held = one.held()
             if held is not None and is_pending(held):
                 continue
-            del self._watched[key]
+            del self._polled[key]
             if held is not None and _is_unhandled(held):
-                self._reports.unless_seen(partial(self._judge, one))
+                self._reports.unless_seen(partial(self._report, one))
 
-    def _look(self) -> None:
-        self._look_once()
-        self._looks = bool(self._watched) and self._reports.active
-        if self._looks:
-            self._later(_LOOK, self._look)
+    def _poll(self) -> None:
+        self._check()
+        self._polls = bool(self._polled) and self._reports.active
+        if self._polls:
+            self._later(_POLL_INTERVAL, self._poll)
 
-    def _judge(self, one: _Named) -> None:
-        """Report what had failed a while ago, if nobody has looked at it since."""
+    def _report(self, one: _Named) -> None:
+        """Report what had failed a while ago, if nobody has handled it since."""
         held = one.held()
         if held is None:
             return
-        if _is_unhandled(held) and self._reports.active and not one.cell.will_use(one.name):
-            # Twisted counts its failures, asyncio does not.
-            text = "" if isinstance(held, Future) else self._reports.ago(held.result.count)
-            when = f" {text}" if text else ""
-            head = NOBODY_WAITS.format(name=one.name, kind=one.kind, ago=when, of_cell="{of_cell}")
-            self._reports.report(_take(held), head, one.context)
-        else:
+        if not _is_unhandled(held) or not self._reports.active or one.cell.will_use(one.name):
             self._add([one])
+            return
+        ago = ""
+        if isinstance(held, Future):
+            error = held.exception()  # which notes that somebody has seen it
+            assert error is not None
+        else:
+            failure = unhandled_failure(held)
+            assert failure is not None
+            mark_handled(held, failure)
+            error = exception_of(failure)
+            ago = self._reports.ago(failure.count)  # asyncio counts none
+        words = {"name": one.name, "kind": one.kind, "ago": ago and f" {ago}"}
+        head = NOBODY_WAITS.format(**words, of_cell="{of_cell}")
+        self._reports.report(error, head, one.context)
 
 
 def kind_of(kind: type) -> str | None:

@@ -28,12 +28,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import Context, ContextVar, copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Final
 
@@ -42,7 +41,7 @@ from twisted.python.failure import Failure
 
 from twisted_ipython._base.exceptions import ReactorInterrupt
 from twisted_ipython._base.formatting import one_line, say
-from twisted_ipython._base.work_id import NO_WORK, WorkId, current_work, new_work, set_work
+from twisted_ipython._base.work_id import NO_WORK, current_work
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._failures.alike import MORE, Alike, Tell, of_cell, sort_of
 
@@ -57,11 +56,6 @@ _KINDS: Final = 100
 _HEAD: Final = 200
 
 CANCELLATIONS: Final = (CancelledError, asyncio.CancelledError, ReactorInterrupt)
-
-# How many cells run inside of each other.
-_NESTED: Final = 16
-# What a context carried before the cells that have begun in it, the innermost last.
-_outer: Final[ContextVar[tuple[WorkId, ...]]] = ContextVar("twisted_ipython_outer", default=())
 
 _Show = Callable[[BaseException, str], None]
 
@@ -80,36 +74,26 @@ def mark_unseen(error: BaseException) -> None:
     getattr(error, "__dict__", {}).pop("_twisted_ipython_shown", None)
 
 
-def _was_shown(error: BaseException) -> bool:
-    """Whether `mark_shown` was told of it."""
-    return "_twisted_ipython_shown" in getattr(error, "__dict__", {})
-
-
 class Reports:
     """
     What shows failures; one in the process.
 
     Attributes:
-        feeders: classes of handlers that have given Python's log to Twisted's: they show nothing.
-        levels: of loggers that let more through for the logs of crawls: their own level, then
-            those that are wanted.
+        latest: the context of the cell that began last.
     """
 
     def __init__(self) -> None:
-        self.feeders: set[type[logging.Handler]] = set()
-        self.levels: dict[logging.Logger, list[int]] = {}
         self._shows: list[tuple[_Show, Tell]] = []
+        self._alike: dict[object, Alike] = {}
+        # How many failures each cell had in the stretch that began with the first of them.
+        self._stretches: dict[int, int] = {}
         self._call: Callable[..., object] | None = None
         self._later: Callable[..., object] | None = None
-        # How many failures each cell had in its stretch.
-        self._stretches: dict[int, int] = {}
-        self._alike: dict[object, Alike] = {}
-        self._latest = Context()
-        # What `_soon` has yet to call.
-        self._looks: dict[object, Callable[[], None]] = {}
-        self._last_looks: list[Callable[[], None]] = []
+        self._checks: dict[object, Callable[[], None]] = {}
+        self._last_checks: list[Callable[[], None]] = []
+        self.latest = Context()
 
-    # ---- what loading sets
+    # ---- set-up
 
     def attach(
         self,
@@ -131,14 +115,11 @@ class Reports:
 
     def add(self, show: _Show, tell: Tell = say) -> Callable[[], None]:
         """
-        Show failures on one more shell: the latest is used.
+        Show failures on one more shell, of which the latest is used; returns what undoes it.
 
         Args:
             show: shows an exception below a line.
             tell: shows a line.
-
-        Returns:
-            what undoes it.
 
         Thread: cell.
         """
@@ -146,23 +127,10 @@ class Reports:
         self._shows.append(one)
         return lambda: self._shows.remove(one)
 
-    def at_end(self, look: Callable[[], None]) -> Callable[[], None]:
-        """Look for failures before the process ends; gives the undo.  Thread: cell."""
-        self._last_looks.append(look)
-        return lambda: self._last_looks.remove(look)
-
-    def begin_cell(self, number: int) -> None:
-        """Have this context, of a cell that begins, carry its number.  Thread: cell."""
-        # Bounded: not everybody who runs cells by `run_cell_async` says that they have ended.
-        _outer.set((*_outer.get()[-_NESTED:], current_work()))
-        set_work(new_work(number))
-        self._latest = copy_context()
-
-    def end_cell(self) -> None:
-        """Have a cell's context belong to the cell around it again, or to none.  Thread: cell."""
-        *rest, before = _outer.get() or (NO_WORK,)
-        _outer.set(tuple(rest))
-        set_work(before)
+    def at_end(self, check: Callable[[], None]) -> Callable[[], None]:
+        """Look for failures before the process ends too; returns what undoes it.  Thread: cell."""
+        self._last_checks.append(check)
+        return lambda: self._last_checks.remove(check)
 
     @property
     def active(self) -> bool:
@@ -190,21 +158,17 @@ class Reports:
         context = copy_context() if context is None else context.copy()
         self._call(context.run, self._take, error, head)
 
-    def unless_seen(self, look: Callable[[], None]) -> None:
-        """Call ``look`` after `GRACE` seconds.  Thread: reactor."""
-        self._soon(GRACE, look)
-
-    def _soon(self, seconds: float, look: Callable[[], None]) -> None:
-        """Call ``look`` after so many seconds, or in `show_now`."""
+    def unless_seen(self, check: Callable[[], None], seconds: float = GRACE) -> None:
+        """Call ``check`` after so many seconds, or in `show_now`.  Thread: reactor."""
         if self._later is not None:
             key = object()
-            self._looks[key] = look
-            self._later(seconds, lambda: self._looks.pop(key, _nothing)())
+            self._checks[key] = check
+            self._later(seconds, partial(self._check, key))
 
-    def _look_now(self) -> None:
-        looks, self._looks = self._looks, {}
-        for look in looks.values():
-            look()
+    def _check(self, *keys: object) -> None:
+        for key in keys:
+            if (check := self._checks.pop(key, None)) is not None:
+                check()
 
     def show_now(self) -> Deferred[None] | None:
         """
@@ -220,18 +184,19 @@ class Reports:
         assert self._call is not None
         # What nobody holds any more, but for itself; of late only, which takes no time.
         gc.collect(1)
-        for look in self._last_looks:
-            look()
-        self._look_now()
+        for check in self._last_checks:
+            check()
+        self._check(*self._checks)
         shown: Deferred[None] = Deferred()
-        shown.addCallback(lambda _: self._look_now())  # how many are like those shown just now
+        # How many are like those shown just now.
+        shown.addCallback(lambda _: self._check(*self._checks))
         self._call(shown.callback, None)
         return shown
 
     # ---- in the reactor thread, in the context of the failure
 
     def _take(self, error: BaseException, head: str) -> None:
-        if _was_shown(error) or not self._shows:
+        if "_twisted_ipython_shown" in getattr(error, "__dict__", {}) or not self._shows:
             return
         mark_shown(error)
         sort: object = sort_of(error, head)
@@ -244,17 +209,22 @@ class Reports:
         self._alike[sort] = Alike(self._tell)
         for oldest in [*self._alike][:-_KINDS]:
             del self._alike[oldest]
-        head = one_line(head.replace("{of_cell}", of_cell()), _HEAD)
         # ipykernel before 7.1 gives what belongs to no cell to the one that loaded the extension.
         nobodys = current_work() == NO_WORK
-        run = self._latest.copy().run if nobodys else copy_context().run
-        run(_safely, self._shows[-1][0], error, head)
+        context = self.latest.copy() if nobodys else copy_context()
+        context.run(self._show, error, one_line(head.replace("{of_cell}", of_cell()), _HEAD))
+
+    def _show(self, error: BaseException, head: str) -> None:
+        try:
+            self._shows[-1][0](error, head)
+        except Exception:  # it would be the next failure: show it in the plainest way
+            print(head, *traceback.format_exception(error), sep="\n", file=sys.__stderr__)
 
     def _count(self, alike: Alike, error: BaseException) -> None:
         """Have a line say that there was one more."""
         alike.count += 1
         if alike.last is None:
-            self._soon(alike.seconds, partial(copy_context().run, alike.say))
+            self.unless_seen(partial(copy_context().run, alike.say), alike.seconds)
         alike.last = error
 
     def _tell(self, line: str) -> Callable[[str], None] | None:
@@ -265,24 +235,12 @@ class Reports:
         cell = current_work().cell
         count = self._stretches[cell] = self._stretches.get(cell, 0) + 1
         if count == 1:
-            self._soon(_STRETCH, partial(self._end_stretch, cell))
+            self.unless_seen(partial(self._end_stretch, cell), _STRETCH)
         return count > _SHOWN
 
     def _end_stretch(self, cell: int) -> None:
         del self._stretches[cell]
         self._alike.pop(cell, None)
-
-
-def _nothing() -> None:
-    """What is left of a look that `Reports.show_now` has taken."""
-
-
-def _safely(show: _Show, error: BaseException, head: str) -> None:
-    """Show a failure; if that fails, in the plainest way: it would be the next failure."""
-    try:
-        show(error, head)
-    except Exception:
-        print(head, *traceback.format_exception(error), sep="\n", file=sys.__stderr__)
 
 
 # Global: failures are noticed where no shell and no reactor thread is at hand.

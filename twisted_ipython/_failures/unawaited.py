@@ -54,9 +54,7 @@ class Unawaited:
     def __init__(self) -> None:
         self._made: dict[int, _Made] = {}
 
-    def look_at(
-        self, bound: Iterable[tuple[str, object]], code: CodeType, cell: RunningCell
-    ) -> None:
+    def note(self, bound: Iterable[tuple[str, object]], code: CodeType, cell: RunningCell) -> None:
         """
         After a statement: note what names hold now, and warn of what none holds any more.
 
@@ -71,9 +69,9 @@ class Unawaited:
             if type(held) is CoroutineType and id(held) not in self._made and _is_new(held):
                 line = cell.line_of(name)
                 self._made[id(held)] = _Made(held, copy_context(), code.co_filename, line)
-        self.look()
+        self.check()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Warn of what nobody holds any more.  Thread: any."""
         if not self._made:
             return
