@@ -18,8 +18,8 @@ import logging
 import re
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from traceback import walk_tb
-from types import FrameType
 from typing import Any, Final, cast
 
 from twisted.logger import (
@@ -33,7 +33,7 @@ from twisted.logger import (
 from twisted.python import log as legacy
 from twisted.python.failure import Failure
 
-from twisted_ipython._base.frames import is_user_frame, module_of
+from twisted_ipython._base.frames import callers, is_user_frame, module_of
 from twisted_ipython._base.work_id import NO_WORK, current_work
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._failures.handlers import (
@@ -63,7 +63,14 @@ _CALLERS: Final = {
     ("twisted_ipython._reactor.thread_pool", "_run"): "the thread pool's {function}()",
 }
 
-# ---- Twisted's log
+# The modules that an event comes through.
+_OF_LOG: Final = (
+    "twisted.logger",
+    "twisted.python.context",
+    "twisted.python.log",
+    "twisted.python.threadable",
+    __name__,
+)
 
 
 class TwistedLog:
@@ -72,12 +79,11 @@ class TwistedLog:
 
     Args:
         reports: what shows failures.
-        logger: of Python's logging.
     """
 
-    def __init__(self, reports: Reports, logger: logging.Logger) -> None:
+    def __init__(self, reports: Reports) -> None:
         self._reports = reports
-        self._logger = logger
+        self._logger = logging.getLogger(TWISTED)
 
     def __call__(self, event: LogEvent) -> None:
         """Take one event, in the thread and context in which it was logged."""
@@ -94,7 +100,7 @@ class TwistedLog:
         if (is_failure or is_prelude) and not takers(self._logger):
             return  # Python's last resort would show it again
         if "log_format" in event and not _others_give_to_logging():
-            self._log(event, level, failure)
+            self._log(event, level)
         if is_failure and is_shown and not self._is_shown_otherwise(level):
             self._report(event, failure)  # what took it has only given it back
 
@@ -117,69 +123,38 @@ class TwistedLog:
             is_new = "log_failure" in event
             text = formatEvent(event) if is_new else str(event.get("why") or "")
             if _SAYS_NOTHING.fullmatch(text):
-                text = _whose(failure) or _timer(event.get("call"))
+                text = _whose(failure, event.get("call"))
             head = LOGGED.replace("{text}", text) if text else UNNAMED
         self._reports.report(exception_of(failure), head, context)
 
-    def _log(self, event: LogEvent, level: int, failure: Any) -> None:
+    def _log(self, event: LogEvent, level: int) -> None:
         if not self._logger.isEnabledFor(level):
             return
+        failure = event.get("log_failure")  # that of `twisted.python.log.err` is in the text
         info: Any = None  # a Failure's own words for its traceback
-        if isinstance(failure, Failure) and "log_failure" in event:  # else it is in the text
+        if isinstance(failure, Failure):
             info = failure.type, failure.value, failure.getTracebackObject()
         # Not by `Logger.log`: crochet's observer has set where that says a record comes from.
-        frame = sys._getframe()
-        while module_of(frame).startswith(_OF_LOG) and frame.f_back:
-            frame = frame.f_back
+        frame = next(
+            one for one in callers(sys._getframe()) if not module_of(one).startswith(_OF_LOG)
+        )
         place = frame.f_code.co_filename, frame.f_lineno
-        name = frame.f_code.co_name
-        text: Any = _Text(event)
-        record = self._logger.makeRecord(self._logger.name, level, *place, text, (), info, name)
+        text, name = formatEvent(event), frame.f_code.co_name
+        record = self._logger.makeRecord(TWISTED, level, *place, text, (), info, name)
         self._logger.handle(record)
 
 
-class _Text:
-    """The text of an event, which is made when somebody reads it."""
-
-    def __init__(self, event: LogEvent) -> None:
-        self._event = event
-
-    def __str__(self) -> str:
-        return formatEvent(self._event)
-
-
-def _timer(call: Any) -> str:
-    """A timer's function that is not the user's, in words."""
-    name = getattr(getattr(call, "func", None), "__qualname__", None)
-    return f"a timer's {name}()" if name else ""
-
-
-def _whose(failure: Failure) -> str:
-    """The user's function that failed, and what called it, in words; nothing if none is known."""
-    link = failure.getTracebackObject()
-    # A LoopingCall calls by `maybeDeferred`, where the traceback begins.
-    back = None if link is None else link.tb_frame.f_back
-    caller = _caller_of(back) or "{function}()"
-    for frame, _ in walk_tb(link):
+def _whose(failure: Failure, call: Any = None) -> str:
+    """The user's function that failed, and what called it, in words; else a timer's, if known."""
+    caller = "{function}()"
+    for frame, _ in walk_tb(failure.getTracebackObject()):
+        # A LoopingCall calls by `maybeDeferred`, where the traceback begins.
+        if (outer := frame.f_back) is not None:
+            caller = _CALLERS.get((module_of(outer), outer.f_code.co_name), caller)
         if is_user_frame(frame):
             return caller.format(function=frame.f_code.co_qualname)
-        caller = _caller_of(frame) or caller
-    return ""
-
-
-def _caller_of(frame: FrameType | None) -> str | None:
-    if frame is None:
-        return None
-    return _CALLERS.get((module_of(frame), frame.f_code.co_name))
-
-
-_OF_LOG: Final = (
-    "twisted.logger",
-    "twisted.python.context",
-    "twisted.python.log",
-    "twisted.python.threadable",
-    __name__,
-)
+    name = getattr(getattr(call, "func", None), "__qualname__", None)
+    return f"a timer's {name}()" if name else ""
 
 
 def _others_give_to_logging() -> bool:
@@ -220,15 +195,12 @@ def attach(reports: Reports, replaced: type) -> Callable[[], None]:
     Thread: any.
     """
     before = [one for one in legacy.theLogPublisher.observers if isinstance(one, replaced)]
-    observer = cast(ILogObserver, TwistedLog(reports, logging.getLogger(TWISTED)))
+    undo = ExitStack()
     if before:
+        observer = cast(ILogObserver, TwistedLog(reports))
         globalLogPublisher.addObserver(observer)
+        undo.callback(globalLogPublisher.removeObserver, observer)
     for one in before:
         legacy.theLogPublisher.removeObserver(one)
-
-    def undo() -> None:
-        for one in before:
-            legacy.theLogPublisher.addObserver(one)
-        globalLogPublisher.removeObserver(observer)
-
-    return undo
+        undo.callback(legacy.theLogPublisher.addObserver, one)
+    return undo.close

@@ -11,31 +11,35 @@ Thread: any.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextvars import Context
+from itertools import islice
+from traceback import walk_tb
 from types import FrameType
 from typing import Final
 
 from twisted.internet import defer
 from twisted.python.failure import Failure
 
-from twisted_ipython._base.frames import module_of
+from twisted_ipython._base.frames import callers, module_of
 from twisted_ipython._private.twisted import DRIVER_LOCALS
 
 # Whose frames have it: in locals, or in these attributes of what they hold.
 _MODULES: Final = (defer.__name__, "twisted_ipython.", "asyncio.events")
 _ATTRIBUTES: Final = ("context", "_context")
-# How many frames are looked at.
+# How many frames are read.
 _DEEPEST: Final = 200
 
 
 def context_of(failure: Failure) -> Context | None:
-    """The context of the innermost code that ran it, if a frame tells.  Thread: any."""
-    return context_in(_frames(failure))
+    """The context of the code of a failure's traceback, or of what called that.  Thread: any."""
+    raised = [frame for frame, _ in islice(walk_tb(failure.tb), _DEEPEST)]
+    outer = raised[0].f_back if raised else None
+    return context_in([*raised, *islice(callers(outer), _DEEPEST)])
 
 
 def context_in(frames: Iterable[FrameType]) -> Context | None:
-    """The context of the first frame that tells, the innermost being first.  Thread: any."""
+    """The context of the first frame that tells.  Thread: any."""
     for frame in frames:
         if module_of(frame).startswith(_MODULES):
             names = frame.f_locals
@@ -44,19 +48,3 @@ def context_in(frames: Iterable[FrameType]) -> Context | None:
                     if isinstance(one, Context):
                         return one
     return None
-
-
-def _frames(failure: Failure) -> Iterator[FrameType]:
-    """The frames of a failure's traceback, and then those that it was raised under."""
-    link = failure.tb
-    first = None if link is None else link.tb_frame
-    for _ in range(_DEEPEST):
-        if link is None:
-            break
-        yield link.tb_frame
-        link = link.tb_next
-    for _ in range(_DEEPEST):
-        first = None if first is None else first.f_back
-        if first is None:
-            return
-        yield first
