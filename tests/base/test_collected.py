@@ -84,8 +84,8 @@ def fail() -> None:
 
 def looked(one: Unheld, asked: list[Callable[[], None]]) -> int:
     """Look, and do what is asked for then; gives how much that was."""
-    one.look()
-    one.look()  # while it is asked for, it is not asked for again
+    one.check()
+    one.check()  # while it is asked for, it is not asked for again
     calls = asked.copy()
     asked.clear()
     for call in calls:

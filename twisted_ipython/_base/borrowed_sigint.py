@@ -10,12 +10,12 @@ it leaves the reactor half changed.  Raised in a callback, it becomes the
 failure of a Deferred, and the cell goes on.
 
 What we do.  A handler of ours stands from a cell's first call of the reactor to
-the cell's end.  It looks at the frame that was interrupted: the user's code is
+the cell's end.  It reads the frame that was interrupted: the user's code is
 interrupted there.  A method of the reactor's is not: the interrupt is raised
 when it has returned.  What a library swallowed is found by its traceback, which
 then ends in the library's frame, or was taken away; it interrupts again.  So
-does one that came in a finalizer, or just after the last look at it: the thread
-that looks at loans looks at these too.
+does one that came in a finalizer, or just after a call: the thread that checks
+loans checks these too.
 
 What can still go wrong.  A second Ctrl-C is raised in the middle of a method,
 and says what it broke off; but not in our own few lines around it.
@@ -34,7 +34,7 @@ from typing import Any, Final, NoReturn
 
 from twisted.internet.task import LoopingCall
 
-from twisted_ipython._base.frames import is_user_frame
+from twisted_ipython._base.frames import callers, is_user_frame, module_of
 from twisted_ipython._base.loans import loans
 
 BROKEN_OFF: Final = (
@@ -46,6 +46,8 @@ _HOLD: Final = {
     f"{_OURS}{name}"
     for name in ("_plain.borrow", "_base.borrowed_sigint", "_waiting.entry", "_base.loans")
 }
+# Where an interrupt ends as it should.
+_ENDS: Final = ("IPython.", "ipykernel.", "async_kernel.", _OURS)
 # It would take the interrupt for a failure of what it calls, and end.
 _START: Final = LoopingCall.start.__code__
 
@@ -94,15 +96,7 @@ class _BorrowedSigint:
         self._forget()  # what came meanwhile came too late
 
     def translate(self, kernels: type[Exception]) -> Callable[[], None]:
-        """
-        Have the handler of SIGINT raise KeyboardInterrupt, where that may be.
-
-        Args:
-            kernels: what the handler raises, which is a kernel's own.
-
-        Returns:
-            what undoes it.
-        """
+        """Have a handler that raises ``kernels`` raise KeyboardInterrupt; returns the undo."""
         own = signal.getsignal(signal.SIGINT)
         if threading.current_thread() is not threading.main_thread() or not callable(own):
             return lambda: None
@@ -134,12 +128,7 @@ class _BorrowedSigint:
         self._raised = None
 
     def take(self, frame: FrameType | None) -> None:
-        """
-        SIGINT came, at that frame.
-
-        Raises:
-            KeyboardInterrupt: it may be raised there.
-        """
+        """SIGINT came, at that frame: raise KeyboardInterrupt if it may be raised there."""
         held = _held(frame)
         if held == "" or (held and not self.pending):
             self.pending = True
@@ -160,29 +149,21 @@ class _BorrowedSigint:
         raise error
 
     def raise_pending(self) -> None:
-        """
-        Raise what came during a call that has returned.
-
-        Raises:
-            KeyboardInterrupt: there was a Ctrl-C.
-
-        Thread: any.
-        """
+        """Raise KeyboardInterrupt for what came during a call that has returned.  Thread: any."""
         if self.pending and threading.current_thread() is threading.main_thread():
-            frame: FrameType | None = sys._getframe(1)
-            while frame is not None and frame.f_globals.get("__name__") in _HOLD:
-                frame = frame.f_back
+            outer = (one for one in callers(sys._getframe(1)) if module_of(one) not in _HOLD)
+            frame = next(outer, None)
             with self._lock:
                 if _held(frame) is None and self.pending:
                     self._raise(KeyboardInterrupt())
 
-    def needs_look(self) -> bool:
-        """Whether it is to be looked after what became of an interrupt.  Thread: any."""
+    def needs_check(self) -> bool:
+        """Whether it is to be checked what became of an interrupt.  Thread: any."""
         return self.pending or self._postponed or self._raised is not None
 
-    def look(self) -> None:
-        """Interrupt again if nothing came of an interrupt.  In the thread that looks at loans."""
-        if not self.needs_look():
+    def check(self) -> None:
+        """Interrupt again if nothing came of an interrupt.  In the thread that checks loans."""
+        if not self.needs_check():
             return
         main = threading.main_thread().ident or 0
         now = sys._current_frames().get(main)
@@ -207,11 +188,12 @@ class _BorrowedSigint:
             return False
         # A Deferred takes the traceback off what it keeps.
         reached = None if error.__traceback__ is None else error.__traceback__.tb_frame
-        while now is not None:
-            if now is reached or now.f_code is _BorrowedSigint._raise.__code__:
-                return False  # it is on its way, or the frame goes on
-            now = now.f_back
-        return reached is None or not _ends_in(reached)
+        raising = _BorrowedSigint._raise.__code__
+        if any(one is reached or one.f_code is raising for one in callers(now)):
+            return False  # it is on its way, or the frame goes on
+        return reached is None or not (
+            is_user_frame(reached) or module_of(reached).startswith(_ENDS)
+        )
 
     def delivered(self) -> None:
         """An exception ends the cell, whatever became of what was raised.  Thread: any."""
@@ -220,15 +202,8 @@ class _BorrowedSigint:
                 self._raised = None
 
     def end_statement(self) -> None:
-        """
-        A statement has ended without an exception.
-
-        Raises:
-            KeyboardInterrupt: Ctrl-C came meanwhile, and a library swallowed it.
-
-        Thread: any.
-        """
-        if self.needs_look() and threading.current_thread() is threading.main_thread():
+        """Raise KeyboardInterrupt if one came and a library swallowed it.  Thread: any."""
+        if self.needs_check() and threading.current_thread() is threading.main_thread():
             self.raise_pending()
             with self._lock:
                 error = self._raised
@@ -242,14 +217,7 @@ sigint: Final = _BorrowedSigint()
 
 
 def give_back() -> None:
-    """
-    End the loan of this thread, if it has the reactor: it is going to wait.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C came meanwhile.
-
-    Thread: any.
-    """
+    """End the loan of this thread, which will wait; raises a pending Ctrl-C.  Thread: any."""
     if loans.current is not None:
         loans.give_back()
         sigint.raise_pending()
@@ -262,30 +230,22 @@ def _take(_: int, frame: FrameType | None) -> None:
 def _held(frame: FrameType | None) -> str | None:
     """The method of the reactor's that a frame is in, "" for our own code; None if in neither."""
     name = ""
-    while frame is not None:
-        module = str(frame.f_globals.get("__name__"))
-        if module in _HOLD or frame.f_code is _START:
+    for one in callers(frame):
+        module = module_of(one)
+        if module in _HOLD or one.f_code is _START:
             return name
-        if is_user_frame(frame):
+        if is_user_frame(one):
             return None
         if not module.startswith(_OURS):
-            name = frame.f_code.co_name
-        frame = frame.f_back
+            name = one.f_code.co_name
     return None
 
 
 def _finalizes(frame: FrameType | None) -> bool:
     """Whether a frame runs for a finalizer, which would swallow what is raised in it."""
-    while frame is not None and not is_user_frame(frame):
-        if frame.f_code.co_name == "__del__":
+    for one in callers(frame):
+        if one.f_code.co_name == "__del__":
             return True
-        frame = frame.f_back
-    return frame is not None and frame.f_code.co_name == "__del__"
-
-
-def _ends_in(frame: FrameType) -> bool:
-    """Whether an interrupt that reached a frame has ended there as it should."""
-    name = str(frame.f_globals.get("__name__", ""))
-    return is_user_frame(frame) or name.startswith(
-        ("IPython.", "ipykernel.", "async_kernel.", _OURS)
-    )
+        if is_user_frame(one):
+            break
+    return False

@@ -67,7 +67,7 @@ class Unheld:
         seconds = 0 if made is None else perf_counter() - made
         return f"{seconds:.0f} s ago" if seconds > _LONG else ""
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Have garbage collected if there is need to.  Thread: any."""
         if not self._made or self._made[-1][0] < failure.count:
             self._made.append((failure.count, perf_counter()))

@@ -72,17 +72,19 @@ def _head(state: str, job: Shown | None) -> str:
     return f"{who}: {state} {'in' if state == 'done' else 'after'} {duration(job.seconds)}"
 
 
+def message_of(error: BaseException) -> str:
+    """What an exception says; never raises."""
+    try:
+        return str(error)
+    except Exception:
+        return "<its str() failed>"
+
+
 def failure_line(error: BaseException) -> str:
     """An exception in one line, which is not long; never raises."""
-    kind = type(error)
-    name = kind.__qualname__
-    if kind.__module__ not in ("builtins", "__main__"):
-        name = f"{kind.__module__}.{name}"
-    try:
-        message = str(error)
-    except Exception:
-        message = "<its str() failed>"
-    return one_line(f"{name}: {message}" if message else name, _FAILURE)
+    kind, message = type(error), message_of(error)
+    module = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
+    return one_line(f"{module}{kind.__qualname__}{message and ': '}{message}", _FAILURE)
 
 
 def one_line(text: str, longest: int) -> str:
@@ -92,13 +94,7 @@ def one_line(text: str, longest: int) -> str:
 
 
 def line_break() -> str:
-    """
-    What ends the line that a terminal's cell has printed the beginning of, if it has.
-
-    IPython 9 notes what a cell prints; with an earlier one lines are not told apart.
-
-    Thread: any.
-    """
+    """What ends the line that a terminal's cell has begun, if IPython (9) notes that it has."""
     shell: Any = get_ipython()
     # While IPython prompts, what is printed is drawn above the prompt.
     if not hasattr(shell, "simple_prompt") or sys.stdout is not sys.__stdout__:
@@ -164,10 +160,9 @@ def as_text(state: str, job: Shown | None, value: object, kind: str = _KIND) -> 
 
 def as_html(state: str, job: Shown | None, value: object, kind: str = _KIND) -> str:
     """A result in HTML; the arguments are those of `as_text`."""
-    if state == "done":
-        return with_html(state, job, _own_html(value), kind)
     failure = _failure_in(state, value)
-    return with_html(state, job, _preformatted(failure) if failure else "", kind)
+    own = _own_html(value) if state == "done" else failure and _preformatted(failure)
+    return with_html(state, job, own, kind)
 
 
 def _failure_in(state: str, value: object) -> str:
@@ -244,16 +239,15 @@ class Table:
         title = html.escape(self.title)
         if not self.rows:
             return f"<div><b>{title}</b>: none</div>"
-        headings = "".join(
-            f'<th style="text-align:left">{html.escape(h)}</th>' for h in self.headings
-        )
-        rows = "".join(f"<tr>{''.join(map(_td, row))}</tr>" for row in self.rows)
+        rows = "".join(_row("td", row) for row in self.rows)
+        headings = _row("th", self.headings) if self.headings else ""
         caption = f'<caption style="text-align:left"><b>{title}</b></caption>'
-        return f"<table>{caption}{f'<tr>{headings}</tr>' if headings else ''}{rows}</table>"
+        return f"<table>{caption}{headings}{rows}</table>"
 
 
-def _td(cell: str) -> str:
-    return f'<td style="text-align:left">{html.escape(cell)}</td>'
+def _row(tag: str, cells: Sequence[str]) -> str:
+    inner = (f'<{tag} style="text-align:left">{html.escape(cell)}</{tag}>' for cell in cells)
+    return f"<tr>{''.join(inner)}</tr>"
 
 
 class Report:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ast
 import linecache
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from traceback import walk_tb
 from types import TracebackType
 from typing import Final, TypeVar
 
@@ -117,9 +118,12 @@ _CAUSES: Final = (
 def tidy(error: BaseException) -> None:
     """Take the frames that are not the user's out of an exception's tracebacks, and its causes'."""
     for one in chain(error):
-        if one.__traceback__ is not None:
-            drop = _is_librarys if "_twisted_ipython_users" in one.__dict__ else _is_plumbing
-            one.__traceback__ = _without(one.__traceback__, drop)
+        drop = _is_librarys if "_twisted_ipython_users" in one.__dict__ else _is_plumbing
+        kept = [link for link in _links(one.__traceback__) if not drop(link)]
+        after: TracebackType | None = None
+        for link in reversed(kept):
+            after = TracebackType(after, link.tb_frame, link.tb_lasti, link.tb_lineno)
+        one.__traceback__ = after or one.__traceback__
 
 
 @contextmanager
@@ -128,8 +132,9 @@ def tidied(error: BaseException) -> Iterator[None]:
     before = [(one, one.__traceback__) for one in chain(error)]
     tidy(error)
     for one, _ in before:
-        if one.__traceback__ is not None:
-            one.__traceback__ = _from_users(one.__traceback__)
+        links = [*_links(one.__traceback__)]
+        users = (link for link in links if is_user_frame(link.tb_frame))
+        one.__traceback__ = next(users, links[-1] if links else None)
     try:
         yield
     finally:
@@ -151,16 +156,16 @@ def explain(error: BaseException) -> bool:
     """
     prompts = False
     for one in chain(error):
-        if _comes_by(EMBED, one.__traceback__) and "event loop" in safe_str(one):
+        text = safe_str(one)  # an exception's own method may fail
+        functions = [
+            (module_of(frame), frame.f_code.co_name) for frame, _ in walk_tb(one.__traceback__)
+        ]
+        if EMBED in functions and "event loop" in text:
             one.__dict__["_render_traceback_"] = lambda: [f"RuntimeError: {NO_PROMPT}"]
             prompts = True
             continue
-        if _comes_by(INSPECT_RESPONSE, one.__traceback__):
-            if USE_FETCH not in getattr(one, "__notes__", ()):
-                one.add_note(USE_FETCH)
-            continue
-        text = safe_str(one)  # an exception's own method may fail
-        for message, line in _CAUSES:
+        causes = _CAUSES if INSPECT_RESPONSE not in functions else (("", USE_FETCH),)
+        for message, line in causes:
             notes = getattr(one, "__notes__", ())
             # Where a reactor has no loop, that has been said.
             if message in text and line not in notes and not (notes and line is NO_LOOP_HERE):
@@ -168,16 +173,6 @@ def explain(error: BaseException) -> bool:
                 if line is NO_LOOP_HERE:  # how a library came to ask for one says nothing
                     users_frames_only(one)
     return prompts
-
-
-def _comes_by(function: tuple[str, str], traceback: TracebackType | None) -> bool:
-    """Whether a traceback comes by way of a function, given its module and its name."""
-    while traceback is not None:
-        frame = traceback.tb_frame
-        if (frame.f_globals.get("__name__"), frame.f_code.co_name) == function:
-            return True
-        traceback = traceback.tb_next
-    return False
 
 
 def at_line(error: _E, filename: str, line: int) -> _E:
@@ -232,35 +227,16 @@ def chain(error: BaseException) -> Iterator[BaseException]:
             todo += one.exceptions
 
 
-def _without(traceback: TracebackType, drop: Callable[[TracebackType], bool]) -> TracebackType:
-    """The traceback without some of its frames, unless nothing would be left."""
-    links: list[TracebackType] = []
-    link: TracebackType | None = traceback
-    while link is not None:
-        links.append(link)
-        link = link.tb_next
-    kept = [link for link in links if not drop(link)]
-    if not kept or len(kept) == len(links):
-        return traceback
-    after: TracebackType | None = None
-    for link in reversed(kept):
-        after = TracebackType(after, link.tb_frame, link.tb_lasti, link.tb_lineno)
-    assert after is not None
-    return after
+def _links(traceback: TracebackType | None) -> Iterator[TracebackType]:
+    while traceback is not None:
+        yield traceback
+        traceback = traceback.tb_next
 
 
 def _is_librarys(link: TracebackType) -> bool:
     # IPython's own frame stays: IPython leaves out the first one.
     name = module_of(link.tb_frame)
     return not (is_user_frame(link.tb_frame) or name.startswith("IPython."))
-
-
-def _from_users(traceback: TracebackType) -> TracebackType:
-    """The traceback from the first of the user's frames on; its end if there is none."""
-    link = traceback
-    while not is_user_frame(link.tb_frame) and link.tb_next is not None:
-        link = link.tb_next
-    return link
 
 
 def _is_plumbing(link: TracebackType) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from twisted_ipython._base.formatting import line_break
+from twisted_ipython._base.formatting import line_break, message_of
 from twisted_ipython._base.tracebacks import explain, tidied
 from twisted_ipython._private.ipython import show_traceback
 
@@ -31,7 +31,7 @@ def showing_on(
     shell: InteractiveShell, publish: Callable[..., object] | None = None
 ) -> Callable[[BaseException, str], None]:
     """
-    What shows an exception on a shell, in the current context's cell.
+    What shows an exception below a line, on a shell, in the current context's cell.
 
     Neither ``sys.last_value`` and its like nor the reply of a cell that runs is
     touched.
@@ -39,9 +39,6 @@ def showing_on(
     Args:
         shell: the shell.
         publish: publishes a message of a kernel that is not ipykernel.
-
-    Returns:
-        it, to be called with an exception and the line above it.
 
     Thread: any.
     """
@@ -53,7 +50,7 @@ def showing_on(
         lines = [head, *_formatted(shell, error)]
         hook: Any = shell.displayhook
         about = {BACKGROUND: True}
-        content = {"ename": type(error).__name__, "evalue": _text(error), "traceback": lines}
+        content = {"ename": type(error).__name__, "evalue": message_of(error), "traceback": lines}
         if publish is not None:
             publish("error", content, metadata=about)
             return
@@ -72,13 +69,6 @@ def showing_on(
         hook.session.send(hook.pub_socket, "error", content, parent, ident=topic, metadata=about)
 
     return show
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:
-        return "<its str() failed>"
 
 
 def _formatted(shell: InteractiveShell, error: BaseException) -> list[str]:

@@ -130,9 +130,9 @@ class Watch:
     def _run(self) -> None:
         while True:
             self._wakes.get()
-            while loans.current is not None or sigint.needs_look():
+            while loans.current is not None or sigint.needs_check():
                 sleep(_INTERVAL)
-                sigint.look()
+                sigint.check()
                 loans.end_unless(self._stays)
                 while self._lines:
                     say(self._lines.pop())

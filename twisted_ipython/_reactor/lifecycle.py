@@ -258,7 +258,7 @@ def _attend(thread: ReactorThread) -> None:
     main = threading.main_thread()
     while main.is_alive():
         main.join(_TICK)
-        thread.unheld.look()
+        thread.unheld.check()
     end(thread)
 
 
