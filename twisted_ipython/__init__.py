@@ -88,11 +88,7 @@ def unload_ipython_extension(ipython: InteractiveShell) -> None:
 
 @contextmanager
 def _without_collecting() -> Iterator[None]:
-    """
-    Have no garbage looked for: hundreds of imports leave none, and looking takes a sixth of them.
-
-    Thread: any.
-    """
+    """Collect no garbage: hundreds of imports leave none, and trying takes a sixth of them."""
     if not gc.isenabled():
         yield
         return

@@ -27,23 +27,11 @@ class TwistedIPythonApp(TerminalIPythonApp):
 
 
 def main(arguments: list[str]) -> None:
-    """
-    Start IPython with the extension loaded and ``%autoawait twisted`` on.
-
-    The reactor is installed before anything of the user's is imported, be it
-    by a configuration file.
-
-    Args:
-        arguments: IPython's own; or ``install`` or ``remove`` and theirs.
-
-    Raises:
-        SystemExit: with IPython's exit status, if that is not 0.
-
-    Thread: cell.
-    """
+    """Start IPython with the extension on; or install or remove the kernel.  Thread: cell."""
     if arguments and arguments[0] in kernelspec.COMMANDS:
         kernelspec.main(arguments)
         return
+    # Before anything of the user's is imported, be it by a configuration file.
     lifecycle.start().attach_also(reactor_run.attach)
     config = Config()
     config.TwistedMagics.autoawait = True

@@ -47,17 +47,7 @@ _loaded: WeakKeyDictionary[InteractiveShell, _Extension] = WeakKeyDictionary()
 
 
 def load(shell: InteractiveShell) -> None:
-    """
-    Start the reactor thread and put the extension on a shell; twice is as once.
-
-    Args:
-        shell: the shell.
-
-    Raises:
-        RuntimeError: the reactor was stopped, or nobody runs it.
-
-    Thread: cell.
-    """
+    """Start the reactor thread, put the extension on a shell; twice is as once.  Thread: cell."""
     extension = _loaded.get(shell)
     if extension is not None:
         extension.magics.auto.stay()

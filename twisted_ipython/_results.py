@@ -18,17 +18,7 @@ from twisted_ipython._reactor.lifecycle import current
 
 
 def attach(shell: InteractiveShell) -> Callable[[], None]:
-    """
-    Set the printers of a shell, and what tells in a terminal that something has ended.
-
-    Args:
-        shell: the shell.
-
-    Returns:
-        what undoes it; what was shown as pending stays so.
-
-    Thread: cell.
-    """
+    """Set a shell's printers, and what tells of ends in a terminal; returns the undo."""
     undo = ExitStack()
     shown = ShownResults(shell)
     undo.callback(shown.close)

@@ -1,26 +1,24 @@
 """
 Ctrl-C while a cell has the reactor.
 
-The goal.  Ctrl-C ends the cell at once, and the reactor, its loop and its
-connections work afterwards.
+The goal.  Ctrl-C ends the cell at once, and the reactor works afterwards.
 
 What fails.  Python raises KeyboardInterrupt between any two lines of the main
-thread.  In the middle of ``callLater``, of asyncio's heap or of a hand-over
-it leaves the reactor half changed.  Raised in a callback, it becomes the
-failure of a Deferred, and the cell goes on.
+thread: in the middle of ``callLater`` or of a hand-over it leaves the reactor
+half changed.  Raised in a callback, it becomes the failure of a Deferred, and
+the cell goes on.
 
 What we do.  A handler of ours stands from a cell's first call of the reactor to
-the cell's end.  It reads the frame that was interrupted: the user's code is
-interrupted there.  A method of the reactor's is not: the interrupt is raised
-when it has returned.  What a library swallowed is found by its traceback, which
-then ends in the library's frame, or was taken away; it interrupts again.  So
-does one that came in a finalizer, or just after a call: the thread that checks
-loans checks these too.
+the cell's end.  Where the user's code was interrupted, it raises; where a method
+of the reactor's was, that is done when it has returned.  What a library swallowed
+is found by its traceback, which then ends in the library's frame, or was taken
+away; it interrupts again.  So does one that came in a finalizer, or just after a
+call: the thread that checks loans checks these too.
 
 What can still go wrong.  A second Ctrl-C is raised in the middle of a method,
 and says what it broke off; but not in our own few lines around it.
 
-In the main thread, unless a docstring says otherwise.
+Thread: main, unless a docstring says otherwise.
 """
 
 from __future__ import annotations

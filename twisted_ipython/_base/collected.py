@@ -4,18 +4,16 @@ Failures that nothing holds but themselves are found soon.
 The goal.  ``ensureDeferred(f())`` whose coroutine fails, and whose Deferred
 nobody kept, is shown about as soon as any other failure.
 
-What fails.  Twisted says of such a Deferred that it failed when it is
-collected.  The failure's traceback holds the frame of Twisted's driver, and
-that the Deferred, so only Python's garbage collector finds them, and a session
-that idles collects nothing: for minutes nothing was shown.
+What fails.  Its traceback holds the frame of Twisted's driver, and that the
+Deferred: only the garbage collector finds them, and a session that idles
+collects nothing.
 
-What we do.  Twisted counts its failures.  Twice a second that count is compared,
-and when it has changed, garbage is collected in the reactor thread.  All of it if
-that takes no more than a hundredth of the time; what is young if it would.
+What we do.  Twice a second Twisted's count of failures is compared, and when it
+has changed, garbage is collected in the reactor thread.  All of it if that takes
+no more than a hundredth of the time; what is young if it would.
 
-What can still go wrong.  Where collecting all takes long, as in a session with
-millions of objects, Python's own rhythm remains.  Who disabled the collector
-has it disabled.
+What can still go wrong.  Where collecting all takes long, or is disabled,
+Python's own rhythm remains.
 """
 
 from __future__ import annotations
@@ -40,15 +38,7 @@ _LONGEST: Final = 0.2
 
 
 class Unheld:
-    """
-    What collects garbage after failures.
-
-    Args:
-        call: calls a function in the reactor thread.
-
-    Attributes:
-        on: whether it does.
-    """
+    """Collects garbage after failures, by a call in the reactor thread, while it is ``on``."""
 
     def __init__(self, call: Callable[[Callable[[], None]], object]) -> None:
         self.on = False

@@ -29,17 +29,9 @@ def _libraries() -> tuple[str, ...]:
 
 
 class Place(NamedTuple):
-    """
-    A line of code.
+    """A line of code; ``users`` says whether it is the user's, no library's and not ours."""
 
-    Attributes:
-        file: its file, or what IPython calls a cell's.
-        line: its number.
-        function: the function's name.
-        users: whether the code is the user's, no library's and not ours.
-    """
-
-    file: str
+    file: str  # or what IPython calls a cell's
     line: int
     function: str
     users: bool

@@ -1,15 +1,13 @@
 """
 Who has the reactor: its own thread, or one that borrowed it.
 
-The goal.  Another thread may call the reactor as if it were the reactor's own.
-While it does, the reactor's thread stands still between two callbacks.
-
-What fails.  If the reactor goes on while a borrowed call runs, both change the
-same lists and heaps, and what one of them does is lost.
+The goal.  Another thread may call the reactor as if it were the reactor's own;
+meanwhile the reactor's thread stands still between two callbacks, or both would
+change the same lists and heaps.
 
 What we do.  A loan is in one state under one lock: lent, in use or ended.  A
 call enters the loan, and leaves it.  A loan ends only while nobody is inside,
-which is looked at under the same lock.  The reactor's thread waits in one call
+which is checked under the same lock.  The reactor's thread waits in one call
 of a queue meanwhile, so that it runs nothing of its own accord.  A finalizer or
 a handler of a signal that comes in the middle of it must not wait
 (`may_not_wait`).

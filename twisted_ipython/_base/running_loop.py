@@ -2,27 +2,25 @@
 The loop that asyncio finds in a plain cell is the reactor's.
 
 The goal.  A task, a session or a lock that a plain cell makes lives on the
-reactor's loop, as that of a cell that awaits does: it goes on while plain cells
-run, and any later cell can await it.
+reactor's loop: it goes on while plain cells run, and any later cell can await it.
 
 What fails.  In a kernel a plain cell runs inside of a callback of the kernel's
 own loop, which stands still until the cell has ended.
 
 What we do.  Around each statement of a plain cell, and around the callbacks of
 comm messages, asyncio's note of this thread's running loop is switched to the
-reactor's loop, and put back.  What goes with it is switched too: the hooks for
-asynchronous generators, and on Python 3.14 the note of the running task and
-what `asyncio.all_tasks` goes through.  So it is where trio runs the cells.  At a
-terminal no loop runs in the thread of the cells: there the reactor's loop is
-only the one that `asyncio.get_event_loop` gives, so that ``asyncio.run`` works.
+reactor's, and put back; so are the hooks for asynchronous generators, and on
+Python 3.14 the note of the running task and what `asyncio.all_tasks` goes
+through.  So it is where trio runs the cells.  At a terminal no loop runs in the
+thread of the cells: there the reactor's is only the one that
+`asyncio.get_event_loop` gives, so that ``asyncio.run`` works.
 
 What can still go wrong.  A KeyboardInterrupt may come between two lines of the
-switch.  So the kernel's loop is noted once for each thread, and put back again
-where a cell and a message end (`put_back`).  On Python 3.11 to 3.13
-`asyncio.current_task` in a plain cell gives the task that the reactor thread is
-in at that moment, if it is in one: Python keeps it by the loop.
+switch: the kernel's loop is put back again where a cell and a message end.  On
+Python 3.11 to 3.13 `asyncio.current_task` in a plain cell gives the task that the
+reactor thread is in at that moment: Python keeps it by the loop.
 
-The thread in which IPython runs cells, unless a docstring says otherwise.
+Thread: that in which IPython runs cells, unless a docstring says otherwise.
 """
 
 from __future__ import annotations
@@ -95,18 +93,7 @@ def soon() -> Callable[..., object] | None:
 
 
 def switch(loop: AbstractEventLoop, hooks: tuple[Any, Any]) -> bool:
-    """
-    Have asyncio find a loop until `put_back`.
-
-    Args:
-        loop: the reactor's.
-        hooks: its hooks for asynchronous generators.
-
-    Returns:
-        whether that changed anything, so that it is to be put back.
-
-    Thread: cell.
-    """
+    """Have asyncio find a loop, and hooks, until `put_back`; whether that changes anything."""
     running = private.running_loop()
     if _here.switched or running is loop:
         return False

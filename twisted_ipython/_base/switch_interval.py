@@ -1,21 +1,13 @@
 """
 How long a thread keeps the interpreter when others want it.
 
-The goal.  The main thread gets on beside a loop in the reactor thread, and
-sometimes has the interpreter to itself for a moment.
+A thread that comes back from a system call asks for the interpreter's lock, and a loop
+in another thread gives that up only after the switch interval, 5 ms.  Formatting a
+traceback asks thousands of times: beside a loop it took 7 to 14 s, 0.1 s by itself.  So
+the interval is 0.1 ms for a while, in which a handover takes 0.2 ms.
 
-What fails.  Each time a thread comes back from a system call it asks for the
-interpreter's lock, and a loop in another thread gives that up only after the
-switch interval: 5 ms.  IPython looks up all modules to format a traceback,
-thousands of calls: beside a loop that took 7 to 14 s where it takes 0.1 s by
-itself.
-
-What we do.  `sys.setswitchinterval`, for a while: at 0.1 ms a handover measured
-0.2 ms.  Whiles may overlap, in several threads: the latest one counts, and the
-interval from before the first comes back after the last.
-
-What can still go wrong.  A thread that asked before the interval was set has
-its turn after the old one.  What somebody else sets meanwhile is undone.
+What can still go wrong.  A thread that asked before has its turn after the old interval;
+what somebody else sets meanwhile is undone.
 
 Thread: any.
 """

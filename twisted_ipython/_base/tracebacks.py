@@ -143,17 +143,7 @@ def tidied(error: BaseException) -> Iterator[None]:
 
 
 def explain(error: BaseException) -> bool:
-    """
-    Add a line to an exception that the reactor, its thread or Twisted's driver caused.
-
-    Args:
-        error: the exception.
-
-    Returns:
-        Whether ``IPython.embed()`` failed, which leaves its own shell as IPython's current one.
-
-    Thread: any.
-    """
+    """Add lines on what the reactor or its thread caused; whether ``IPython.embed()`` failed."""
     prompts = False
     for one in chain(error):
         text = safe_str(one)  # an exception's own method may fail
@@ -162,7 +152,7 @@ def explain(error: BaseException) -> bool:
         ]
         if EMBED in functions and "event loop" in text:
             one.__dict__["_render_traceback_"] = lambda: [f"RuntimeError: {NO_PROMPT}"]
-            prompts = True
+            prompts = True  # and its own shell is IPython's current one now
             continue
         causes = _CAUSES if INSPECT_RESPONSE not in functions else (("", USE_FETCH),)
         for message, line in causes:

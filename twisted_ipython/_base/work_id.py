@@ -69,26 +69,14 @@ def cell_number(shell: Any) -> int:
 
 
 class CellNumbers:
-    """
-    The numbers that the cells of one shell carry: IPython's, or, where it counts none, ours.
-
-    Args:
-        shell: the shell.
-    """
+    """The numbers of one shell's cells: IPython's, or, where it counts none, ours."""
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
         self._ours = 0
 
     def begin(self, *, counted: bool) -> None:
-        """
-        Have this context carry the number of a cell that begins; inside of a cell, that one's.
-
-        Args:
-            counted: whether the shell counts it.
-
-        Thread: cell.
-        """
+        """Have this context carry a cell's number; inside of another cell, that one's.  Thread: cell."""
         outer = current_work()
         if counted or self._shell.execution_count > 1:
             number = int(self._shell.displayhook.prompt_count)

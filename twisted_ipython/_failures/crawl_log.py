@@ -78,18 +78,7 @@ def _logs() -> list[_Log]:
 
 
 def begin_log(settings: Any, spider: str) -> Callable[[], None]:
-    """
-    Begin the log of a crawl whose context this is, if its settings ask for one.
-
-    Args:
-        settings: of the crawl.
-        spider: the name of its spider, whose logger has that name too.
-
-    Returns:
-        what ends it.
-
-    Thread: reactor.
-    """
+    """Begin the log of this context's crawl, if settings ask for one; returns its end."""
     if not any(settings.getpriority(name) for name in _ASKS):
         return lambda: None
     target, root = _target(settings), logging.root

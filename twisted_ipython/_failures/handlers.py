@@ -113,15 +113,7 @@ def _is_failure(record: logging.LogRecord) -> bool:
 
 
 class ScrapyLog(logging.Handler):
-    """
-    Shows what Scrapy logs of exceptions in spiders, pipelines and signal handlers.
-
-    Scrapy goes on after those, and logs them.  The same of what an observer of the user's gives
-    of Twisted's log to Python's logging, which would show it by its last resort.
-
-    Args:
-        reports: what shows failures.
-    """
+    """Shows exceptions that Scrapy logs, or that an observer gives of Twisted's log."""
 
     def __init__(self, reports: Reports) -> None:
         super().__init__(logging.WARNING)

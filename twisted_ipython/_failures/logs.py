@@ -74,12 +74,7 @@ _OF_LOG: Final = (
 
 
 class TwistedLog:
-    """
-    An observer that gives Twisted's log to Python's logging, and failures to be shown.
-
-    Args:
-        reports: what shows failures.
-    """
+    """An observer that gives Twisted's log to Python's logging, and failures to be shown."""
 
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
@@ -180,20 +175,7 @@ def _writes_to_user(observer: Any) -> bool:
 
 
 def attach(reports: Reports, replaced: type) -> Callable[[], None]:
-    """
-    Put a `TwistedLog` in the place of crochet's observer; where there is none, do nothing.
-
-    A program that set crochet up without logging has its own.
-
-    Args:
-        reports: what shows failures.
-        replaced: the class of crochet's observer.
-
-    Returns:
-        what puts crochet's observer back.
-
-    Thread: any.
-    """
+    """Put a `TwistedLog` in place of crochet's observer, if that is there; returns the undo."""
     before = [one for one in legacy.theLogPublisher.observers if isinstance(one, replaced)]
     undo = ExitStack()
     if before:

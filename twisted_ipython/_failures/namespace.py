@@ -67,14 +67,10 @@ def is_pending(held: Any) -> bool:
 
 
 def _may_fail(held: Any) -> bool:
-    """
-    Whether it is pending or has failed.
-
-    Whether anybody has handled the failure of a Deferred can be told in the reactor thread only:
-    after the last callback Twisted takes a moment to note it.
-    """
+    """Whether it is pending or has failed."""
     if isinstance(held, Future):
         return is_pending(held) or _is_unhandled(held)
+    # Whether somebody has handled it can be told in the reactor thread only.
     return is_pending(held) or isinstance(held.result, Failure)
 
 

@@ -5,21 +5,18 @@ The goal.  What fails in the background is seen at once, as IPython shows an
 error of a cell, below the cell that started the work.
 
 What fails.  IPython's own ``showtraceback`` is made for the cell that runs: it
-overwrites what ``%tb`` and ``%debug`` look at, and in a kernel the reply of the
-cell that runs.  A Deferred's failure is noticed when it is collected, which
-happens in any thread and between any two lines.
+overwrites what ``%tb`` and ``%debug`` read, and in a kernel that cell's reply.
+A Deferred's failure is noticed when it is collected, in any thread.
 
 What we do.  Each failure goes to the reactor thread, with the context in which
-it was noticed, and is formatted there by a copy of IPython's formatter.  Which
-cell it belongs to is what ipykernel's context variables say in that context.
-An exception that was shown is marked, so that what else holds it (a Deferred,
-a log record) shows nothing.  Of failures that are alike (of the same work, kind
-and lines of code) the first is shown in full, and then a line that counts.
-When the process ends, nobody will look any more: what has failed by then is
-shown before the reactor stops.
+it was noticed, and is formatted there by a copy of IPython's formatter.  An
+exception that was shown is marked, so that what else holds it (a Deferred, a log
+record) shows nothing.  Of failures that are alike (of the same work, kind and
+lines of code) the first is shown in full, and then a line that counts.  What has
+failed when the reactor stops is shown before.
 
-What can still go wrong.  What failed in a context that belongs to no cell is
-shown in the cell that began last.  While something holds the reactor thread, nothing is shown.
+What can still go wrong.  What failed in a context of no cell is shown in the cell that
+began last.  While something holds the reactor thread, nothing is shown.
 
 Thread: any; shown in the reactor's.
 """
@@ -75,12 +72,7 @@ def mark_unseen(error: BaseException) -> None:
 
 
 class Reports:
-    """
-    What shows failures; one in the process.
-
-    Attributes:
-        latest: the context of the cell that began last.
-    """
+    """What shows failures; one in the process."""
 
     def __init__(self) -> None:
         self._shows: list[tuple[_Show, Tell]] = []
@@ -91,6 +83,7 @@ class Reports:
         self._later: Callable[..., object] | None = None
         self._checks: dict[object, Callable[[], None]] = {}
         self._last_checks: list[Callable[[], None]] = []
+        # Of the cell that began last.
         self.latest = Context()
 
     # ---- set-up
@@ -114,15 +107,7 @@ class Reports:
         self._call, self._later, self.ago = call, later, ago
 
     def add(self, show: _Show, tell: Tell = say) -> Callable[[], None]:
-        """
-        Show failures on one more shell, of which the latest is used; returns what undoes it.
-
-        Args:
-            show: shows an exception below a line.
-            tell: shows a line.
-
-        Thread: cell.
-        """
+        """Show failures, and lines about them, on one more shell; gives the undo.  Thread: cell."""
         one = show, tell
         self._shows.append(one)
         return lambda: self._shows.remove(one)
@@ -171,14 +156,7 @@ class Reports:
                 check()
 
     def show_now(self) -> Deferred[None] | None:
-        """
-        Show what has failed so far, before a reactor stops or the last cell of a program ends.
-
-        Returns:
-            a Deferred that fires when it is shown.
-
-        Thread: reactor.
-        """
+        """Show what has failed; gives a Deferred that fires when it is shown.  Thread: reactor."""
         if not self.active:
             return None
         assert self._call is not None

@@ -11,15 +11,7 @@ from collections.abc import Sequence
 
 
 class RunningCell:
-    """
-    A cell that runs, to tell whether it will use a name.
-
-    Args:
-        statements: its statements.
-
-    Attributes:
-        done: how many of them have run.
-    """
+    """The statements of a cell that runs, ``done`` of which have run."""
 
     def __init__(self, statements: Sequence[ast.stmt] = ()) -> None:
         self._statements = statements

@@ -55,16 +55,7 @@ class Unawaited:
         self._made: dict[int, _Made] = {}
 
     def note(self, bound: Iterable[tuple[str, object]], code: CodeType, cell: RunningCell) -> None:
-        """
-        After a statement: note what names hold now, and warn of what none holds any more.
-
-        Args:
-            bound: names that the statement uses, and what they hold.
-            code: the statement.
-            cell: its cell.
-
-        Thread: any.
-        """
+        """After a statement: note what the names that it uses hold, and `check`.  Thread: any."""
         for name, held in bound:
             if type(held) is CoroutineType and id(held) not in self._made and _is_new(held):
                 line = cell.line_of(name)

@@ -73,20 +73,7 @@ def prepare(shell: Any) -> Callable[[], None]:
 
 
 def attach(shell: Any, auto: AutoAwait, thread: ReactorThread, undo: ExitStack) -> Any:
-    """
-    Set what async-kernel needs on its shell, and on what it works with.
-
-    Args:
-        shell: the shell.
-        auto: its awaiting cells.
-        thread: the reactor thread.
-        undo: gets what takes it off.
-
-    Returns:
-        the shell's kernel, by ipykernel's names.
-
-    Thread: cell.
-    """
+    """Set what async-kernel needs on its shell; gives the kernel by ipykernel's names."""
     from async_kernel.kernel import KernelInterrupt
 
     kernel = AsyncKernel(shell.kernel)
@@ -111,12 +98,7 @@ def attach(shell: Any, auto: AutoAwait, thread: ReactorThread, undo: ExitStack) 
 
 
 class AsyncKernel:
-    """
-    A kernel of async-kernel's, by the names that ipykernel has.
-
-    Args:
-        own: the kernel.
-    """
+    """A kernel of async-kernel's, ``own``, by the names that ipykernel has."""
 
     def __init__(self, own: Any) -> None:
         import async_kernel
@@ -210,11 +192,7 @@ def _once(own: Callable[[str], str]) -> Callable[[str], str]:
 def _awaiting(
     own: Callable[..., Any], kind: str, kernel: AsyncKernel, auto: AutoAwait
 ) -> Callable[..., Any]:
-    """
-    ``shell.run_line_magic_async`` and its like: shares the reactor as a plain statement does.
-
-    It awaits what async-kernel's own magics give, but no Deferred that is a magic's value.
-    """
+    """``shell.run_line_magic_async`` and its like, which shares the reactor as statements do."""
     shell: Any = auto.shell
 
     async def run_magic(magic_name: str, *args: Any) -> Any:
@@ -223,6 +201,7 @@ def _awaiting(
             async with kernel.caller().create_pending_group(mode=1):
                 with Statement() if auto.on else nullcontext():
                     result = _call(own, magic_name, *args)
+                # What async-kernel's own give is awaited, but no Deferred that is a value.
                 is_own = iscoroutinefunction(shell.find_magic(magic_name, kind))
                 return await result if is_own or isinstance(result, kernel.pending) else result
         finally:

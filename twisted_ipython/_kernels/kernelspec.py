@@ -34,17 +34,7 @@ _PYTHON: Final = "-Xfrozen_modules=off"
 
 
 def main(arguments: list[str]) -> None:
-    """
-    Install or remove the kernel, and say where.
-
-    Args:
-        arguments: ``install`` or ``remove``, and options.
-
-    Raises:
-        SystemExit: it cannot be done; a line says why.
-
-    Thread: any.
-    """
+    """Install or remove the kernel and print where, or exit with why not.  Thread: any."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:

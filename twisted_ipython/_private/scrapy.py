@@ -51,16 +51,8 @@ class Counts(NamedTuple):
 def hear(
     started: Callable[..., None], failed: Callable[..., None], stopped: Callable[..., None]
 ) -> Callable[[], None]:
-    """
-    Hear of all crawls of the process.  Scrapy is imported, or about to be.
-
-    Args:
-        started: called with each crawler as ``sender`` whose engine starts.
-        failed: the same when a spider or a pipeline raises.
-        stopped: the same when the engine has stopped.
-
-    Thread: any.
-    """
+    """Hear of engines that start, failures, and engines that stop; returns the undo."""
+    # Scrapy is imported, or about to be.
     from pydispatch import dispatcher
     from scrapy import signals
 

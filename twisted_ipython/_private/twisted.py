@@ -55,18 +55,7 @@ class _Shown(DebugInfo):
 
 
 def mark_handled(deferred: Deferred[Any], failure: Failure) -> Failure | None:
-    """
-    Let a failure that was awaited stay the Deferred's result without being logged as unhandled.
-
-    Args:
-        deferred: the Deferred.
-        failure: what it holds.
-
-    Returns:
-        What stays: nothing where an errback follows, for which it has been handled.
-
-    Thread: any.
-    """
+    """Let an awaited failure stay unlogged; None if an errback follows, which handles it."""
     shown = _Shown(failure)
     # With Deferred.debug: who made it, who fired it.  Without it, Twisted would log the failure.
     if (before := getattr(deferred, "_debugInfo", None)) is not None:
@@ -120,17 +109,7 @@ def call_first(deferred: Deferred[Any], callback: Callable[[Any], Any]) -> None:
 
 
 def waits_of(deferred: Deferred[Any]) -> Iterator[tuple[Any, Deferred[Any], Deferred[Any]]]:
-    """
-    The coroutines that Twisted drives and that a Deferred waits for; without, none.
-
-    Args:
-        deferred: the Deferred.
-
-    Yields:
-        each, the outer ones first, with what it waits for and the Deferred of what it returns.
-
-    Thread: reactor.
-    """
+    """The coroutines that a Deferred waits for, what each waits for, and its Deferred."""
     parts: list[Any] = []
     if isinstance(chained := getattr(deferred, "result", None), Deferred):
         parts = [chained]

@@ -47,18 +47,7 @@ _GRACE: Final = 0.5
 
 
 def pickled(function: FunctionType) -> bytes:
-    """
-    Pickle a cell's function, with what it reads of the namespace, for `ProcessJob`.
-
-    Args:
-        function: the cell as a function.
-
-    Raises:
-        UsageError: something that it reads cannot be pickled, which is named, or is the
-            shell's; or a library is not installed.
-
-    Thread: any.
-    """
+    """Pickle a cell's function with what it reads, or raise a UsageError.  Thread: any."""
     try:
         import cloudpickle  # noqa: F401
         import tblib  # noqa: F401
@@ -104,13 +93,7 @@ def _read(code: CodeType) -> Iterator[str]:
 
 
 class ProcessJob(ProcessProtocol):
-    """
-    The process of one cell.
-
-    Args:
-        reactor: the reactor.
-        cell: what `pickled` gave.
-    """
+    """The process of one cell, which `pickled` gave."""
 
     transport: Any  # Twisted's, once the process is there
 
@@ -123,15 +106,7 @@ class ProcessJob(ProcessProtocol):
         self._last_output: Any = None
 
     async def run(self) -> Any:
-        """
-        Start the process, wait for it, and give the cell's value.
-
-        Raises:
-            RuntimeError: the process died.
-            Exception: the cell's.
-
-        Thread: reactor.
-        """
+        """Start the process and wait; gives the cell's value, or raises.  Thread: reactor."""
         command = [sys.executable, "-u", "-P", "-X", "faulthandler", dumps.__code__.co_filename]
         pipes = {0: "w", 1: "r", 2: "r", 3: "r"}
         self._reactor.spawnProcess(self, command[0], command, env=None, childFDs=pipes)

@@ -28,12 +28,7 @@ def name_of(crawler: Any) -> str:
 
 
 class Items(list[Any]):
-    """
-    The items of a crawl, which show themselves as a table.
-
-    Attributes:
-        crawler: Scrapy's Crawler.
-    """
+    """The items of a crawl, which show themselves as a table."""
 
     def __init__(self, crawler: Any) -> None:
         super().__init__()
@@ -48,17 +43,7 @@ class Items(list[Any]):
         return list, (list(self),)  # a crawler cannot be pickled
 
     def frame(self) -> Any:
-        """
-        The items as a ``pandas.DataFrame``.
-
-        Returns:
-            a row for each item.
-
-        Raises:
-            ImportError: pandas is not installed.
-
-        Thread: any.
-        """
+        """The items as a ``pandas.DataFrame``, a row for each.  Thread: any."""
         try:
             pandas = import_module("pandas")
         except ImportError:
