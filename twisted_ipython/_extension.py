@@ -121,16 +121,14 @@ class _Extension:
                 self._on(event, main_thread.run)
             self._show_failures()
             self._append(shell.input_transformers_post, give_body)
-            self._append(shell.input_transformers_post, self._add_awaits())
+            auto = self.magics.auto
+            awaits = AddAwaits(awaitable(self.magics), lambda: auto.on and shell.autoawait)
+            self._append(shell.input_transformers_post, awaits)
             self._append(shell.Completer.custom_matchers, _complete)
             self._reach_main_thread()
             undo.callback(results.attach(shell))
             self._attach_to_kernel()
-            self._undo = undo.pop_all()
-
-    def close(self) -> None:
-        """Take everything off the shell, the last thing first."""
-        self._undo.close()
+            self.close = undo.pop_all().close
 
     def _on(self, event: str, call: Callable[..., Any]) -> None:
         self._shell.events.register(event, call)
@@ -170,11 +168,6 @@ class _Extension:
     def _append(self, hooks: list[Any], hook: Any) -> None:
         hooks.append(hook)
         self._undo.callback(hooks.remove, hook)
-
-    def _add_awaits(self) -> AddAwaits:
-        """The hook that makes a cell with a magic that awaits an awaiting one."""
-        shell, magics = self._shell, self.magics
-        return AddAwaits(awaitable(magics), lambda: magics.auto.on and shell.autoawait)
 
     def _register_magics(self) -> None:
         manager = self._shell.magics_manager

@@ -51,26 +51,20 @@ _START: Final = LoopingCall.start.__code__
 
 
 class _BorrowedSigint:
-    """
-    What SIGINT does while the main thread may have the reactor.
-
-    Attributes:
-        when_raised: is called when an interrupt was raised.
-        pending: whether one came during a call that goes on.
-        kernels: a kernel's handler that calls `take`, and is left in its place.
-    """
+    """What SIGINT does while the main thread may have the reactor."""
 
     def __init__(self) -> None:
+        # Is called when an interrupt was raised.
         self.when_raised: Callable[[], object] = int
+        # A kernel's handler that calls `take`, and is left in its place.
         self.kernels: Any = object()
         self._before: Any = None
+        self._stands = False
         # Who clears one of those below is the one who raises it.
         self._lock = threading.RLock()
-        self._stands = False
-        self.pending = False
+        self.pending = False  # whether one came during a call that goes on
+        self._postponed = False  # whether one came in the middle of a finalizer
         self._raised: BaseException | None = None
-        # Whether one came in the middle of a finalizer.
-        self._postponed = False
 
     def begin(self) -> None:
         """Take SIGINT until `end`, if this is the main thread and nobody else has it."""

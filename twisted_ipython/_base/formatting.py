@@ -208,14 +208,7 @@ def _image(kind: str, content: str | bytes, metadata: object) -> str:
 
 
 class Table:
-    """
-    Rows under headings, with a title, shown as text or HTML.
-
-    Args:
-        title: what the rows are.
-        headings: of the columns; none at all for a list of names and values.
-        rows: the cells; each is shown in one line, which is not long.
-    """
+    """Rows under headings, if there are any, with a title, shown as text or HTML."""
 
     def __init__(
         self, title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]

@@ -39,46 +39,29 @@ _LONGEST: Final = 2.0
 
 
 class Loan:
-    """
-    The reactor, lent once.
-
-    Args:
-        ident: the thread that borrowed it.
-        kept: whether the thread keeps it after a call.
-
-    Attributes:
-        owner: the reactor's thread.
-        ended: whether that has it again.
-        calls: how many calls were made with it.
-        since: when it was lent, in seconds of `monotonic`.
-    """
+    """The reactor, lent once to a thread, which may keep it after a call."""
 
     def __init__(self, ident: int, *, kept: bool) -> None:
-        self.ident = self.owner = ident
+        self.ident = ident
+        self.owner = ident  # soon the reactor's thread
         self.kept = kept
         self.ended = False
-        self.calls = 0
+        self.calls = 0  # made with it
         self.since = monotonic()
         # What the reactor's thread is to run while it stands aside; None ends that.
         self.inbox: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
 
 
 class Loans:
-    """
-    The loans of the reactor, one at a time.
-
-    Attributes:
-        inside: the thread that is in a borrowed call now, or None.
-        current: the loan that has not ended, or None.
-        on: whether other threads are to borrow the reactor; else they call it as it is.
-        watcher: the thread that looks at loans, which can wait for none.
-        when_kept: is called for each loan that is kept.
-    """
+    """The loans of the reactor, one at a time."""
 
     def __init__(self) -> None:
+        # Whether other threads are to borrow the reactor; else they call it as it is.
         self.on = False
+        # The thread that is in a borrowed call now, and the loan that has not ended.
         self.inside: int | None = None
         self.current: Loan | None = None
+        # The thread that checks loans, which can wait for none; what is called when one is kept.
         self.watcher: int | None = None
         self.when_kept: Callable[[], object] = int
         # One that knows its owner, for what comes in the middle.

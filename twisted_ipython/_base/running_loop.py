@@ -43,25 +43,16 @@ _T = TypeVar("_T")
 
 
 class _Here(threading.local):
-    """
-    This thread.
+    """This thread."""
 
-    Attributes:
-        loop: the loop that runs in it, if one does; never the reactor's.
-        given: the reactor's, once that was in its place.
-        driven: whether that loop, or trio, runs the cells.
-        switched: whether it is.
-        task: the task of its loop that runs, while that is switched.
-        hooks: those for asynchronous generators, likewise.
-        set_loop: the loop that `asyncio.get_event_loop` gave, where none runs.
-    """
-
-    loop: AbstractEventLoop | None = None
-    given: AbstractEventLoop | None = None
-    driven = False
+    loop: AbstractEventLoop | None = None  # that runs in it, if one does; never the reactor's
+    given: AbstractEventLoop | None = None  # the reactor's, once that was in its place
+    driven = False  # whether that loop, or trio, runs the cells
     switched = False
+    # While it is switched: the task of its loop that runs, and the hooks for generators.
     task: asyncio.Task[Any] | None = None
     hooks: tuple[Any, Any] = (None, None)
+    # What `asyncio.get_event_loop` gave, where no loop runs.
     set_loop: AbstractEventLoop | None = None
 
 
@@ -157,15 +148,11 @@ def outside(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
 
 class _References(set[Any]):
-    """
-    asyncio's references to tasks of other kinds than its own.
-
-    For the reactor's loop in a plain cell `asyncio.all_tasks` gives those, and of
-    asyncio's own tasks only what this thread has made, as if the loop ran here.
-    """
+    """asyncio's references to tasks of other kinds than its own."""
 
     def copy(self) -> set[Any]:
         """Those, and in a plain cell those to the tasks of all threads."""
+        # Of asyncio's own `asyncio.all_tasks` gives what this thread has made.
         found = set(super().__iter__())
         loop = private.running_loop()
         if _here.switched and _here.loop is not None and loop is _here.given:

@@ -15,16 +15,10 @@ from typing import Any, Final, NamedTuple
 
 
 class WorkId(NamedTuple):
-    """
-    What a context carries.
+    """What a context carries."""
 
-    Attributes:
-        work: the number of an awaiting cell or a job; no other has it.
-        cell: the number that IPython gave the cell.
-    """
-
-    work: int
-    cell: int
+    work: int  # that of an awaiting cell or a job; no other has it
+    cell: int  # that IPython gave the cell
 
 
 NO_WORK: Final = WorkId(0, 0)
@@ -76,7 +70,7 @@ class CellNumbers:
         self._ours = 0
 
     def begin(self, *, counted: bool) -> None:
-        """Have this context carry a cell's number; inside of another cell, that one's.  Thread: cell."""
+        """Have this context carry a cell's number; inside of another, that one's.  Thread: cell."""
         outer = current_work()
         if counted or self._shell.execution_count > 1:
             number = int(self._shell.displayhook.prompt_count)

@@ -53,21 +53,11 @@ def sort_of(error: BaseException, head: str) -> object:
 
 
 class Alike:
-    """
-    Failures that are like one that was shown, or too many to be shown.
-
-    Args:
-        tell: shows the line about them.
-        text: that line.
-
-    Attributes:
-        count: how many there were.
-        last: the last of them, until a line says so.
-        seconds: until a line says so.
-    """
+    """Failures like one that was shown, or too many to be shown; ``text`` is a line on them."""
 
     def __init__(self, tell: Tell, text: str = SAME) -> None:
         self.count = 0
+        # The last of them, until a line says so, in so many seconds.
         self.last: BaseException | None = None
         self.seconds = _FOLD
         self._tell = tell

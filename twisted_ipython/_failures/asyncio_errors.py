@@ -23,18 +23,11 @@ ASYNCIO: Final = "Failure{of_cell}: {message}"
 
 def attach(loop: AbstractEventLoop, reports: Reports, *, ours: bool = True) -> Callable[[], None]:
     """
-    Show what asyncio reports of handles, and of tasks that nobody looked at.
-
-    A loop that has an exception handler keeps it.
+    Show what asyncio reports on a loop without an exception handler; returns the undo.
 
     Args:
-        loop: the loop.
-        reports: what shows failures.
         ours: whether it is the reactor's; of another, which others work on too,
             only failures of the user's code are shown.
-
-    Returns:
-        what takes ours off.
 
     Thread: any.
     """

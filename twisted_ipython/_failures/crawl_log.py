@@ -27,13 +27,7 @@ _own: Final[ContextVar[CrawlLog | None]] = ContextVar("twisted_ipython_crawl_log
 
 
 class _Log(CrawlLog):
-    """
-    Gives what its crawl logs to another handler.
-
-    Args:
-        target: that handler.
-        names: of the loggers that let through what it wants, whatever their own level.
-    """
+    """Gives what its crawl logs to another handler; ``names`` are loggers that are to log it."""
 
     def __init__(self, target: logging.Handler, names: list[str]) -> None:
         super().__init__(target.level)

@@ -86,12 +86,9 @@ class _Named(NamedTuple):
 
 class Watch:
     """
-    Deferreds and asyncio's futures that the cells of one shell bound to names.
+    Deferreds and futures of the reactor's loop that the cells of one shell bound to names.
 
     Args:
-        shell: the shell.
-        reports: what shows failures.
-        loop: the reactor's loop, or None; futures of other loops are left alone.
         call: calls a function in the reactor thread soon; any thread.
         later: the same after a number of seconds; in the reactor thread.
     """

@@ -25,7 +25,7 @@ from inspect import iscoroutinefunction
 from typing import Any, Final
 
 from IPython.core.interactiveshell import InteractiveShell
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, execute
 
 from twisted_ipython._base.borrowed_sigint import sigint
 from twisted_ipython._base.instance import override
@@ -132,9 +132,8 @@ class AsyncKernel:
         metadata: dict[str, Any] | None = None,
     ) -> None:
         """``session.send``, for a connection as the stream.  Thread: any."""
-        message = connection.msg(
-            kind, content, "iopub", parent=parent, metadata=metadata, buffers=buffers
-        )
+        about = {"parent": parent, "metadata": metadata, "buffers": buffers}
+        message = connection.msg(kind, content, "iopub", **about)
         connection.send_message_no_reply(message, ident)
 
     def publishing(self, connection: Any) -> Callable[..., None]:
@@ -145,7 +144,6 @@ class AsyncKernel:
                 parent = self.get_parent()
             # Its update_display_data has a name that no front end knows.
             kind = str(kind).removeprefix("iopub_")
-            rest = {"ident": None, "buffers": None, "metadata": None} | rest
             self.send(connection, kind, content, parent, **rest)
 
         return iopub_send
@@ -242,14 +240,8 @@ def _in_kernel(
 
 def _fire(result: Deferred[Any], pending: Any) -> None:
     """Fire a Deferred with what a task of the kernel's came to.  Thread: reactor."""
-    if result.called:
-        return
-    try:
-        value = pending.result()
-    except BaseException:
-        result.errback()
-    else:
-        result.callback(value)
+    if not result.called:
+        execute(pending.result).chainDeferred(result)
 
 
 def _note_values(shell: Any, undo: ExitStack) -> None:

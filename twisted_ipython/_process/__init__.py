@@ -5,5 +5,5 @@ The program imports nothing of this package.
 
 Thread: reactor; a cell is pickled in any.
 Entry points: `job:ProcessJob`, `job:pickled`, `worker:main`.
-May import: `_base`.
+May import: `_base`, `_bridge`.
 """

@@ -12,21 +12,20 @@ import os
 import pickle
 import signal
 import sys
-from asyncio import CancelledError as AsyncioCancelledError
 from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from contextlib import suppress
 from types import CodeType, FunctionType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from IPython.core.error import UsageError
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from twisted_ipython._base.formatting import one_line
 from twisted_ipython._base.tracebacks import in_one_line
+from twisted_ipython._bridge.ending import Ending
 from twisted_ipython._process.worker import dumps
 
 NOT_INSTALLED: Final = "--process needs {name}: pip install 'twisted_ipython[process]'"
@@ -102,7 +101,7 @@ class ProcessJob(ProcessProtocol):
         self._cell = cell
         self._answer: list[bytes] = []
         self._decoders = {fd: getincrementaldecoder("utf-8")("replace") for fd in (1, 2)}
-        self._waiting: list[Deferred[Exception]] = []
+        self._ended = Ending(self._interrupt)
         self._last_output: Any = None
 
     async def run(self) -> Any:
@@ -111,21 +110,7 @@ class ProcessJob(ProcessProtocol):
         pipes = {0: "w", 1: "r", 2: "r", 3: "r"}
         self._reactor.spawnProcess(self, command[0], command, env=None, childFDs=pipes)
         self.transport.writeToChild(0, self._cell)  # which stays open: its end is the process's
-        try:
-            ended = await self._when_ended()
-        except (CancelledError, AsyncioCancelledError):
-            self._interrupt()
-            await self._when_ended()
-            raise
-        return self._value(ended)
-
-    def _when_ended(self) -> Deferred[Exception]:
-        deferred: Deferred[Exception] = Deferred()
-        self._waiting.append(deferred)
-        return deferred
-
-    def _value(self, ended: Exception) -> Any:
-        """What the process has sent, or an error that says how it died."""
+        ended = await self._ended
         try:
             succeeded, value = pickle.loads(b"".join(self._answer))
         except (EOFError, pickle.UnpicklingError):  # there is nothing, or not all of it
@@ -166,9 +151,7 @@ class ProcessJob(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         """Go on in `run`: the process has ended, and all of its output is there."""
         self._last_output.cancel()
-        for deferred in self._waiting:
-            if not deferred.called:
-                deferred.callback(cast(Exception, reason.value))
+        self._ended.end(reason.value)
 
 
 def _death(reason: Any) -> str:

@@ -9,8 +9,8 @@ as `_reactor.crawls` says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
 from time import monotonic
@@ -35,8 +35,8 @@ NOT_HERE: Final = (
     "{what} outside of the reactor thread, where Scrapy cannot work: run `%autoawait twisted`"
     " before the cell that awaits it"
 )
-# Seconds between two looks at a crawl.
-_LOOK: Final = 0.25
+# Seconds after which the line of a crawl is drawn again.
+_REDRAW_INTERVAL: Final = 0.25
 
 
 class Crawl:
@@ -63,7 +63,7 @@ class Crawl:
         self._errors = 0
         self._closes = False
         self._waiters: list[Deferred[None]] = []
-        self._undo: list[Callable[[], None]] = []
+        self._undo = ExitStack()
         self._ending = Ending(self._close)
         self._line = Line()
         self._line.draw(self._text())
@@ -128,8 +128,8 @@ class Crawl:
         told.connect(self._opened, signals.spider_opened)
         told.connect(self._failed, signals.spider_error)
         told.connect(self._failed, signals.item_error)
-        self._undo.append(begin_log(crawler.settings, name_of(crawler)))
-        self._look()
+        self._undo.callback(begin_log(crawler.settings, name_of(crawler)))
+        self._redraw()
         crawler.crawl(*args, **kwargs).addBoth(self._end)
         return self._ending
 
@@ -143,7 +143,7 @@ class Crawl:
             self._wake()
             return scraped(item, *args, **kwargs)
 
-        self._undo.append(override(formatter, {"scraped": take}))
+        self._undo.callback(override(formatter, {"scraped": take}))
 
     def _failed(self) -> None:
         self._errors += 1
@@ -154,14 +154,14 @@ class Crawl:
             if not waiter.called:
                 waiter.callback(None)
 
-    def _look(self) -> None:
+    def _redraw(self) -> None:
         """Show how far it is, from time to time."""
         if self.ended:
             return
         if self._closes:  # it had not begun
             self._close()
         self._line.draw(self._text())
-        self._thread.later(_LOOK, self._look)
+        self._thread.later(_REDRAW_INTERVAL, self._redraw)
 
     def _close(self) -> None:
         self._closes = True
@@ -170,8 +170,7 @@ class Crawl:
             found.close(quietly=True)
 
     def _end(self, result: Any) -> None:
-        while self._undo:
-            self._undo.pop()()
+        self._undo.close()
         self._seconds = monotonic() - self._began
         self.ended = True
         self._line.draw(self._text(ended=True), last=True)
