@@ -6,10 +6,9 @@ Thread: any.
 
 from __future__ import annotations
 
-import ast
 import linecache
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from traceback import walk_tb
 from types import TracebackType
 from typing import Final, TypeVar
@@ -167,16 +166,11 @@ def explain(error: BaseException) -> bool:
 
 def at_line(error: _E, filename: str, line: int) -> _E:
     """Give an exception the traceback that it has when a line of a file raises it."""
-    [node] = ast.parse("raise error").body
-    ast.increment_lineno(node, line - 1)
-    code = compile(ast.Module([node], []), filename, "exec")
-    try:
+    code = compile("\n" * (line - 1) + "raise error", filename, "exec")
+    with suppress(BaseException):
         exec(code, {"error": error})
-    except BaseException:
-        traceback = error.__traceback__
-        assert traceback is not None
-        return error.with_traceback(traceback.tb_next)
-    raise AssertionError
+    assert error.__traceback__ is not None
+    return error.with_traceback(error.__traceback__.tb_next)
 
 
 def of_cell(error: SyntaxError) -> SyntaxError:

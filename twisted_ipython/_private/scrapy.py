@@ -12,8 +12,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import suppress
-from functools import partial
+from contextlib import ExitStack, suppress
 from types import FrameType
 from typing import Any, Final, NamedTuple
 
@@ -56,7 +55,7 @@ def hear(
     from pydispatch import dispatcher
     from scrapy import signals
 
-    undo = []
+    undo = ExitStack()
     for receiver, signal in (
         (started, signals.engine_started),
         (failed, signals.spider_error),
@@ -65,8 +64,8 @@ def hear(
     ):
         place = {"signal": signal, "sender": dispatcher.Any, "weak": False}
         dispatcher.connect(receiver, **place)
-        undo.append(partial(dispatcher.disconnect, receiver, **place))
-    return lambda: [one() for one in undo].clear()
+        undo.callback(dispatcher.disconnect, receiver, **place)
+    return undo.close
 
 
 def counts(crawler: Any) -> Counts:

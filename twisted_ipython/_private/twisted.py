@@ -32,12 +32,9 @@ RETURNS: Final[Any] = getattr(defer, "_DefGen_Return", ())
 
 class _Shown(DebugInfo):
     """
-    What a Deferred keeps of its failure, less one failure that was handled.
+    What logs a Deferred's failure when it is collected, less one that was handled.
 
-    A Deferred notes the failure that it holds in a ``DebugInfo``, which logs it
-    as unhandled when it is collected.  Awaiting counts as handling but leaves the
-    failure in place for the next await; this notes any other failure, but never
-    that one.
+    Awaiting counts as handling but leaves the failure in place for the next await.
     """
 
     def __init__(self, handled: Failure) -> None:
@@ -88,12 +85,8 @@ def goes_on(deferred: Deferred[Any]) -> bool:
 
 
 def _has_errbacks(deferred: Deferred[Any]) -> bool:
-    """
-    Whether somebody's errback takes the failure next: no driver's, Deferred's own, or ours.
-
-    Without, none does, and a library that adds an errback for what nobody handles, as AMP
-    does, sees a failure that was awaited.
-    """
+    """Whether an errback, no driver's, Deferred's or ours, takes the failure next; without, no."""
+    # AMP adds one for what nobody handles.
     errbacks = [item[1][0] for item in _callbacks(deferred)]
     modules = [str(getattr(one, "__module__", "")) for one in errbacks]
     return any(not one.startswith((defer.__name__, "twisted_ipython.")) for one in modules)

@@ -79,10 +79,6 @@ def dumps(value: object) -> bytes:
     return file.getvalue()
 
 
-def _reduce_code(code: CodeType) -> Any:
-    return marshal.loads, (marshal.dumps(code),)
-
-
 def _reduce_cached(function: Any) -> Any:
     """A function of the notebook with `lru_cache`, which would go by its name."""
     if function.__module__ != "__main__":
@@ -96,12 +92,10 @@ def _cached(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
 
 def _reduce_traceback(first: TracebackType) -> Any:
     places = []
-    link: TracebackType | None = first
-    while link is not None:
-        code, module = link.tb_frame.f_code, link.tb_frame.f_globals.get("__name__")
-        kept = {name: getattr(code, name) for name in _KEPT}
-        places.append((code.co_filename, kept, link.tb_lineno, module))
-        link = link.tb_next
+    for frame, line in traceback.walk_tb(first):
+        kept = {name: getattr(frame.f_code, name) for name in _KEPT}
+        module = frame.f_globals.get("__name__")
+        places.append((frame.f_code.co_filename, kept, line, module))
     return _traceback, (places,)
 
 
@@ -125,7 +119,7 @@ def _traceback(places: list[tuple[str, dict[str, Any], int | None, str]]) -> Tra
 
 _KEPT: Final = ("co_name", "co_qualname", "co_firstlineno")
 _REDUCERS: Final = {
-    CodeType: _reduce_code,
+    CodeType: lambda code: (marshal.loads, (marshal.dumps(code),)),
     TracebackType: _reduce_traceback,
     type(lru_cache(len)): _reduce_cached,
 }
