@@ -97,7 +97,7 @@ def _without_collecting() -> Iterator[None]:
         yield
     finally:
         if not gc.get_freeze_count():
-            gc.freeze()  # what is new is old now, so that the next look is not at all of it
+            gc.freeze()  # what is new is old now, so that the next collection is not of all
             gc.unfreeze()
         gc.enable()
 

@@ -82,8 +82,8 @@ def fail() -> None:
     Failure(ValueError())
 
 
-def looked(one: Unheld, asked: list[Callable[[], None]]) -> int:
-    """Look, and do what is asked for then; gives how much that was."""
+def checked(one: Unheld, asked: list[Callable[[], None]]) -> int:
+    """Check, and do what is asked for then; gives how much that was."""
     one.check()
     one.check()  # while it is asked for, it is not asked for again
     calls = asked.copy()
@@ -99,20 +99,20 @@ def test_rhythm(collected: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Callable[[], None]] = []
     one = Unheld(asked.append)
     fail()
-    assert looked(one, asked) == 0  # it is not on
+    assert checked(one, asked) == 0  # it is not on
     one.on = True
     collected.clear()
-    assert looked(one, asked) == 1
-    assert looked(one, asked) == 0
+    assert checked(one, asked) == 1
+    assert checked(one, asked) == 0
     assert collected == [2]
     fail()
-    assert looked(one, asked) == 1
+    assert checked(one, asked) == 1
     assert collected == [2, 1]
-    assert looked(one, asked) == 0  # everything will be its turn, but not yet
+    assert checked(one, asked) == 0  # everything will be its turn, but not yet
     one._all_from = 0.0
-    assert looked(one, asked) == 1
+    assert checked(one, asked) == 1
     assert collected == [2, 1, 2]
-    assert looked(one, asked) == 0
+    assert checked(one, asked) == 0
 
 
 def test_large_session(collected: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,9 +124,9 @@ def test_large_session(collected: list[int], monkeypatch: pytest.MonkeyPatch) ->
     collected.clear()
     for _ in range(3):
         fail()
-        looked(one, asked)
+        checked(one, asked)
     assert collected == [2, 1, 1]
-    assert looked(one, asked) == 0
+    assert checked(one, asked) == 0
 
 
 def test_disabled_collector(collected: list[int]) -> None:
@@ -138,7 +138,7 @@ def test_disabled_collector(collected: list[int]) -> None:
     try:
         fail()
         collected.clear()
-        assert looked(one, asked) == 1
+        assert checked(one, asked) == 1
         assert collected == []
     finally:
         gc.enable()

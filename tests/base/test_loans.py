@@ -298,7 +298,7 @@ def test_signal_while_it_waits(session: Session) -> None:
 
 
 def test_finalizer_in_the_loans_thread(session: Session) -> None:
-    """A finalizer that calls the reactor in the thread that looks at loans holds nobody (R14)."""
+    """A finalizer that calls the reactor in the thread that checks loans holds nobody (R14)."""
     seen: list[object] = []
     reactor = session.ok("reactor")
 
@@ -311,9 +311,9 @@ def test_finalizer_in_the_loans_thread(session: Session) -> None:
             dropped.set()
 
     # That thread prints what stands there, and drops it.
-    look = loans.when_kept
-    assert isinstance(look, Watch)
-    look._lines.append(Closes())  # type: ignore[arg-type]
+    watch = loans.when_kept
+    assert isinstance(watch, Watch)
+    watch._lines.append(Closes())  # type: ignore[arg-type]
     reactor.callLater(60, int).cancel()
     assert dropped.wait(SECONDS)
     eventually(lambda: seen == ["twisted_ipython loans", "closed"])

@@ -42,7 +42,7 @@ from twisted_ipython._base.work_id import NO_WORK, current_work
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._failures.alike import MORE, Alike, Tell, of_cell, sort_of
 
-# Seconds in which somebody may still look at a failure.
+# Seconds in which somebody may still handle a failure.
 GRACE: Final = 0.5
 # How many failures of a cell are shown in full in each stretch of so many seconds.
 _SHOWN: Final = 10

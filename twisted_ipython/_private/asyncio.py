@@ -37,7 +37,7 @@ set_running_loop = asyncio._set_running_loop
 # not set.
 TRANSPORT_METHODS: Final = ("_add_reader", "_remove_reader", "_add_writer", "_remove_writer")
 CHECK_THREAD: Final = "_check_thread"
-# True for a future that failed and has not been looked at; its exception, without a look at it.
+# True for a future that failed and that nobody handled; its exception, which stays unhandled.
 # Without: asyncio tells when it is collected; it is shown as done.
 LOG_TRACEBACK: Final = "_log_traceback"
 EXCEPTION: Final = "_exception"

@@ -24,7 +24,7 @@ from twisted_ipython._private.asyncio import code_of
 
 # What drives a coroutine.  Without: asyncio's own words where it has no task.
 DRIVER: Final = code_of(defer, "_inlineCallbacks")
-# Its local that has the context, and those of ours.  Without: the context of who looks.
+# Its local that has the context, and those of ours.  Without: the current context.
 DRIVER_LOCALS: Final = ("context", "call", "self")
 # What the deprecated `returnValue` raises.  Without: nothing raises it.
 RETURNS: Final[Any] = getattr(defer, "_DefGen_Return", ())
