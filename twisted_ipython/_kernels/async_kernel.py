@@ -16,6 +16,7 @@ Thread: cell, unless a docstring says otherwise.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
@@ -39,11 +40,8 @@ from twisted_ipython._waiting.cell_thread import CellThread, Waitable, is_blocki
 from twisted_ipython._waiting.loop_thread import current_thread
 
 # What it makes of a magic that `_cells.await_magics` has awaited already, and what is meant.
-_TWICE: Final = {
-    f"await await get_ipython().{name}_async(": f"await get_ipython().{name}("
-    for name in ("run_line_magic", "run_cell_magic")
-}
-_TRANSFORM: Final = "transform_cell_async"
+_TWICE: Final = re.compile(r"await (await get_ipython\(\)\.run_(?:line|cell)_magic)_async\(")
+_ONCE: Final = r"\1("
 # What asyncio and trio raise in a task that is cancelled, as a magic of a plain cell is.
 _CANCELLED: Final = {"CancelledError", "Cancelled"}
 _COMMS: Final = ("comm_open", "comm_msg", "comm_close")
@@ -79,14 +77,14 @@ def attach(shell: Any, auto: AutoAwait, thread: ReactorThread, undo: ExitStack) 
     kernel = AsyncKernel(shell.kernel)
     auto.thread_of_cell = lambda: _thread_of_cell(kernel.caller.current_pending())
     auto.left = _named.get
-    methods = {
-        _TRANSFORM: _once(shell.transform_cell_async),
+    transform: Callable[[str], str] = shell.transform_cell_async
+    awaited = {
         "run_line_magic_async": _awaiting(shell.run_line_magic, "line", kernel, auto),
         "run_cell_magic_async": _awaiting(shell.run_cell_magic, "cell", kernel, auto),
         "system": shell.system,
     }
-    for name in list(methods)[1:]:
-        methods[name] = _in_kernel(methods[name], kernel, thread)
+    methods = {name: _in_kernel(own, kernel, thread) for name, own in awaited.items()}
+    methods["transform_cell_async"] = lambda text: _TWICE.sub(_ONCE, transform(text))
     undo.callback(override(shell, methods))
     comms = kernel.own.comm_manager
     undo.callback(override(comms, {name: shares(getattr(comms, name)) for name in _COMMS}))
@@ -172,19 +170,6 @@ def _thread_of_cell(pending: Any) -> CellThread:
     """This thread, for a cell that is a task of the kernel's, or is run inside of one."""
     thread = current_thread()
     return thread if pending is None or is_blocking() else _KernelThread(thread, pending)
-
-
-def _once(own: Callable[[str], str]) -> Callable[[str], str]:
-    """``shell.transform_cell_async``, where a magic of ours is awaited once."""
-
-    @wraps(own)
-    def transform_cell_async(raw_cell: str) -> str:
-        text = own(raw_cell)
-        for twice, meant in _TWICE.items():
-            text = text.replace(twice, meant)
-        return text
-
-    return transform_cell_async
 
 
 def _awaiting(

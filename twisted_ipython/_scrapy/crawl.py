@@ -9,7 +9,7 @@ as `_reactor.crawls` says.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
@@ -92,21 +92,32 @@ class Crawl:
             yield from self._result.__await__()
         return self.items
 
-    def __aiter__(self) -> _Iterator:
+    def __aiter__(self) -> AsyncIterator[Any]:
         if not self._thread.here():
             raise RuntimeError(NOT_HERE.format(what="The items of a crawl are iterated over"))
-        return _Iterator(self)
+        return self._iterate()
+
+    async def _iterate(self) -> AsyncIterator[Any]:
+        """The items as they come; dropping it before their end closes the spider."""
+        given = 0
+        try:
+            while given < len(self.items) or not self.ended:
+                if given < len(self.items):
+                    given += 1
+                    yield self.items[given - 1]
+                else:
+                    waiter: Deferred[None] = Deferred()
+                    self._waiters.append(waiter)
+                    with self._keeping():
+                        await waiter
+            await self  # raises what it failed with
+        finally:
+            if not self.ended:
+                self.close()
 
     def __repr__(self) -> str:
         pending = "" if self.ended else ", pending"
         return f"<Crawl of {self._text(ended=self.ended)}{pending}>"
-
-    async def changed(self) -> None:
-        """Wait for the next item, or the end.  Thread: reactor."""
-        waiter: Deferred[None] = Deferred()
-        self._waiters.append(waiter)
-        with self._keeping():
-            await waiter
 
     @contextmanager
     def _keeping(self) -> Iterator[None]:
@@ -192,28 +203,3 @@ class Crawl:
             return f"{name}: {words}, {rate}"
         reason = None if stats is None else stats.get_value("finish_reason")
         return f"{name}: {words} in {duration(seconds)}, {rate}, {reason or 'failed'}"
-
-
-class _Iterator:
-    """The items of a crawl as they come; dropping it before their end closes the spider."""
-
-    def __init__(self, crawl: Crawl) -> None:
-        self._crawl = crawl
-        self._next = 0
-
-    def __aiter__(self) -> _Iterator:
-        return self
-
-    async def __anext__(self) -> Any:
-        items = self._crawl.items
-        while self._next >= len(items):
-            if self._crawl.ended:
-                await self._crawl  # raises what it failed with
-                raise StopAsyncIteration
-            await self._crawl.changed()
-        self._next += 1
-        return items[self._next - 1]
-
-    def __del__(self) -> None:
-        if not self._crawl.ended:
-            self._crawl.close()
