@@ -133,6 +133,19 @@ def test_a_cell_that_will_use_the_name(cells: Cells) -> None:
     assert len(cells.shown) == 1
 
 
+def test_bound_by_other_code(cells: Cells) -> None:
+    """After a cell all names are checked, also those that no statement of it uses."""
+    cells.names |= {f"x{number}": number for number in range(100)}
+    cells.names |= {"d": fail(ValueError("x"))} | {f"y{number}": [] for number in range(100)}
+    result: Any = SimpleNamespace(info=None, execution_count=3, result=fail(KeyError("y")))
+    cells.watch.check_cell(result)
+    cells.time_passes()
+    assert cells.shown == [
+        "Out[3], a Deferred of cell 3, failed, and nobody waits for it:",
+        "d, a Deferred of cell 3, failed, and nobody waits for it:",
+    ]
+
+
 def test_at_the_end_of_the_process(cells: Cells) -> None:
     """What was bound elsewhere is found by a check of all names."""
     cells.names["d"] = fail(ValueError("x"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from types import SimpleNamespace
@@ -45,6 +46,23 @@ def raised(error: BaseException) -> BaseException:
     except BaseException as caught:
         return caught
     raise AssertionError
+
+
+def test_begins_with_the_users_frame(
+    shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a library did before it called the user's code is not shown, but stays as it was."""
+    hook = eval(compile("lambda _: 1 / 0", "<ipython-input-3>", "eval"))
+    with pytest.raises(ZeroDivisionError) as caught:
+        json.loads("{}", object_hook=hook)
+    assert caught.value.__traceback__ is not None
+    error = caught.value.with_traceback(caught.value.__traceback__.tb_next)
+    before = error.__traceback__
+    showing_on(shell)(error, "Failure:")
+    captured = capsys.readouterr()
+    assert "ipython-input-3" in captured.out + captured.err
+    assert "decoder.py" not in captured.out + captured.err
+    assert error.__traceback__ is before
 
 
 def test_terminal(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
