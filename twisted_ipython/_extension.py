@@ -25,7 +25,7 @@ from twisted_ipython._cells.await_magics import AddAwaits
 from twisted_ipython._display import figures
 from twisted_ipython._display.late_output import is_for_program, telling_on
 from twisted_ipython._failures import asyncio_errors, namespace
-from twisted_ipython._failures.handlers import ScrapyLog
+from twisted_ipython._failures.handlers import last_resort
 from twisted_ipython._failures.reports import GRACE, reports
 from twisted_ipython._failures.show import showing_on
 from twisted_ipython._magics import sockets
@@ -138,19 +138,18 @@ class _Extension:
         """Show what fails in the background."""
         thread = lifecycle.current()
         show = showing_on(self._shell, getattr(self._kernel, "publish", None))
+        self._undo.callback(last_resort.stay)
         self._undo.callback(reports.add(show, telling_on(self._shell)))
         watch = namespace.Watch(self._shell, reports, thread.loop, thread.call, thread.later)
         self._undo.callback(reports.at_end(watch.check_all))
         self.magics.auto.after_statement = watch.check_statement
         if (loop := loop_of_thread()) is not None:
             self._undo.callback(asyncio_errors.attach(loop, reports, ours=False))
-        scrapy = ScrapyLog(reports)
-        scrapy.stay()
-        self._undo.callback(scrapy.leave)
+        last_resort.stay()
         numbers = CellNumbers(self._shell)
 
         def begin_cell(info: ExecutionInfo) -> None:
-            scrapy.stay()
+            last_resort.stay()
             numbers.begin(counted=info.store_history)
             reports.latest = copy_context()
 

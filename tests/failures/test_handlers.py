@@ -13,7 +13,6 @@ from twisted_ipython._failures.handlers import (
     WORK,
     CrawlLog,
     LastResort,
-    ScrapyLog,
     is_for_all,
     is_shown_by_logging,
     last_resort,
@@ -48,7 +47,7 @@ def test_takers(logger: logging.Logger) -> None:
     """Neither ours nor Scrapy's counter, and none that only takes another work's records."""
     own, other, user = logging.NullHandler(), logging.NullHandler(), logging.StreamHandler()
     setattr(other, WORK, object())
-    for one in (own, other, user, LogCounterHandler(), LastResort(), ScrapyLog(Reports())):
+    for one in (own, other, user, LogCounterHandler(), LastResort(Reports())):
         logger.addHandler(one)
     assert takers(logger) == [own, user]
     assert not is_for_all(other)
@@ -101,25 +100,28 @@ def test_last_resort(capsys: pytest.CaptureFixture[str]) -> None:
 
 @fresh_logging()
 def test_what_scrapy_logs(capsys: pytest.CaptureFixture[str]) -> None:
-    """An exception is a failure; what is none is Python's last resort's."""
+    """An exception is a failure; what is none is Python's last resort's; each is shown once."""
     shown: list[tuple[str, str]] = []
     reports = Reports()
     reports.attach(lambda call, *args: call(*args), lambda _seconds, _call: None, lambda _: "")
-    reports.add(lambda error, head: shown.append((repr(error), head)))
-    log = ScrapyLog(reports)
-    log.stay()
-    log.stay()
-    try:
-        scrapy = logging.getLogger("scrapy")
-        assert scrapy.handlers.count(log) == 1
+    undo = reports.add(lambda error, head: shown.append((repr(error), head)))
+    log, scrapy = LastResort(reports), logging.getLogger("scrapy")
+    for kind in (ValueError, KeyError):
+        if counted := kind is KeyError:
+            logging.root.addHandler(LogCounterHandler())
+        log.stay()
+        log.stay()
+        assert (log in scrapy.handlers, log in logging.root.handlers) == (not counted, counted)
         try:
-            raise ValueError("x")
-        except ValueError:
+            raise kind("x")
+        except kind:
             scrapy.exception("in a spider")
         scrapy.warning("only said")
-    finally:
-        log.leave()
-    assert shown == [("ValueError('x')", "Failure: in a spider")]
-    assert capsys.readouterr().err == "only said\n"
+    logging.root.handlers[:] = [log]
+    undo()
+    log.stay()
+    heads = [("ValueError('x')", "Failure: in a spider"), ("KeyError('x')", "Failure: in a spider")]
+    assert shown == heads
+    assert capsys.readouterr().err == "only said\nonly said\n"
     assert log not in scrapy.handlers
     assert logging.root.handlers == []

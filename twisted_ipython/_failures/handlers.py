@@ -20,16 +20,16 @@ from typing import Final
 
 from twisted_ipython._base.frames import callers
 from twisted_ipython._base.work_id import current_work
-from twisted_ipython._failures.reports import Reports
+from twisted_ipython._failures.reports import Reports, reports
 
 LOGGED: Final = "Failure{of_cell}: {text}"
 # What an observer or a handler is marked with that only takes what this work logs.
 WORK: Final = "_twisted_ipython_work"
 # What a handler is marked with that has given Python's log to Twisted's: it shows nothing.
 _FEEDS: Final = "_twisted_ipython_feeds"
-# The loggers whose exceptions are shown.
-_SCRAPY: Final = "scrapy"
 TWISTED: Final = "twisted"
+# The loggers whose exceptions are reported.
+_REPORTED: Final = ("scrapy", TWISTED)
 # What Twisted says before the failure of a Deferred that nobody handled (24.10 to 26.10).
 PRELUDE: Final = "Unhandled error in Deferred:"
 
@@ -71,9 +71,7 @@ def takers(logger: logging.Logger) -> list[logging.Handler]:
         one
         for one in _chain_of(logger)
         if is_for_all(one)
-        and not (
-            isinstance(one, (LastResort, ScrapyLog)) or hasattr(one, _FEEDS) or _is_counter(one)
-        )
+        and not (isinstance(one, LastResort) or hasattr(one, _FEEDS) or _is_counter(one))
     ]
 
 
@@ -96,7 +94,7 @@ def is_shown_by_logging(logger: logging.Logger, level: int) -> bool:
     )
 
 
-def _reported(record: logging.LogRecord) -> BaseException | None:
+def _logged(record: logging.LogRecord) -> BaseException | None:
     """The exception that a record logs as an error, with the traceback that it had then."""
     _, error, found = record.exc_info or (None, None, None)
     if error is None or record.levelno < logging.ERROR:
@@ -112,62 +110,50 @@ def _is_failure(record: logging.LogRecord) -> bool:
     return failed or event.get("log_format") == PRELUDE
 
 
-class ScrapyLog(logging.Handler):
-    """Shows exceptions that Scrapy logs, or that an observer gives of Twisted's log."""
+class LastResort(logging.Handler):
+    """
+    Python's last resort, and what reports the exceptions that Scrapy logs and goes on after.
+
+    It is on the loggers of Scrapy and Twisted, to which an observer of the user's may give
+    Twisted's log.  While a handler on the root logger is not for all records (Scrapy's counter,
+    those of scripts) it is there: Python takes the records of others for handled, and would print
+    none.  One in the process, as is the root logger.
+
+    Args:
+        reports: what shows failures.
+    """
 
     def __init__(self, reports: Reports) -> None:
         super().__init__(logging.WARNING)
         self._reports = reports
-        self._loggers = [logging.getLogger(name) for name in (_SCRAPY, TWISTED)]
 
     def stay(self) -> None:
-        """Be on the loggers: ``configure_logging`` takes handlers off.  Thread: any."""
-        for logger in self._loggers:
-            logger.addHandler(self)
-
-    def leave(self) -> None:
-        """Leave the loggers.  Thread: any."""
-        for logger in self._loggers:
-            logger.removeHandler(self)
+        """Be where it is needed: ``configure_logging`` takes it off.  Thread: any."""
+        others = logging.root.handlers
+        partial = any(_is_counter(one) or getattr(one, WORK, None) for one in others)
+        for logger in (logging.root, *map(logging.getLogger, _REPORTED)):
+            # A record is to come here once.
+            apart = self._reports.active and not (partial and logger.propagate)
+            needed = partial if logger is logging.root else apart
+            # Not by the root's own method, which notes for whom a handler is.
+            method = logging.Logger.addHandler if needed else logging.Logger.removeHandler
+            method(logger, self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record that nobody else shows, in the context that logged it.  Thread: any."""
         logger = logging.getLogger(record.name)
-        if is_shown_by_logging(logger, record.levelno):
+        error, is_failure = _logged(record), _is_failure(record)
+        is_reported = self._reports.active and record.name.partition(".")[0] in _REPORTED
+        if is_reported and (is_failure or error is not None):
+            # The observer on Twisted's log shows failures.
+            is_shown = is_failure or is_shown_by_logging(logger, record.levelno)
+            if error is not None and not is_shown:
+                self._reports.report(error, LOGGED.replace("{text}", record.getMessage()))
             return
-        if record.name == TWISTED and _is_failure(record):
-            return  # the observer on Twisted's log shows it
-        if (error := _reported(record)) is not None:
-            self._reports.report(error, LOGGED.replace("{text}", record.getMessage()))
-        elif not any(
-            isinstance(one, LastResort) or hasattr(one, _FEEDS) for one in _chain_of(logger)
-        ):
-            last_resort.handle(record)
-
-
-class LastResort(logging.Handler):
-    """
-    Python's last resort, where a handler on the root logger is not for all records.
-
-    Such are Scrapy's counter and those of scripts: Python takes the records of
-    others for handled, and would print none.  One in the process, as is the root logger.
-    """
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Show a record that nobody takes, in the context that logged it.  Thread: any."""
-        logger = logging.getLogger(record.name)
-        if any(isinstance(one, ScrapyLog) for one in _chain_of(logger)) and _reported(record):
-            return
-        if logging.lastResort is not None and not takers(logger):
+        is_fed = any(hasattr(one, _FEEDS) for one in _chain_of(logger))
+        if logging.lastResort is not None and not (is_fed or takers(logger)):
             logging.lastResort.handle(record)
-
-    def stay(self) -> None:
-        """Be on the root logger while it is needed there.  Thread: any."""
-        root = logging.root
-        needed = any(_is_counter(one) or getattr(one, WORK, None) for one in root.handlers)
-        # Not by the instance's method, which notes for whom a handler is.
-        (type(root).addHandler if needed else type(root).removeHandler)(root, self)
 
 
 # Global, since what it stands in for is.
-last_resort: Final = LastResort(logging.WARNING)
+last_resort: Final = LastResort(reports)
