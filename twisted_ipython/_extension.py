@@ -109,19 +109,21 @@ class _Extension:
             self.magics = TwistedMagics(shell)
             attach(lifecycle.start(self.magics.reactor))
             self._register_magics()
-            self._note_runner()
+            for name in ("loop_runner", "autoawait", "trio_runner"):
+                undo.callback(setattr, shell, name, getattr(shell, name))
+            auto = self.magics.auto
+            undo.callback(setattr, auto, "on", False)
             undo.callback(override(lifecycle.current(), {"label": labels_of(shell)}))
-            own: dict[str, Any] = self.magics.auto.methods()
+            own: dict[str, Any] = auto.methods()
             own["loop_runner_map"] = {**(shell.loop_runner_map or {}), "twisted": (runner, True)}
             undo.callback(override(shell, own))
             self._kernel = getattr(shell, "kernel", None)
             if others is not None:
-                self._kernel = others.attach(shell, self.magics.auto, lifecycle.current(), undo)
+                self._kernel = others.attach(shell, auto, lifecycle.current(), undo)
             for event in ("pre_execute", "post_execute"):
                 self._on(event, main_thread.run)
             self._show_failures()
             self._append(shell.input_transformers_post, give_body)
-            auto = self.magics.auto
             awaits = AddAwaits(awaitable(self.magics), lambda: auto.on and shell.autoawait)
             self._append(shell.input_transformers_post, awaits)
             self._append(shell.Completer.custom_matchers, _complete)
@@ -179,17 +181,6 @@ class _Extension:
                 self._undo.callback(_put_back, table, name, before, ours[kind][name])
         self._undo.callback(manager.registry.pop, "TwistedMagics", None)
         manager.register(self.magics)
-
-    def _note_runner(self) -> None:
-        """Have the runner put back."""
-        shell = self._shell
-        before = shell.loop_runner, shell.autoawait, shell.trio_runner
-
-        def put_back() -> None:
-            self.magics.auto.on = False
-            shell.loop_runner, shell.autoawait, shell.trio_runner = before
-
-        self._undo.callback(put_back)
 
     def _reach_main_thread(self) -> None:
         """Have the main thread run what waits for it while the shell idles."""
