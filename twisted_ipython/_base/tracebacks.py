@@ -53,34 +53,28 @@ ONE_REACTOR: Final = (
     " the line that installs another one. It is Twisted's asyncio reactor, unless something had"
     " installed one before (see %reactor)."
 )
-
 NO_LOOP_HERE: Final = (
     "No asyncio loop runs in this thread; the reactor's runs in its own: put `await` in front of"
     " what needs it, or `%%run_in_reactor` on top of the cell"
 )
-
 AWAIT_IT: Final = (
     "The reactor's loop runs already, in this cell too: put `await` in front of the coroutine in"
     " place of asyncio.run(...)"
 )
-
 USE_FETCH: Final = (
     "scrapy.shell.inspect_response() opens a prompt in the middle of a crawl, which would stop the"
     " reactor. Fetch the page in a cell instead: response = await treq.get(url), then"
     " scrapy.Selector(text=await response.text())"
 )
-
 WRAP_IT: Final = (
     "A future of threads (concurrent.futures, ipyparallel's AsyncResult) is awaited by way of"
     " asyncio: await asyncio.wrap_future(...); several by twisted_ipython.progress([...])"
 )
-
 NO_PROMPT: Final = (
     "IPython.embed() in code that awaits runs in the reactor thread, whose loop runs already, and"
     " its prompt wants a loop of its own. Write IPython.embed(simple_prompt=True): it asks in the"
     " cell's thread"
 )
-
 NO_AWAIT: Final = (
     "A magic that runs its code by exec(), as %prun, %lprun and %memit do, knows no `await`. Have a"
     " cell await it: `profile = cProfile.Profile()`, or `line_profiler.LineProfiler(function)`;"

@@ -50,7 +50,7 @@ class Counts(NamedTuple):
 def hear(
     started: Callable[..., None], failed: Callable[..., None], stopped: Callable[..., None]
 ) -> Callable[[], None]:
-    """Hear of engines that start, failures, and engines that stop; returns the undo."""
+    """Hear of engines that start and stop, and of failures; returns the undo.  Thread: any."""
     # Scrapy is imported, or about to be.
     from pydispatch import dispatcher
     from scrapy import signals

@@ -102,7 +102,7 @@ def call_first(deferred: Deferred[Any], callback: Callable[[Any], Any]) -> None:
 
 
 def waits_of(deferred: Deferred[Any]) -> Iterator[tuple[Any, Deferred[Any], Deferred[Any]]]:
-    """The coroutines that a Deferred waits for, what each waits for, and its Deferred."""
+    """Coroutines that a Deferred waits for, what each awaits, its Deferred.  Thread: reactor."""
     parts: list[Any] = []
     if isinstance(chained := getattr(deferred, "result", None), Deferred):
         parts = [chained]
