@@ -134,7 +134,7 @@ def test_a_cell_that_will_use_the_name(cells: Cells) -> None:
 
 
 def test_bound_by_other_code(cells: Cells) -> None:
-    """After a cell all names are checked, also those that no statement of it uses."""
+    """After a cell before which something has failed all names are checked, however old."""
     cells.names |= {f"x{number}": number for number in range(100)}
     cells.names |= {"d": fail(ValueError("x"))} | {f"y{number}": [] for number in range(100)}
     result: Any = SimpleNamespace(info=None, execution_count=3, result=fail(KeyError("y")))

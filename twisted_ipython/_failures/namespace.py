@@ -10,14 +10,17 @@ added anew after each of them.  Twisted and asyncio both note whether anybody
 has handled a failure, but say so only when the Deferred or task is collected.
 
 What we do.  After each statement of a cell the names that its code uses are
-checked, and after the cell all names.  What is pending, or has failed, is then
-polled from the reactor thread, a few times a second, by reading what Twisted or
-asyncio notes; nothing is added to it.  What has been in that state for `GRACE`
-seconds is reported, unless the cell still runs and will use the name, and noted
-as handled: it is still there for whoever awaits it, or adds a callback, later.
+checked, and after the cell the latest of the namespace.  What is pending, or has
+failed, is then polled from the reactor thread, a few times a second, by reading
+what Twisted or asyncio notes; nothing is added to it.  What has been in that
+state for `GRACE` seconds is reported, unless the cell still runs and will use
+the name, and noted as handled: it is still there for whoever awaits it, or adds
+a callback, later.
 
 What can still go wrong.  What is in a list, or is an attribute, is reported
-when it is collected, as ever.
+when it is collected, as ever.  A name that code elsewhere binds anew (a function
+with ``global``) is found after a cell before which something has failed, or at
+the process's end.
 
 Thread: cell, and the reactor's for what is polled.
 """
@@ -29,11 +32,13 @@ from asyncio import AbstractEventLoop, Future, Task
 from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from functools import partial
+from itertools import islice
 from types import CodeType
 from typing import Any, Final, NamedTuple
 
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from twisted.internet.defer import Deferred
+from twisted.python import failure
 from twisted.python.failure import Failure
 
 from twisted_ipython._base.work_id import NO_WORK, current_work, new_work, set_work
@@ -46,6 +51,9 @@ from twisted_ipython._private.twisted import mark_handled, runs_callbacks, unhan
 
 # Seconds between two polls.
 _POLL_INTERVAL: Final = 0.4
+# How many of the latest names are checked after each cell: what a function or ``%run`` binds
+# is among them, and so are the few that IPython adds.
+_LATEST: Final = 16
 
 NOBODY_WAITS: Final = "{name}, a {kind}{of_cell}, failed{ago}, and nobody waits for it:"
 
@@ -110,6 +118,8 @@ class Watch:
         self._polled: dict[int, _Named] = {}
         self._polls = False
         self._unawaited = Unawaited()
+        # How many failures Twisted had made when a cell ended last.
+        self._failures = failure.count
 
     def check_statement(self, code: CodeType, cell: RunningCell) -> None:
         """After a statement: check the names that its code uses.  Thread: any."""
@@ -127,15 +137,16 @@ class Watch:
         counted = result.info is None or result.info.store_history
         number = (result.execution_count or 0) if counted else current_work().cell
         value = f"Out[{number}]" if counted else "_"
-        found = self._new([(value, result.result), *self._names()], RunningCell())
+        failed, self._failures = self._failures != failure.count, failure.count
+        # In one go, or it would fail when another thread binds a name.
+        names = self._shell.user_ns
+        latest = [*names] if failed else [*islice(reversed(names), _LATEST)]
+        bound = [(value, result.result), *((name, names.get(name)) for name in latest)]
+        found = self._new(bound, RunningCell())
         if found and current_work() == NO_WORK:  # a kernel may end cells elsewhere
             found[0].context.run(set_work, new_work(number))
         if found:
             self._call(self._add, found)
-
-    def _names(self) -> list[tuple[str, Any]]:
-        # In one go, or it would fail when another thread binds a name.
-        return [*self._shell.user_ns.items()]
 
     def _new(self, bound: Iterable[tuple[str, Any]], cell: RunningCell) -> list[_Named]:
         """What is to be polled of what names hold, all with one context."""
@@ -166,7 +177,7 @@ class Watch:
 
     def check_all(self) -> None:
         """Before the process ends: find which failed, also in silent cells.  Thread: reactor."""
-        self._add(self._new(self._names(), RunningCell()))
+        self._add(self._new([*self._shell.user_ns.items()], RunningCell()))
         self._check()
 
     def _check(self) -> None:
@@ -197,11 +208,11 @@ class Watch:
             error = held.exception()  # which notes that somebody has seen it
             assert error is not None
         else:
-            failure = unhandled_failure(held)
-            assert failure is not None
-            mark_handled(held, failure)
-            error = exception_of(failure)
-            ago = self._reports.ago(failure.count)  # asyncio counts none
+            failed = unhandled_failure(held)
+            assert failed is not None
+            mark_handled(held, failed)
+            error = exception_of(failed)
+            ago = self._reports.ago(failed.count)  # asyncio counts none
         words = {"name": one.name, "kind": one.kind, "ago": ago and f" {ago}"}
         head = NOBODY_WAITS.format(**words, of_cell="{of_cell}")
         self._reports.report(error, head, one.context)
