@@ -30,6 +30,7 @@ _FEEDS: Final = "_twisted_ipython_feeds"
 TWISTED: Final = "twisted"
 # The loggers whose exceptions are reported.
 _REPORTED: Final = ("scrapy", TWISTED)
+_LOGGERS: Final = (logging.root, *map(logging.getLogger, _REPORTED))
 # What Twisted says before the failure of a Deferred that nobody handled (24.10 to 26.10).
 PRELUDE: Final = "Unhandled error in Deferred:"
 
@@ -131,13 +132,14 @@ class LastResort(logging.Handler):
         """Be where it is needed: ``configure_logging`` takes it off.  Thread: any."""
         others = logging.root.handlers
         partial = any(_is_counter(one) or getattr(one, WORK, None) for one in others)
-        for logger in (logging.root, *map(logging.getLogger, _REPORTED)):
+        for logger in _LOGGERS:
             # A record is to come here once.
             apart = self._reports.active and not (partial and logger.propagate)
             needed = partial if logger is logging.root else apart
-            # Not by the root's own method, which notes for whom a handler is.
-            method = logging.Logger.addHandler if needed else logging.Logger.removeHandler
-            method(logger, self)
+            if needed != (self in logger.handlers):
+                # Not by the root's own method, which notes for whom a handler is.
+                method = logging.Logger.addHandler if needed else logging.Logger.removeHandler
+                method(logger, self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record that nobody else shows, in the context that logged it.  Thread: any."""
