@@ -45,8 +45,6 @@ from twisted_ipython._waiting.cell_thread import BlockingThread
 from twisted_ipython._waiting.entry import begin_entry, entry, runs_cells
 from twisted_ipython._waiting.work import CHECK_INTERVAL, CellInfo, ReactorWork
 
-__all__ = ["Borrow"]
-
 SO_WAITS: Final = "{reactor}, and this thread waits for it at {caller}"
 IN_DEBUGGER: Final = (
     "The reactor thread stands in a debugger, so nothing can be called in it from here: go on in"

@@ -46,8 +46,6 @@ from twisted_ipython._scripts.registry import Scripts
 from twisted_ipython._waiting.awaiting_cell import AwaitingCell
 from twisted_ipython._waiting.cell_thread import BlockingThread, run_blocking
 
-__all__ = ["LoopMethods"]
-
 NOBODY_RUNS: Final = (
     "loop.{name}() was ignored: no cell waits in loop.run_forever() or run_until_complete() now,"
     " and the loop itself is the reactor's, which goes on for the whole session."

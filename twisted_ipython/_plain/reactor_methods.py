@@ -47,8 +47,6 @@ from twisted_ipython._reactor.delayed_calls import Timers
 from twisted_ipython._reactor.overrides import FOR_REACTOR_ONLY, Wrapper, is_asked_by_trial
 from twisted_ipython._reactor.thread import ReactorThread
 
-__all__ = ["attach"]
-
 # Safe from any thread.
 _SAFE: Final = {"callFromThread", "callInThread", "getThreadPool", "seconds"}
 # What a script's end and beginning hang on, which checks the thread itself.

@@ -36,8 +36,6 @@ from twisted_ipython._base.formatting import say
 from twisted_ipython._base.frames import of_frame
 from twisted_ipython._base.loans import Loan, loans
 
-__all__ = ["Watch"]
-
 _INTERVAL: Final = 0.02
 # Seconds that a stack may stand still, and that a library may be at work without a call.
 _STILL: Final = 0.5

@@ -27,8 +27,6 @@ from twisted_ipython._private.ipykernel import UPDATE_EVENTLOOP
 from twisted_ipython._reactor.lifecycle import started
 from twisted_ipython._reactor.thread import ReactorThread
 
-__all__ = ["Statement", "attach", "attach_to_kernel", "detach", "end_cell", "shares", "switch"]
-
 # What a kernel calls for messages of comms, by their types.
 _COMMS: Final = ("comm_open", "comm_msg", "comm_close")
 

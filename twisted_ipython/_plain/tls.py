@@ -24,8 +24,6 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted_ipython._plain.transports import Elsewhere, declared
 from twisted_ipython._private.twisted import WRAPPED_PROTOCOL
 
-__all__ = ["Wrappers"]
-
 _NAMES: Final = sorted(
     name
     for name in declared((*ITCPTransport.__iro__, *ISSLTransport.__iro__))

@@ -37,8 +37,6 @@ from zope.interface.interface import InterfaceClass, Method
 
 from twisted_ipython._reactor.delayed_calls import LoopCall
 
-__all__ = ["Elsewhere", "Given", "declared"]
-
 # Whose methods are meant.
 _INTERFACES: Final = (
     IConnector,

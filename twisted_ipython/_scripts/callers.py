@@ -24,8 +24,6 @@ from twisted_ipython._private.scrapy import SIGNS, sets_up_reactor
 from twisted_ipython._private.twisted import awaited_by_react
 from twisted_ipython._reactor.crawls import Crawls
 
-__all__ = ["begun_by", "would_run"]
-
 # What a script names that leaves it to a library to run the reactor: each of these sets.
 _RUNS: Final = (
     {react.__name__},

@@ -35,8 +35,6 @@ from twisted_ipython._private.scrapy import LOG
 from twisted_ipython._private.twisted import LOOP
 from twisted_ipython._reactor.contexts import LoopingCalls, of_timer, opened_in
 
-__all__ = ["Kept", "close_reactors", "disconnect", "goes_on", "stop"]
-
 
 def disconnect(reactor: Any, work_id: WorkId) -> None:
     """Close the ports and connections of a script, as `disconnectAll` of a reactor that stops."""

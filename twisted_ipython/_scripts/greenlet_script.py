@@ -39,8 +39,6 @@ from twisted_ipython._scripts.callers import would_run
 from twisted_ipython._scripts.notes import names_of_cell
 from twisted_ipython._scripts.script import Script, Stage, Surroundings
 
-__all__ = ["GreenletScript"]
-
 
 class GreenletScript(Script):
     """

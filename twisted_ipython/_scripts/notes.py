@@ -20,14 +20,6 @@ from twisted_ipython._base.tracebacks import chain, explain
 from twisted_ipython._private.ipython import make_current
 from twisted_ipython._reactor.lifecycle import started
 
-__all__ = [
-    "LocalNames",
-    "ShellNote",
-    "explain_in",
-    "explain_names",
-    "names_of_cell",
-]
-
 ADD_GLOBAL: Final = (
     "{name} is a local name of the cell, which code that looks for it in the namespace does not"
     " find: add `--global` to `%%run_in_reactor`, and the cell's names are those of a script."

@@ -58,8 +58,6 @@ from twisted_ipython._scripts.script import Script, Stage
 from twisted_ipython._scripts.system_events import Trigger
 from twisted_ipython._scripts.thread_script import wait_in_thread
 
-__all__ = ["attach"]
-
 IN_CALLBACK: Final = (
     "reactor.run() was called in a callback, in a coroutine or in a cell that awaits, which the"
     " reactor itself runs: a script calls it outside of any coroutine, in a cell without `await`."

@@ -26,8 +26,6 @@ from twisted_ipython._scripts.notes import explain_names
 from twisted_ipython._scripts.script import Script, Stage
 from twisted_ipython._scripts.script_log import Logs
 
-__all__ = ["NOBODY_WAITS", "Scripts"]
-
 NOT_YET: Final = (
     "Can't stop reactor that isn't running: this script does not wait in reactor.run() now."
 )

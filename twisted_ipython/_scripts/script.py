@@ -34,8 +34,6 @@ from twisted_ipython._base.work_id import WorkId
 from twisted_ipython._failures.reports import mark_shown
 from twisted_ipython._scripts.system_events import Event
 
-__all__ = ["Script", "Stage", "Surroundings"]
-
 
 class Stage(Enum):
     """How far a script is."""

@@ -37,8 +37,6 @@ from twisted_ipython._base.work_id import current_work
 from twisted_ipython._failures.handlers import WORK, last_resort
 from twisted_ipython._private.scrapy import forget_root_handler, loggers_it_sets, root_handler
 
-__all__ = ["Logs"]
-
 _root: Final = logging.getLogger()
 
 

@@ -31,8 +31,6 @@ from twisted_ipython._scripts.script import Script
 if TYPE_CHECKING:
     from twisted_ipython._scripts.greenlet_script import GreenletScript
 
-__all__ = ["Session", "end_scripts", "exit_of", "new"]
-
 # Seconds that scripts get to end when the extension is unloaded.
 _PATIENCE: Final = 5.0
 

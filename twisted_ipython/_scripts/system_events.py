@@ -14,8 +14,6 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
-__all__ = ["Event", "Trigger"]
-
 _log: Final = Logger()
 # Twisted's words for it.
 FAILED: Final = "while calling system event trigger handler"

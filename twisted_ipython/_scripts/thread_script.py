@@ -33,8 +33,6 @@ from twisted_ipython._waiting.cell_thread import BlockingThread
 from twisted_ipython._waiting.sigint import taken
 from twisted_ipython._waiting.work import CHECK_INTERVAL, CellInfo, ReactorWork
 
-__all__ = ["ThreadScript", "wait_in_thread"]
-
 OF_CELL: Final = "cell {number}"
 OF_THREAD: Final = "thread {name}"
 # Seconds that a reactor gets to answer after Ctrl-C, and to end a script.
