@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from threading import Thread, get_ident
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.base import DelayedCall
 from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import Factory, Protocol
+from twisted.protocols.policies import ProtocolWrapper
 
 from twisted_ipython._plain.transports import Given, declared
 
@@ -45,3 +49,38 @@ def test_another_thread_borrows() -> None:
     in_thread(timer.cancel)
     assert borrowed == ["delay"]
     assert timer.cancelled
+
+
+class Wrapper(ProtocolWrapper):
+    """A transport with a method of its own on the instance."""
+
+    def __init__(self) -> None:
+        super().__init__(Factory(), Protocol())  # type: ignore[arg-type]
+        self.made: list[Any] = []
+        self.write = self.made.append  # type: ignore[method-assign, assignment]
+
+
+def test_on_top_of_a_connection() -> None:
+    """A transport on top has its methods, also those of the instance, which are put back."""
+    borrowed: list[str] = []
+
+    def elsewhere(own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        borrowed.append(threading.current_thread().name)
+        return own(*args, **kwargs)
+
+    given, wrapper = Given(get_ident(), elsewhere), Wrapper()
+    connection, own = SimpleNamespace(protocol=wrapper), wrapper.write
+    given.give_all(connection)
+    wrapper.write(b"here")
+    assert borrowed == []
+    in_thread(lambda: wrapper.write(b"elsewhere"))
+    assert wrapper.made == [b"here", b"elsewhere"]
+    assert len(borrowed) == 1
+    wrapper.writeSequence = later = [].extend  # type: ignore[method-assign, assignment]
+    given.take_back()
+    assert wrapper.write == own
+    assert vars(wrapper).keys() & {"loseConnection", "write", "writeSequence"} == {
+        "write",
+        "writeSequence",
+    }
+    assert wrapper.writeSequence is later

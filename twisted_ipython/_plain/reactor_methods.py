@@ -12,8 +12,8 @@ do at once is lost or done twice, now and then.
 What we do.  Each such method is set on the one instance, behind a check of the
 thread: another thread borrows the reactor (`_plain.borrow`).  What changes something
 before it calls the reactor borrows by itself: ports, connections, timers
-and LoopingCalls (`_plain.transports`), TLS on top of a connection (`_plain.tls`), the
-resolver of names and Twisted's one Cooperator.  `LoopingCall.start` asks the
+and LoopingCalls (`_plain.transports`), the resolver of names and Twisted's one
+Cooperator.  `LoopingCall.start` asks the
 reactor for the time first.
 
 What can still go wrong.  A Deferred that comes back is a Deferred: it may fire
@@ -40,7 +40,6 @@ from zope.interface import providedBy
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.loans import loans
 from twisted_ipython._plain.borrow import Borrow
-from twisted_ipython._plain.tls import Wrappers
 from twisted_ipython._plain.transports import Given, declared
 from twisted_ipython._private.twisted import COOPERATOR
 from twisted_ipython._reactor.delayed_calls import Timers
@@ -79,7 +78,6 @@ class _Carried:
         self._thread = thread
         self._borrow = borrow
         self._given = Given(thread.ident, self._elsewhere)
-        self._wrappers = Wrappers(thread.ident, self._elsewhere)
         self._resolvers = ExitStack()
 
     def attach(self) -> ExitStack:
@@ -96,15 +94,14 @@ class _Carried:
             },
             **{name: [self._carrying, self._following] for name in _INSTALLING},
             "iterate": [self._iterating],
-            "addReader": [partial(self._finding, self._wrappers.find)],
-            "addWriter": [partial(self._finding, None)],
+            "addReader": [partial(self._finding, self._given.give_all)],
+            "addWriter": [partial(self._finding, self._given.give)],
         }
         cooperator: Any = getattr(task, COOPERATOR, None)
         held: dict[str, list[Wrapper]] = {name: [self._holding] for name in _COOPERATE}
         undo = ExitStack()
         undo.callback(self._thread.overrides.add("_plain", (reactor, table), (cooperator, held)))
         undo.callback(self._given.take_back)
-        undo.callback(self._wrappers.take_back)
         undo.push(self._resolvers)
         self._carry_resolver()
         if self._thread.timers is not None:
@@ -169,26 +166,9 @@ class _Carried:
 
         return iterate
 
-    def _finding(self, find: Callable[[Any], None] | None, own: _Method) -> _Method:
-        """
-        A method that has the reactor watch an object, whose methods any thread may call then.
-
-        Args:
-            find: is told of it before: transports on top of it are there when it is first read.
-            own: the method.
-        """
-        ident, elsewhere, give = self._thread.ident, self._elsewhere, self._given.give
-
-        def found(one: Any) -> Any:
-            if find is not None:
-                find(one)
-            return own(give(one))
-
-        @wraps(own)
-        def method(one: Any) -> Any:
-            return found(one) if get_ident() == ident else elsewhere(found, (one,), {})
-
-        return method
+    def _finding(self, give: Callable[[Any], Any], own: _Method) -> _Method:
+        """A method that has the reactor watch what is given its methods for any thread first."""
+        return self._carrying(wraps(own)(lambda one: own(give(one))))
 
     def start_loop(self, loop: LoopingCall) -> None:
         """Have a LoopingCall that is being started run with the reactor borrowed.  Thread: any."""

@@ -9,12 +9,14 @@ objects declare are set on each of them, behind a check of the thread.
 
 An object is found when a method of the reactor's returns it in another thread,
 when it first asks the reactor to watch its file descriptor, or when it asks
-for the time to start from; transports on top of others are found by `_plain.tls`.
+for the time to start from.  A transport on top of another, as that of
+`wrapClientTLS` or of a ``ssl:`` endpoint is, is the protocol of the one below
+(a `ProtocolWrapper`), and found when that first asks to be read from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial, wraps
 from threading import get_ident
 from types import MethodType
@@ -27,14 +29,18 @@ from twisted.internet.interfaces import (
     IDelayedCall,
     IListeningPort,
     IMulticastTransport,
+    ISSLTransport,
+    ITCPTransport,
     ITransport,
     IUDPTransport,
     IUNIXDatagramTransport,
 )
 from twisted.internet.task import LoopingCall
+from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementedBy
 from zope.interface.interface import InterfaceClass, Method
 
+from twisted_ipython._private.twisted import WRAPPED_PROTOCOL
 from twisted_ipython._reactor.delayed_calls import LoopCall
 
 # Whose methods are meant.
@@ -48,7 +54,11 @@ _INTERFACES: Final = (
     IUNIXDatagramTransport,
 )
 
-# The attribute of an object that has its methods: whose they are.
+# What stands for those of the connection below, whatever interfaces the wrapper itself has.
+_OF_WRAPPERS: Final = (*ITCPTransport.__iro__, *ISSLTransport.__iro__)
+
+# The attribute of an object that has its methods: what gives it to them, and what the
+# instance itself had in their place.
 _GIVEN: Final = "_twisted_ipython_given"
 
 # Calls a method with the reactor borrowed.
@@ -87,31 +97,48 @@ class Given:
         if methods is None:
             methods = self._methods[type(one)] = self._methods_of(type(one))
         # A table would have to be asked for each write of each connection.
-        if methods and getattr(one, _GIVEN, None) is not self:
+        if methods and _GIVEN not in one.__dict__:
             self._objects.add(one)
-            setattr(one, _GIVEN, self)
             # What the reactor works for it holds; to what nobody holds nothing happens
             # any more.
             weak = isinstance(one, (FileDescriptor, LoopingCall))
             reference = ref(one) if weak else partial(_itself, one)
             names = one.__dict__
+            before = {name: names[name] for name in methods if name in names}
+            names[_GIVEN] = reference, before
             for name, method in methods.items():
+                if name in before:  # TLS of Twisted 26.10 sets a `write`
+                    method = self._method(_of_instance(before[name]))
                 names[name] = MethodType(method, reference)
             if IConnector.providedBy(one):
                 self.give(one.transport)
         return one
 
+    def give_all(self, one: Any) -> Any:
+        """The same, for the transports on top of it too.  Thread: reactor."""
+        for wrapper in _wrappers_on(one):
+            self.give(wrapper)
+        return self.give(one)
+
     def take_back(self) -> None:
         """Take the methods off all objects.  Thread: any."""
         for one in list(self._objects):
-            for name in (_GIVEN, *self._methods[type(one)]):
-                one.__dict__.pop(name, None)
+            names = one.__dict__
+            reference, before = names.pop(_GIVEN)
+            for name in self._methods[type(one)]:
+                # One that the object has set since then stays.
+                if getattr(names.get(name), "__self__", None) is reference:
+                    del names[name]
+                    if name in before:
+                        names[name] = before[name]
 
     def _methods_of(self, kind: type) -> dict[str, Callable[..., Any]]:
         interfaces = [each for each in implementedBy(kind).flattened() if _is_meant(each)]
         open_to_us = kind.__dictoffset__ and kind.__weakrefoffset__  # no slots
         if issubclass(kind, LoopCall) or not open_to_us:  # it checks the thread by itself
             return {}
+        if issubclass(kind, ProtocolWrapper):
+            interfaces.extend(_OF_WRAPPERS)
         names = {name for name in declared(interfaces) if not _only_reads(name)}
         if issubclass(kind, LoopingCall):
             names |= {"reset", "stop"}
@@ -135,6 +162,22 @@ class Given:
 
 def _itself(one: Any) -> Any:
     return one
+
+
+def _of_instance(own: Callable[..., Any]) -> Callable[..., Any]:
+    """What an instance has in the place of a method, as a method."""
+    return lambda _, *args, **kwargs: own(*args, **kwargs)
+
+
+def _wrappers_on(connection: Any) -> Iterator[ProtocolWrapper]:
+    """The protocols of a connection that are transports of others."""
+    protocol = getattr(connection, "protocol", None)
+    while protocol is not None:
+        if isinstance(protocol, ProtocolWrapper):
+            yield protocol
+            protocol = protocol.wrappedProtocol
+        else:
+            protocol = getattr(protocol, WRAPPED_PROTOCOL, None)  # of what an endpoint puts on top
 
 
 def _is_meant(interface: InterfaceClass) -> bool:
