@@ -38,7 +38,7 @@ from twisted_ipython._reactor import lifecycle
 from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts import reactor_run
-from twisted_ipython._scripts.session import end_scripts
+from twisted_ipython._scripts.registry import Scripts
 from twisted_ipython._waiting import stdin
 from twisted_ipython._waiting.calls import main_thread
 
@@ -79,7 +79,7 @@ def unload(shell: InteractiveShell) -> None:
         thread = lifecycle.started()
         if _loaded.pop(shell, None) is not None:
             if not _loaded and thread is not None:
-                end_scripts(thread)
+                thread.of(Scripts).end_and_wait()
             extension.close()
             for line in thread.jobs.pending_lines() if thread is not None else ():
                 print(line)

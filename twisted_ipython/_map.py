@@ -57,7 +57,7 @@ The way of a cell of ``%%run_in_reactor``::
     _cells.cell_function:rewrite
     _reactor.thread:ReactorThread.run
     _reactor.eventual_result:EventualResult
-    _scripts.session:new
+    _scripts.greenlet_script:GreenletScript.begin
     _reactor.jobs:Jobs.add
     _display.shown_results:ShownResults.show
 

@@ -10,9 +10,10 @@ from kernels import Kernel, fail
 from script_cells import SETUP, cancel, kernel_of_scripts, last_line, script, unchanged
 from shells import Shell, run_python
 
+from twisted_ipython._scripts.greenlet_script import NEVER_RAN
 from twisted_ipython._scripts.reactor_run import IN_CALLBACK
 from twisted_ipython._scripts.registry import NOBODY_WAITS, NOT_YET, SEVERAL_WAIT
-from twisted_ipython._scripts.session import EXITED, NEVER_RAN
+from twisted_ipython._scripts.script import EXITED
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from script_cells import cell, kernel_of_scripts, unchanged
 
 from twisted_ipython._reactor.interrupt import FORKED
 from twisted_ipython._reactor.lifecycle import NOT_NEEDED
-from twisted_ipython._scripts.session import EXITED
+from twisted_ipython._scripts.script import EXITED
 
 
 @pytest.fixture(scope="module")

@@ -101,11 +101,11 @@ def test_kept(out: Callable[[], str]) -> None:
 
 
 def test_cells() -> None:
-    """A plain cell is a script once it is asked for; a number of none that lives is free."""
+    """A plain cell is a script once it is asked for; until it ends its number lives."""
     scripts, one = of(), Said(Stage.CODE)
-    assert scripts.is_free(one.work_id)
+    assert not scripts.lives(one.work_id.work)
     scripts.begin_cell(one.work_id, lambda: one)  # type: ignore[arg-type, return-value]
     assert scripts.is_cell(one.work_id.work)
-    assert not scripts.is_free(one.work_id)
+    assert scripts.lives(one.work_id.work)
     assert scripts.end_cell(one.work_id) is None
-    assert scripts.is_free(one.work_id)
+    assert not scripts.lives(one.work_id.work)

@@ -15,7 +15,7 @@ from script_cells import pages
 from shells import run_python
 from terminals import SECONDS, Terminal
 
-from twisted_ipython._scripts.session import EXITED
+from twisted_ipython._scripts.script import EXITED
 
 REACT = """
 import sys

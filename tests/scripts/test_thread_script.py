@@ -12,7 +12,7 @@ from script_cells import SETUP, cell, kernel_of_scripts, last_line, script, unch
 
 from twisted_ipython._scripts.reactor_run import IN_CALLBACK
 from twisted_ipython._scripts.registry import NOBODY_WAITS, NOT_YET, SEVERAL_WAIT
-from twisted_ipython._scripts.session import EXITED
+from twisted_ipython._scripts.script import EXITED
 from twisted_ipython._scripts.thread_script import OF_CELL
 
 

@@ -33,7 +33,6 @@ from twisted_ipython._failures.running_cell import RunningCell
 from twisted_ipython._reactor.lifecycle import started
 from twisted_ipython._scripts.callers import would_run
 from twisted_ipython._scripts.registry import Scripts
-from twisted_ipython._scripts.session import exit_of
 from twisted_ipython._scripts.thread_script import ThreadScript
 
 
@@ -135,7 +134,7 @@ class PlainCell:
         ran = self._script is not None and self._script.ran
         if not (ran or self._would_run()):
             return None
-        meant = exit_of(self._make(), error)
+        meant = self._make().exit_of(error)
         self.exited = meant is None
         if meant is not None and meant.__traceback__ is error.__traceback__:
             in_one_line(meant)

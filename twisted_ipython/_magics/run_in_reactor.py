@@ -29,7 +29,6 @@ from twisted_ipython._reactor.jobs import Job, first_line
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts.notes import LocalNames
-from twisted_ipython._scripts.session import new
 
 RUN_USAGE: Final = (
     "usage: %%run_in_reactor [NAME] [--wait] [--replace] [--thread | --process] [--global]"
@@ -160,7 +159,9 @@ def start_job(
             return thread.deferred(job.follow(function()), context)
         if cell.kind is Kind.GENERATOR:
             return of_generator(job.follow(function()), context)
-        script = new(thread, str(job), job.work_id, context, function, cell.codes)
+        from twisted_ipython._scripts.greenlet_script import GreenletScript
+
+        script = GreenletScript(str(job), job.work_id, context, thread, function, cell.codes)
         return job.follow(script).begin()
 
     # What the reactor runs carries the job's work id from its first step on.

@@ -9,8 +9,8 @@ connections of a pool, and are cancelled by their owners.
 Runs in the reactor thread.
 
 Scrapy's processes set a resolver and the size of the thread pool, have
-warnings logged, and may make ``sys.stdout`` a log.  What the session had is
-noted when a script begins while no other lives, and put back when one ends.
+warnings logged, and may make ``sys.stdout`` a log.  Who sets the first two is noted,
+and what the session had is put back when it was a script, which has ended.
 """
 
 from __future__ import annotations
@@ -21,19 +21,23 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from functools import wraps
 from itertools import chain
-from typing import Any
+from threading import get_ident
+from typing import Any, TypeVar
 
 from twisted.internet.main import CONNECTION_LOST
 from twisted.python.failure import Failure
 from twisted.python.log import callWithLogger
 
 from twisted_ipython._base import frames
-from twisted_ipython._base.work_id import WorkId, work_in
+from twisted_ipython._base.work_id import WorkId, current_work, work_in
 from twisted_ipython._private.asyncio import context_of
 from twisted_ipython._private.scrapy import LOG
 from twisted_ipython._private.twisted import LOOP
 from twisted_ipython._reactor.contexts import LoopingCalls, of_timer, opened_in
+
+_T = TypeVar("_T")
 
 
 def disconnect(reactor: Any, work_id: WorkId) -> None:
@@ -120,30 +124,60 @@ def _is_users(function: Any) -> bool:
 
 class Kept:
     """
-    What the session had.
+    A setting of the reactor, and what it was before a script set it.
+
+    It stays as somebody else sets it, also while scripts live.
 
     Args:
-        reactor: whose resolver and pool it is.
+        read: gives what is set now.
+        write: sets it.
+        lives: whether work with that number is a script, or may become one.
     """
 
-    def __init__(self, reactor: Any) -> None:
-        pool = reactor.getThreadPool()
-        self._reactor = reactor
-        self._resolvers = reactor.resolver, reactor.nameResolver
-        self._sizes = pool.min, pool.max
+    def __init__(
+        self, read: Callable[[], _T], write: Callable[[_T], object], lives: Callable[[int], bool]
+    ) -> None:
+        self._read, self._write, self._lives = read, write, lives
+        self._before: Any = None
+        # The work that set it last; a thread without any, by its identifier.
+        self._by = 0
+
+    def setting(self, own: Callable[..., Any]) -> Callable[..., Any]:
+        """A method of the reactor that sets it, which notes who does."""
+
+        @wraps(own)
+        def method(*args: Any, **kwargs: Any) -> Any:
+            by = current_work().work or get_ident()
+            if by != self._by and not self._lives(self._by):
+                self._before = self._read()
+            self._by = by
+            return own(*args, **kwargs)
+
+        return method
+
+    def put_back(self, *by: int | None) -> None:
+        """Put it back if one of these has set it last."""
+        if self._by in by:
+            self._write(self._before)
+            self._by = 0
+
+
+def put_back_resolvers(reactor: Any, before: tuple[Any, Any]) -> None:
+    """Install a name resolver and a resolver of host names, each of which makes another."""
+    resolver, name_resolver = before
+    reactor.installNameResolver(name_resolver)
+    reactor.resolver = resolver
+
+
+class Output:
+    """Where warnings and standard output went before a script, which may have them logged."""
+
+    def __init__(self) -> None:
         self._captured = _captures_warnings()
         self._stdout = sys.stdout
 
     def put_back(self) -> None:
-        """Put back what has changed."""
-        reactor = self._reactor
-        resolver, name_resolver = self._resolvers
-        if reactor.nameResolver is not name_resolver:
-            reactor.installNameResolver(name_resolver)
-            reactor.resolver = resolver  # that made another one
-        pool = reactor.getThreadPool()
-        if (pool.min, pool.max) != self._sizes:
-            pool.adjustPoolsize(*self._sizes)
+        """Put back what Scrapy has changed."""
         if _captures_warnings() and not self._captured:
             logging.captureWarnings(False)
         if type(sys.stdout).__module__ == LOG:

@@ -27,17 +27,26 @@ from collections.abc import Callable
 from contextvars import Context
 from threading import get_ident
 from types import CodeType
-from typing import Any
+from typing import Any, Final
 
 from greenlet import getcurrent, greenlet
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
+from twisted_ipython._base.tracebacks import explain
 from twisted_ipython._base.work_id import WorkId
 from twisted_ipython._bridge.ending import Ending
+from twisted_ipython._reactor.lifecycle import stay_installed
+from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts.callers import would_run
-from twisted_ipython._scripts.notes import names_of_cell
-from twisted_ipython._scripts.script import Script, Stage, Surroundings
+from twisted_ipython._scripts.notes import explain_names, names_of_cell
+from twisted_ipython._scripts.registry import Scripts
+from twisted_ipython._scripts.script import Script, Stage
+
+NEVER_RAN: Final = (
+    "{script} ended without reactor.run(): what it left for it with callWhenRunning or a startup"
+    " trigger was called now."
+)
 
 
 class GreenletScript(Script):
@@ -48,7 +57,7 @@ class GreenletScript(Script):
         name: what messages call it.
         work_id: that its context carries.
         context: to run it in.
-        surroundings: the session.
+        thread: the reactor thread.
         function: runs the cell's code.
         codes: the code.
     """
@@ -58,17 +67,20 @@ class GreenletScript(Script):
         name: str,
         work_id: WorkId,
         context: Context,
-        surroundings: Surroundings,
+        thread: ReactorThread,
         function: Callable[[], Any],
         codes: tuple[CodeType, ...],
     ) -> None:
-        super().__init__(name, work_id, context, surroundings)
+        super().__init__(name, work_id, context, thread)
         self.names = names_of_cell(function)
         self._function = function
         self._codes = codes
         self._outcome: Any = None
         self._result: Ending | None = None
         self._value: Deferred[Any] | None = None
+        scripts = thread.of(Scripts)
+        scripts.note_output()
+        scripts.enter(self)
 
     def begin(self) -> Any:
         """
@@ -79,7 +91,7 @@ class GreenletScript(Script):
 
         Thread: reactor.
         """
-        self._thread = get_ident()
+        self._ident = get_ident()
         self._greenlet = self._waiting = greenlet(self._body)
         self._greenlet.gr_context = self._context
         self._enter()
@@ -95,7 +107,7 @@ class GreenletScript(Script):
 
     def may_run(self) -> bool:
         """See `Script`: whether its code asks, and no callback of the reactor's."""
-        here = get_ident() == self._thread
+        here = get_ident() == self._ident
         return here and self.stage is Stage.CODE and getcurrent() is not self._loops
 
     starts_later = may_run
@@ -144,9 +156,32 @@ class GreenletScript(Script):
 
     def _end(self) -> None:
         try:
-            self._outcome = self._session.ended(self, self._outcome)
+            self._outcome = self._settle(self._outcome)
         except BaseException:  # or nobody would ever be told what came of the cell
             self._outcome = Failure()
+
+    def _settle(self, outcome: Any) -> Any:
+        """End the script; gives what is to come of the cell."""
+        if isinstance(outcome, Failure) and outcome.value is not None:
+            outcome = self._explained(outcome, outcome.value)
+        failed = isinstance(outcome, Failure)
+        stay_installed()
+        closes = self.ran or (failed and self.would_run())
+        self._thread.of(Scripts).end(self, closes=closes, gone=True)
+        if len(self.startup) and not failed:
+            print(NEVER_RAN.format(script=self))
+        if not (self.ran or failed):
+            self.hand_over()
+        return outcome
+
+    def _explained(self, outcome: Failure, error: BaseException) -> Any:
+        """What a cell that failed came to, seen through the SystemExit of a script."""
+        if isinstance(error, SystemExit):
+            instead = self.exit_of(error)
+            return 0 if instead is None else Failure(instead, exc_tb=instead.__traceback__)
+        explain(error)
+        explain_names(error, self.names)
+        return outcome
 
     def _take_outcome(self) -> Any:
         # Or the script and the traceback of its failure would keep each other alive.

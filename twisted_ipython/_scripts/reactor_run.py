@@ -229,8 +229,10 @@ def attach(thread: ReactorThread) -> Callable[[], None]:
     scraper.addFilter(shell_note)
     undo.callback(scraper.removeFilter, shell_note)
     table = {name: [replacement(method)] for name, method in methods.all().items()}
-    undo.callback(thread.overrides.add("_scripts", (reactor, table)))
-    scripts.note()
+    for name in ("installResolver", "installNameResolver"):
+        table[name] = [scripts.resolvers.setting]
+    pools = thread.pool, {"adjustPoolsize": [scripts.pool_sizes.setting]}
+    undo.callback(thread.overrides.add("_scripts", (reactor, table), pools))
     # Not by the new method: in a cell's context it would be a trigger of the cell's.
     ends = methods.add_to_session("before", "shutdown", methods.end)
     undo.callback(methods.remove_trigger, ends)

@@ -11,7 +11,10 @@ Thread: any, unless a docstring says otherwise.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -19,9 +22,10 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import LogEvent
 from twisted.python.failure import Failure
 
-from twisted_ipython._base.work_id import NO_WORK, WorkId, current_work
+from twisted_ipython._base.work_id import WorkId, current_work
+from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.thread import ReactorThread
-from twisted_ipython._scripts.cleanup import Kept
+from twisted_ipython._scripts import cleanup
 from twisted_ipython._scripts.notes import explain_names
 from twisted_ipython._scripts.script import Script, Stage
 from twisted_ipython._scripts.script_log import Logs
@@ -38,6 +42,8 @@ SEVERAL_WAIT: Final = (
     "reactor.stop() was ignored: it does not come from a script that waits in reactor.run(), and"
     " several wait: {scripts}. `%reactor cancel JOB` ends a job, the stop button a cell."
 )
+# Seconds that scripts get to end when the extension is unloaded.
+_PATIENCE: Final = 5.0
 
 
 class Scripts:
@@ -61,8 +67,17 @@ class Scripts:
         # The numbers of work that was refused to run the reactor, whose stops are no news.
         self._refused: set[int] = set()
         self._thread = thread
-        self._kept = Kept(thread.reactor)
-        self.logs = Logs(lambda work: work in self.alive or work in self._cells)
+        reactor, pool = thread.reactor, thread.reactor.getThreadPool()
+        self.resolvers = cleanup.Kept(
+            lambda: (reactor.resolver, reactor.nameResolver),
+            partial(cleanup.put_back_resolvers, reactor),
+            self.lives,
+        )
+        self.pool_sizes = cleanup.Kept(
+            lambda: (pool.min, pool.max), lambda sizes: pool.adjustPoolsize(*sizes), self.lives
+        )
+        self._output = cleanup.Output()
+        self.logs = Logs(self.lives)
 
     def waiting(self) -> list[Script]:
         """The scripts that wait in ``reactor.run()``.  Thread: any."""
@@ -78,7 +93,7 @@ class Scripts:
 
         Thread: the cell's.
         """
-        self.note()
+        self.note_output()
         self._cells[work_id.work] = make
 
     def enter(self, script: Script) -> None:
@@ -89,10 +104,9 @@ class Scripts:
         """Whether a number is that of a plain cell or a file that runs now.  Thread: any."""
         return work in self._cells
 
-    def is_free(self, work_id: WorkId) -> bool:
-        """Whether a context that carries this belongs to no script that lives.  Thread: any."""
-        work = work_id.work
-        return work_id != NO_WORK and work not in self.alive and work not in self._cells
+    def lives(self, work: int) -> bool:
+        """Whether work with that number is a script, or may become one.  Thread: any."""
+        return work in self.alive or work in self._cells
 
     def end_cell(self, work_id: WorkId) -> Script | None:
         """
@@ -102,7 +116,7 @@ class Scripts:
             work_id: that its context carries.
 
         Returns:
-            the script that it was, for `Session.over` to end.
+            the script that it was, for `end`.
 
         Thread: the cell's.
         """
@@ -110,10 +124,16 @@ class Scripts:
         has_log = self.logs.is_noted(work_id.work)
         return make() if has_log else self.alive.get(work_id.work)
 
-    def note(self) -> None:
-        """Note what the session has, unless a script lives that may have changed it."""
+    def note_output(self) -> None:
+        """Note where output goes, unless a script lives that may have changed it.  Thread: any."""
         if not self.alive and not self._cells:
-            self._kept = Kept(self._thread.reactor)
+            self._output = cleanup.Output()
+
+    def _put_back(self, *by: int | None) -> None:
+        """Put back what was set on the reactor by these, and where output went."""
+        self.resolvers.put_back(*by)
+        self.pool_sizes.put_back(*by)
+        self._output.put_back()
 
     def explain_logged(self, event: LogEvent) -> None:
         """An observer of Twisted's log: a failure in a script that misses a name gets a line."""
@@ -122,20 +142,33 @@ class Scripts:
         if script is not None and isinstance(failure, Failure) and failure.value is not None:
             explain_names(failure.value, script.names)
 
-    def leave(self, script: Script, *, ran: bool) -> None:
+    def end(self, script: Script, *, closes: bool, gone: bool) -> None:
         """
-        A script is no more.
+        A script's code has ended.
 
         Args:
             script: the script.
-            ran: whether it ran the reactor.
+            closes: whether what it has begun ends with it.
+            gone: whether its log ends with it if nothing else of it goes on.
 
-        Thread: reactor.
+        Thread: reactor, in its context.
         """
-        del self.alive[script.work_id.work]
-        if ran:
-            self._ran.add(script.work_id.work)
-            self._kept.put_back()
+        work, stays = script.work_id.work, not closes
+        if self.logs.is_set_up(work):
+            # What failed and nobody looked at is logged, as at the end of a process: Scrapy's
+            # `start` returns at once if no crawl could begin.
+            gc.collect()
+            reactor = self._thread.reactor
+            cleanup.close_reactors(reactor)
+            stays = stays and not (gone and not cleanup.goes_on(reactor, script.work_id))
+        self.logs.end(work, stays=stays)
+        if closes:
+            script.disconnect()
+            script.stop_work()
+        del self.alive[work]
+        if closes:
+            self._ran.add(work)
+            self._put_back(work, script.ident)
 
     def refuse(self, cancel: Callable[[], object] | None) -> None:
         """
@@ -148,7 +181,7 @@ class Scripts:
         """
         self._refused.add(current_work().work)
         self.logs.undo_of_cell()
-        self._kept.put_back()
+        self._put_back(current_work().work)
         if cancel is not None:
             cancel()
 
@@ -168,6 +201,16 @@ class Scripts:
             self._thread.crawls.close(script.work_id)
             script.cancel()
         return over.addCallback(lambda _: None)
+
+    def end_and_wait(self) -> None:
+        """Stop the scripts that wait; wait for their end, `_PATIENCE` s at most.  Thread: any."""
+        if not self.waiting():
+            return
+        if self._thread.here():  # where waiting would be for itself
+            self.end_all()
+            return
+        with suppress(NotInTime):
+            self._thread.run(self.end_all).wait(_PATIENCE)
 
     def own(self) -> Script | None:
         """The script whose context this is, or that the cell becomes whose context this is."""

@@ -25,14 +25,18 @@ from collections.abc import Callable
 from contextvars import Context
 from enum import Enum
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from twisted_ipython._base.work_id import WorkId
-from twisted_ipython._failures.reports import mark_shown
+from twisted_ipython._failures.reports import mark_shown, mark_unseen
+from twisted_ipython._reactor.thread import ReactorThread
+from twisted_ipython._scripts import cleanup
 from twisted_ipython._scripts.system_events import Event
+
+EXITED: Final = "The script exited with status {status}."
 
 
 class Stage(Enum):
@@ -44,25 +48,6 @@ class Stage(Enum):
     ENDED = "it has ended"
 
 
-class Surroundings(Protocol):
-    """What a script needs of the session that it runs in."""
-
-    def soon(self, function: Callable[..., object], *args: Any) -> None:
-        """Call ``function`` in a later turn of the reactor.  Thread: any."""
-
-    def crawls_closed(self, script: Script) -> Deferred[Any]:
-        """Wait for crawls of the script that are being closed."""
-
-    def disconnect(self, script: Script) -> None:
-        """Close what the script has opened, as a reactor that stops does."""
-
-    def stopped(self, script: Script) -> None:
-        """Its reactor has stopped: end what it has started."""
-
-    def ended(self, script: Script, outcome: Any) -> Any:
-        """Its code has ended; gives what is to come of the cell."""
-
-
 class Script(ABC):
     """
     One run of a cell or a file.
@@ -71,10 +56,11 @@ class Script(ABC):
         name: what messages call it.
         work_id: that its context carries.
         context: of its cell.
-        surroundings: the session.
+        thread: the reactor thread.
 
     Attributes:
         names: those that its function keeps to itself.
+        ident: the thread that runs its code; None if that is the reactor's.
         stage: how far it is.
         ran: whether it has called ``reactor.run()``.
         stops: how a stop that came before ``reactor.run()`` will end it, or None.
@@ -85,10 +71,9 @@ class Script(ABC):
     """
 
     names: frozenset[str] = frozenset()
+    ident: int | None = None
 
-    def __init__(
-        self, name: str, work_id: WorkId, context: Context, surroundings: Surroundings
-    ) -> None:
+    def __init__(self, name: str, work_id: WorkId, context: Context, thread: ReactorThread) -> None:
         self.name = name
         self.work_id = work_id
         self.stage = Stage.CODE
@@ -99,7 +84,7 @@ class Script(ABC):
         self.failure: Failure | None = None
         self.main: Deferred[Any] | None = None
         self._context = context
-        self._session = surroundings
+        self._thread = thread
         # A second stop of the same run is told from one of the next run by this.
         self._runs = 0
         self._when_over: list[Deferred[None]] = []
@@ -157,7 +142,7 @@ class Script(ABC):
     def stop(self) -> None:
         """Have its shutdown calls run, and `wait` return.  Thread: any, while it waits."""
         self.stage = Stage.STOPS
-        self._session.soon(self._shut_down, self._runs)
+        self._thread.call(self._shut_down, self._runs)
 
     def fail(self, failure: Failure | None) -> None:
         """Note what `twisted.internet.task.react` is about to log, which the cell will show."""
@@ -168,33 +153,33 @@ class Script(ABC):
     def crash(self) -> None:
         """Have `wait` return.  Thread: any, while it waits."""
         self.stage = Stage.STOPS
-        self._session.soon(self._go_on, self._runs)
+        self._thread.call(self._go_on, self._runs)
 
     def cancel(self) -> None:
         """Stop it; the second time, do not wait for its shutdown calls either.  Thread: any."""
         if self.stage is Stage.WAITS:
             self.stop()
         elif self.stage is Stage.STOPS:
-            self._session.soon(self._crash_later)
+            self._thread.call(self._crash_later)
 
     def _crash_later(self) -> None:
         """Crash once its crawls have ended, which may stop the reactor."""
         run = self._runs
-        self._session.crawls_closed(self).addBoth(lambda _: self._session.soon(self._go_on, run))
+        self._crawls_closed().addBoth(lambda _: self._thread.call(self._go_on, run))
 
     def _shut_down(self, run: int) -> None:
         if run != self._runs or self.stage is not Stage.STOPS:
             return
-        self.shutdown.add_first("before", partial(self._session.crawls_closed, self))
-        self.shutdown.add_first("during", partial(self._session.disconnect, self))
+        self.shutdown.add_first("before", partial(self._crawls_closed))
+        self.shutdown.add_first("during", partial(self.disconnect))
         stopped: list[Deferred[None]] = []
         self.run_in_context(lambda: stopped.append(self.shutdown.fire()))
-        stopped[0].addBoth(lambda _: self._session.soon(self._stopped, run))
+        stopped[0].addBoth(lambda _: self._thread.call(self._stopped, run))
 
     def _stopped(self, run: int) -> None:
         if run == self._runs and self.stage is Stage.STOPS:
-            self.run_in_context(partial(self._session.stopped, self))
-            self._session.soon(self._go_on, run)
+            self.run_in_context(self.stop_work)
+            self._thread.call(self._go_on, run)
 
     def _go_on(self, run: int) -> None:
         if run != self._runs or self.stage is not Stage.STOPS:
@@ -204,3 +189,40 @@ class Script(ABC):
         over, self._when_over = self._when_over, []
         for one in over:
             one.callback(None)
+
+    def _crawls_closed(self) -> Deferred[Any]:
+        """A Deferred that fires when crawls of it that are being closed have ended."""
+        return self._thread.crawls.when_closed(self.work_id)
+
+    # ---- its end
+
+    def disconnect(self) -> None:
+        """Close what it has opened, as a reactor that stops does."""
+        cleanup.disconnect(self._thread.reactor, self.work_id)
+
+    def stop_work(self) -> None:
+        """End what it has started: its reactor has stopped."""
+        self._thread.crawls.drop(self.work_id)
+        cleanup.stop(self._thread.reactor, self._thread.loops, self.work_id)
+        if self.main is not None:
+            self.main.cancel()
+
+    def hand_over(self) -> None:
+        """It never ran the reactor: what it left for that is the session's, whose reactor runs."""
+        self.startup.fire()
+        reactor = self._thread.reactor
+        for trigger in self.shutdown.take():
+            handle = reactor.addSystemEventTrigger(trigger.phase, "shutdown", trigger.call)
+            trigger.move(partial(reactor.removeSystemEventTrigger, handle))
+
+    def exit_of(self, exits: SystemExit) -> BaseException | None:
+        """What a SystemExit that ends it means: a failure, or None for success.  Thread: any."""
+        if not exits.code:
+            return None
+        failure = self.failure
+        if failure is not None and failure.check(SystemExit) is None:
+            assert failure.value is not None
+            mark_unseen(failure.value)
+            return failure.value.with_traceback(failure.getTracebackObject())
+        error = RuntimeError(EXITED.format(status=exits.code))
+        return error.with_traceback(exits.__traceback__)

@@ -21,14 +21,13 @@ from typing import Final
 from IPython.core.getipython import get_ipython
 
 from twisted_ipython._base.tracebacks import users_frames_only
-from twisted_ipython._base.work_id import WorkId, current_work, new_work
+from twisted_ipython._base.work_id import NO_WORK, WorkId, current_work, new_work
 from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.interrupt import LEFT_STUCK, STOPPED
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts.registry import Scripts
 from twisted_ipython._scripts.script import Script, Stage
-from twisted_ipython._scripts.session import Session
 from twisted_ipython._waiting.cell_thread import BlockingThread
 from twisted_ipython._waiting.sigint import taken
 from twisted_ipython._waiting.work import CHECK_INTERVAL, CellInfo, ReactorWork
@@ -63,16 +62,14 @@ class ThreadScript(Script):
         name = OF_CELL.format(number=work_id.cell)
         if not work_id.cell:
             name = OF_THREAD.format(name=threading.current_thread().name)
-        self.session = Session(thread)
-        super().__init__(name, work_id, copy_context(), self.session)
-        self._thread = thread
-        self._ident = ident
+        super().__init__(name, work_id, copy_context(), thread)
+        self.ident = ident
         self._would_run = would_run
         self._wait: _Wait | None = None
 
     def may_run(self) -> bool:
         """See `Script`: whether its thread asks."""
-        return self.stage is Stage.CODE and threading.get_ident() == self._ident
+        return self.stage is Stage.CODE and threading.get_ident() == self.ident
 
     def starts_later(self) -> bool:
         """See `Script`: the reactor, which turns beside its code, may ask too."""
@@ -116,14 +113,15 @@ class ThreadScript(Script):
             self._wait.end()
 
     def end(self, *, closes: bool, gone: bool) -> None:
-        """Its code has ended: see `_scripts.session.Session.over`.  In its thread."""
+        """Its code has ended: see `Scripts.end`.  In its thread."""
+        scripts = self._thread.of(Scripts)
 
         def over() -> None:
             if not closes:
-                self._thread.of(Scripts).logs.give_up(self.work_id.work)
-            self.session.over(self, closes=closes, gone=gone)
+                scripts.logs.give_up(self.work_id.work)
+            scripts.end(self, closes=closes, gone=gone)
             if not closes:
-                self.session.take_over(self)
+                self.hand_over()
 
         result = self._thread.run(lambda: self.run_in_context(over))
         if self._wait is None or not self._wait.given_up:
@@ -226,7 +224,7 @@ def wait_in_thread() -> None:
     """
     work_id, thread = current_work(), current()
     scripts = thread.of(Scripts)
-    if not scripts.is_free(work_id):
+    if work_id == NO_WORK or scripts.lives(work_id.work):
         work_id = new_work(0)
     script = ThreadScript(thread, work_id, threading.get_ident(), lambda: True)
     scripts.enter(script)
