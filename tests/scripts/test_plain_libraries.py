@@ -69,11 +69,12 @@ def test_a_crawl_again_and_again(kernel: Kernel, process: str) -> None:
         assert "signal only works" not in log
 
 
-def test_a_crawl_in_two_cells(kernel: Kernel) -> None:
-    """The process is made in one cell and started in the next."""
+@pytest.mark.parametrize("held", ["", "reactor.callFromThread(time.sleep, 1)"])
+def test_a_crawl_in_two_cells(kernel: Kernel, held: str) -> None:
+    """The process is made in one cell and started in the next, also by a reactor that is busy."""
     made, started = CRAWL.replace("PROCESS", "CrawlerProcess").split("process.crawl")
     for _ in range(2):
-        kernel.run(SPIDER + made)
+        kernel.run(SPIDER + made + held)
         ran = kernel.run("process.crawl" + started)
         assert ran.traceback == ""
         assert ran.printed().endswith("The crawl is over.\n")

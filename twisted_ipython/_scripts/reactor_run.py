@@ -40,7 +40,7 @@ from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorAlreadyRunning, ReactorNotRestartable
-from twisted.logger import ILogObserver, globalLogPublisher
+from twisted.logger import ILogObserver, globalLogBeginner, globalLogPublisher
 
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.tracebacks import users_frames_only
@@ -55,6 +55,7 @@ from twisted_ipython._scripts.callers import begun_by
 from twisted_ipython._scripts.notes import ShellNote
 from twisted_ipython._scripts.registry import NOBODY_WAITS, Scripts
 from twisted_ipython._scripts.script import Script, Stage
+from twisted_ipython._scripts.script_log import begin_logging_to
 from twisted_ipython._scripts.system_events import Trigger
 from twisted_ipython._scripts.thread_script import wait_in_thread
 
@@ -224,7 +225,6 @@ def attach(thread: ReactorThread) -> Callable[[], None]:
     observer = cast(ILogObserver, scripts.explain_logged)
     globalLogPublisher.addObserver(observer)
     undo.callback(globalLogPublisher.removeObserver, observer)
-    undo.callback(scripts.logs.attach(owned=owned))
     scraper, shell_note = logging.getLogger(SCRAPER), ShellNote()
     scraper.addFilter(shell_note)
     undo.callback(scraper.removeFilter, shell_note)
@@ -232,7 +232,9 @@ def attach(thread: ReactorThread) -> Callable[[], None]:
     for name in ("installResolver", "installNameResolver"):
         table[name] = [scripts.resolvers.setting]
     pools = thread.pool, {"adjustPoolsize": [scripts.pool_sizes.setting]}
-    undo.callback(thread.overrides.add("_scripts", (reactor, table), pools))
+    begins = {"beginLoggingTo": [replacement(begin_logging_to)]} if owned else {}
+    on_logs = (globalLogBeginner, begins), *scripts.logs.overrides()
+    undo.callback(thread.overrides.add("_scripts", (reactor, table), pools, *on_logs))
     # Not by the new method: in a cell's context it would be a trigger of the cell's.
     ends = methods.add_to_session("before", "shutdown", methods.end)
     undo.callback(methods.remove_trigger, ends)

@@ -159,8 +159,9 @@ class Scripts:
             # `start` returns at once if no crawl could begin.
             gc.collect()
             reactor = self._thread.reactor
-            cleanup.close_reactors(reactor)
             stays = stays and not (gone and not cleanup.goes_on(reactor, script.work_id))
+            if closes:  # else this may come late, when the next cell is making one
+                cleanup.close_reactors(reactor)
         self.logs.end(work, stays=stays)
         if closes:
             script.disconnect()
@@ -179,9 +180,11 @@ class Scripts:
 
         Thread: reactor.
         """
-        self._refused.add(current_work().work)
-        self.logs.undo_of_cell()
-        self._put_back(current_work().work)
+        work = current_work().work
+        self._refused.add(work)
+        if not self.lives(work):
+            self.logs.end(work, stays=False)
+        self._put_back(work)
         if cancel is not None:
             cancel()
 

@@ -23,138 +23,85 @@ What can still go wrong.  What a script itself sets on other loggers stays.  Thr
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from contextvars import copy_context
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from twisted.logger import ILogObserver, LogEvent, globalLogBeginner, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python import log as legacy
 
-from twisted_ipython._base.instance import override
 from twisted_ipython._base.work_id import current_work
-from twisted_ipython._failures.handlers import WORK, last_resort
+from twisted_ipython._failures.handlers import WORK, is_for_all, last_resort
 from twisted_ipython._private.scrapy import forget_root_handler, loggers_it_sets, root_handler
+from twisted_ipython._reactor.overrides import Table
 
 _root: Final = logging.getLogger()
 
 
+@dataclass
 class _Log:
     """
-    What one script has added to the logs, and how the loggers were that it changed.
-
-    Args:
-        work: the number of its work.
-        own: whether it takes only what the script logs.
+    What one piece of work has changed in the logs.
 
     Attributes:
+        own: whether what it adds takes only what the work logs.
         is_scrapys: whether Scrapy has set it up.
-        lasts: whether the script has ended, and the next that Scrapy sets up takes its place.
+        added: observers of Twisted's log, and handlers of the root logger.
+        removed: handlers of the root logger that were there before.
+        before: what the loggers that it changed had, by name: the level and, but for the
+            root logger, the handlers.
     """
 
-    def __init__(self, work: int, *, own: bool) -> None:
-        self.work = work
-        self.is_scrapys = False
-        self.lasts, self._own = not own, own
-        self._context = copy_context()
-        self.observers: list[Any] = []
-        self.added: list[logging.Handler] = []
-        self._removed: list[logging.Handler] = []
-        # By name; the root's handlers are noted one by one.
-        self._before: dict[str, tuple[int, Sequence[logging.Handler]]] = {}
+    own: bool
+    is_scrapys: bool = False
+    added: list[Any] = field(default_factory=list)
+    removed: list[logging.Handler] = field(default_factory=list)
+    before: dict[str, tuple[int, list[logging.Handler]]] = field(default_factory=dict)
 
     def note(self, *names: str) -> None:
         """Note how loggers are that are about to be changed, unless they have been before."""
         for name in names:
             logger = logging.getLogger(name)
-            self._before.setdefault(name, (logger.level, logger.handlers[:] if name else ()))
-
-    def observer(self, observer: Any) -> Any:
-        """Note an observer that it adds; gives what is added in its place."""
-        if self._own:
-            _mark(observer, self.work)
-            observer = _Observer(self._give, observer)
-        self.observers.append(observer)
-        return observer
-
-    def _give(self, observer: Callable[[LogEvent], object], event: LogEvent) -> None:
-        """Give its observer an event of its own, or of nobody's."""
-        work = current_work().work
-        if work == self.work or not self._own:
-            observer(event)
-        elif not work:
-            self._context.copy().run(observer, event)
-
-    def add(self, handler: logging.Handler) -> None:
-        """Note a handler that it has put on the root logger; of another cell, Scrapy's."""
-        if self._own:
-            _mark(handler, self.work)
-            handler.addFilter(lambda _: not self._own or current_work().work == self.work)
-        if self._own or handler is root_handler():
-            self.added.append(handler)
-
-    def remove(self, handler: logging.Handler) -> None:
-        """Note a handler that it takes off the root logger; Scrapy itself replaces its own."""
-        if handler in self.added:
-            self.added.remove(handler)
-        elif self._own and handler is not root_handler():
-            self._removed.append(handler)
-
-    def give_up(self) -> None:
-        """It was no script's: what it has added takes what all log."""
-        self._own = False
-        for one in (*self.added, *(observer.own for observer in self.observers)):
-            _mark(one, None)
-
-    def undo(self, later: Sequence[_Log]) -> None:
-        """Put the logs back; levels that scripts which began later set as well are theirs."""
-        for observer in self.observers:
-            own = getattr(observer, "own", observer)
-            legacy.removeObserver(getattr(own, "legacyObserver", None))
-            globalLogPublisher.removeObserver(observer)
-        for handler in self.added:
-            type(_root).removeHandler(_root, handler)
-            handler.close()
-        if root_handler() in self.added:
-            forget_root_handler()  # or the next crawl of any cell would put it back
-        for handler in self._removed:
-            type(_root).addHandler(_root, handler)
-        for name, before in self._before.items():
-            heir = next((log for log in later if name in log._before), None)
-            if heir is None:
-                _put_back(logging.getLogger(name), *before)
-            else:
-                heir._before[name] = before
+            self.before.setdefault(name, (logger.level, logger.handlers[:] if name else []))
 
 
-def _mark(one: Any, work: int | None) -> None:
-    """Mark an observer or a handler with the work that it is for; None: for all."""
-    function = getattr(one, "legacyObserver", one)
-    with suppress(AttributeError):  # a function, or one with slots
-        setattr(getattr(function, "__self__", function), WORK, work)
+class _Observer:
+    """
+    What stands for an observer of a script's: it takes what the script or nobody logs.
 
+    Args:
+        own: the observer; `_failures.logs` asks for it, and it is found by it.
+        work: the number of the script's work.
+    """
 
-def _put_back(logger: logging.Logger, level: int, handlers: Sequence[logging.Handler]) -> None:
-    if logger.level != level:
-        type(logger).setLevel(logger, level)
-    for handler in handlers:
-        logger.addHandler(handler)  # unless it is there
+    def __init__(self, own: Any, work: int) -> None:
+        self.own = own
+        self._context = copy_context()
+        _mark(self, work)
 
-
-class _Observer(partial[None]):
-    """What stands for an observer of a script's, and is found by it."""
-
-    @property
-    def own(self) -> Any:
-        """The observer; `_failures.logs` asks for it."""
-        return self.args[0]
+    def __call__(self, event: LogEvent) -> None:
+        if is_for_all(self):
+            self.own(event)
+        elif not current_work().work:
+            self._context.copy().run(self.own, event)
 
     def __eq__(self, other: object) -> bool:
         return other is self or other == self.own
 
     def __hash__(self) -> int:
         return hash(self.own)
+
+
+def _mark(one: Any, work: int | None) -> None:
+    """Mark an observer or a handler as one for what this work logs; None: for all."""
+    own = getattr(one, "own", one)
+    function = getattr(own, "legacyObserver", own)
+    for marked in (one, getattr(function, "__self__", function)):
+        with suppress(AttributeError):  # one with slots
+            setattr(marked, WORK, work)
 
 
 class Logs:
@@ -176,12 +123,15 @@ class Logs:
 
     def is_set_up(self, work: int) -> bool:
         """Whether a script has set up a log of its own.  Thread: any."""
-        return work in self._logs and bool(self._logs[work].observers or self._logs[work].added)
+        return work in self._logs and bool(self._logs[work].added)
 
     def give_up(self, work: int) -> None:
         """A cell turns out to be no script: what it added is the session's.  Thread: any."""
-        if work in self._logs:
-            self._logs[work].give_up()
+        log = self._logs.get(work)
+        if log is not None:
+            log.own = False
+            for one in log.added:
+                _mark(one, None)
             last_resort.stay()
 
     def end(self, work: int, *, stays: bool) -> None:
@@ -190,109 +140,125 @@ class Logs:
 
         Args:
             work: the number of its work.
-            stays: whether what it added to the logs stays.
+            stays: whether what it added to the logs stays; what Scrapy set up stays until
+                it does so again.
 
         Thread: any.
         """
         log = self._logs.get(work)
-        if log is not None:
-            log.lasts = stays and log.is_scrapys
-            if not stays:
-                self._undo(log)
-            elif not log.lasts:
-                del self._logs[work]
-
-    def undo_of_cell(self) -> None:
-        """Take back what Scrapy has set up in this cell, which is no script.  Thread: any."""
-        log = self._logs.get(current_work().work)
-        if log is not None and log.lasts:
-            self._undo(log)
-
-    def _undo(self, log: _Log) -> None:
-        logs = list(self._logs.values())
-        del self._logs[log.work]
-        log.undo([one for one in logs[logs.index(log) + 1 :] if not one.lasts])
-        last_resort.stay()
+        if log is None or (stays and log.is_scrapys):
+            return
+        works = list(self._logs)
+        after = works[works.index(work) + 1 :]
+        del self._logs[work]
+        if not stays:
+            _undo(log, [self._logs[one] for one in after if self._is_script(one)])
+            last_resort.stay()
+        elif log.before:
+            self._keep_level()
 
     def _of_caller(self) -> _Log | None:
         """The log of the script or cell whose context this is."""
         work = current_work().work
         if work not in self._logs and self._is_script(work):
-            self._logs[work] = _Log(work, own=True)
+            self._logs[work] = _Log(own=True)
         return self._logs.get(work)
 
     # ---- the methods
 
     def _add_observer(self, add: Callable[[Any], None], observer: ILogObserver) -> None:
         """``globalLogPublisher.addObserver``."""
-        log = self._of_caller()
+        work = current_work().work
         own = getattr(getattr(observer, "legacyObserver", None), "__self__", None)
         if isinstance(own, legacy.PythonLoggingObserver):  # Scrapy begins to set up a log
-            for one in [one for one in self._logs.values() if one.lasts]:
-                self._undo(one)  # of which Scrapy itself only takes off the handler
-            if log is None or log.lasts:
-                log = self._logs[current_work().work] = _Log(current_work().work, own=False)
+            for one in list(self._logs):
+                if not self._is_script(one):
+                    self.end(one, stays=False)  # Scrapy itself only takes off the handler
+            log = self._logs.setdefault(work, _Log(own=self._is_script(work)))
             log.is_scrapys = True
             log.note("", *loggers_it_sets())
-        elif log is not None and log.lasts:
-            log = None
-        add(observer if log is None else log.observer(observer))
+        elif not self._is_script(work):
+            add(observer)
+            return
+        log = self._logs.setdefault(work, _Log(own=True))
+        added = _Observer(observer, work) if log.own else observer
+        log.added.append(added)
+        add(added)
 
     def _add_handler(self, add: Callable[[Any], None], hdlr: logging.Handler) -> None:
         """``addHandler`` of the root logger."""
         log = self._of_caller()
         add(hdlr)
-        if log is not None:
-            log.add(hdlr)
+        if log is not None and log.own:
+            _mark(hdlr, current_work().work)
+            hdlr.addFilter(lambda _: is_for_all(hdlr))
+        if log is not None and (log.own or hdlr is root_handler()):
+            log.added.append(hdlr)
         last_resort.stay()
 
     def _remove_handler(self, remove: Callable[[Any], None], hdlr: logging.Handler) -> None:
         """``removeHandler`` of the root logger."""
-        if hdlr is root_handler() and getattr(hdlr, WORK, None) not in (None, current_work().work):
+        if hdlr is root_handler() and not is_for_all(hdlr):
             return  # Scrapy replaces that of another script, which crawls too
         log = self._of_caller()
-        if log is not None and hdlr in _root.handlers:
-            log.remove(hdlr)
+        if log is not None and hdlr in log.added:
+            log.added.remove(hdlr)
+        elif log is not None and log.own and hdlr in _root.handlers and hdlr is not root_handler():
+            log.removed.append(hdlr)
         remove(hdlr)
         last_resort.stay()
 
     def _set_level(self, change: Callable[[Any], None], level: Any) -> None:
         """``setLevel`` of the root logger."""
         log = self._of_caller()
-        if log is not None and not log.lasts:
+        if log is None:
+            self._keep_level()
+        elif self._is_script(current_work().work):
             log.note("")
         change(level)
 
-    def attach(self, *, owned: bool) -> Callable[[], None]:
-        """
-        Set what notes changes on the instances of Twisted's log and of the root logger.
+    def _keep_level(self) -> None:
+        """The level of the root logger is the session's own now: no script puts another back."""
+        for log in self._logs.values():
+            log.before.pop("", None)
 
-        Args:
-            owned: whether crochet runs the reactor, and has begun the log.
-
-        Returns:
-            What takes it off.
-
-        Thread: any.
-        """
-        undo = ExitStack()
-        if owned:
-            undo.callback(override(globalLogBeginner, {"beginLoggingTo": _begin_logging_to}))
+    def overrides(self) -> Iterator[tuple[object, Table]]:
+        """What is set on the instances of Twisted's log and of the root logger.  Thread: any."""
         for instance, name, method in (
             (globalLogPublisher, "addObserver", self._add_observer),
             (_root, "addHandler", self._add_handler),
             (_root, "removeHandler", self._remove_handler),
             (_root, "setLevel", self._set_level),
         ):
-            own = partial(method, getattr(instance, name))
-            undo.callback(override(instance, {name: own}))
-        return undo.close
+            yield instance, {name: [partial(partial, method)]}
 
 
-def _begin_logging_to(
-    observers: Iterable[ILogObserver], discardBuffer: bool = False, redirectStandardIO: bool = True
-) -> None:
+def _undo(log: _Log, later: list[_Log]) -> None:
+    """Put the logs back; levels that scripts which began later set as well are theirs."""
+    for one in log.added:
+        if isinstance(one, logging.Handler):
+            type(_root).removeHandler(_root, one)
+            one.close()
+            if one is root_handler():
+                forget_root_handler()  # or the next crawl of any cell would put it back
+        else:
+            legacy.removeObserver(getattr(getattr(one, "own", one), "legacyObserver", None))
+            globalLogPublisher.removeObserver(one)
+    for handler in log.removed:
+        type(_root).addHandler(_root, handler)
+    for name, (level, handlers) in log.before.items():
+        heir = next((one for one in later if name in one.before), None)
+        logger = logging.getLogger(name)
+        if heir is not None:
+            heir.before[name] = level, handlers
+            continue
+        if logger.level != level:
+            type(logger).setLevel(logger, level)
+        for handler in handlers:
+            logger.addHandler(handler)  # unless it is there
+
+
+def begin_logging_to(observers: Iterable[ILogObserver], *_: object, **__: object) -> None:
     """``globalLogBeginner.beginLoggingTo``: the log has begun, and output is not the log's."""
-    del discardBuffer, redirectStandardIO
     for observer in observers:
         globalLogPublisher.addObserver(observer)

@@ -116,9 +116,11 @@ class ThreadScript(Script):
         """Its code has ended: see `Scripts.end`.  In its thread."""
         scripts = self._thread.of(Scripts)
 
+        if not closes:
+            # Before the next cell, where Scrapy replaces what is the session's, and nothing else.
+            scripts.logs.give_up(self.work_id.work)
+
         def over() -> None:
-            if not closes:
-                scripts.logs.give_up(self.work_id.work)
             scripts.end(self, closes=closes, gone=gone)
             if not closes:
                 self.hand_over()
