@@ -41,7 +41,7 @@ The way of a plain cell, which may call the reactor, and may be a script::
     _cells.autoawait:AutoAwait.run_code
     _plain.sharing:Statement
     _base.running_loop:switch
-    _plain.reactor_methods:attach
+    _plain.reactor_methods:ReactorMethods.attach
     _plain.borrow:Borrow.call
     _waiting.entry:begin_entry
     _base.loans:loans

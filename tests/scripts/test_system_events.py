@@ -22,7 +22,7 @@ def test_phases_in_order() -> None:
     event.add("after", partial(made.append, "after"))
     event.add("during", partial(made.append, "during"))
     event.add("before", partial(before))
-    event.add_first("during", partial(made.append, "first"))
+    event.add("during", partial(made.append, "first"), first=True)
     fired = event.fire()
     assert (made, fired.called) == (["before"], False)
     waits.callback(None)
@@ -47,7 +47,7 @@ def test_removed() -> None:
         trigger.remove()
     [moved] = [event.add("during", partial(int))]
     assert event.take() == [moved]
-    moved.move(partial(made.append, "elsewhere"))
+    moved.remove = partial(made.append, "elsewhere")
     moved.remove()
     event.fire()
     assert made == ["elsewhere"]

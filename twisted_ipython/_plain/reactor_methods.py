@@ -46,16 +46,12 @@ from twisted_ipython._reactor.delayed_calls import Timers
 from twisted_ipython._reactor.overrides import FOR_REACTOR_ONLY, Wrapper, is_asked_by_trial
 from twisted_ipython._reactor.thread import ReactorThread
 
-# Safe from any thread.
-_SAFE: Final = {"callFromThread", "callInThread", "getThreadPool", "seconds"}
-# What a script's end and beginning hang on, which checks the thread itself.
-_OF_SCRIPTS: Final = {
-    "addSystemEventTrigger",
-    "callWhenRunning",
-    "crash",
-    "removeSystemEventTrigger",
-    "run",
-    "stop",
+# Safe from any thread; and what scripts call, which checks the thread itself.
+_LEFT: Final = {
+    *("callFromThread", "callInThread", "getThreadPool", "seconds"),
+    *("addSystemEventTrigger", "removeSystemEventTrigger", "callWhenRunning"),
+    *("run", "stop", "crash"),
+    *FOR_REACTOR_ONLY,
 }
 _INSTALLING: Final = ("installNameResolver", "installResolver")
 # Of Twisted's Cooperator, and of a resolver.
@@ -65,9 +61,9 @@ _RESOLVE: Final = "resolveHostName"
 _Method = Callable[..., Any]
 
 
-class _Carried:
+class ReactorMethods:
     """
-    One reactor whose methods any thread may call.
+    The reactor's methods, for any thread.
 
     Args:
         thread: its thread.
@@ -80,18 +76,15 @@ class _Carried:
         self._given = Given(thread.ident, self._elsewhere)
         self._resolvers = ExitStack()
 
-    def attach(self) -> ExitStack:
-        """Set the methods on the reactor; gives what takes them off.  Thread: any."""
+    def attach(self) -> Callable[[], None]:
+        """Set them; gives what takes them off the reactor and all it gave back.  Thread: any."""
         reactor = self._thread.reactor
-        names = (
-            declared(providedBy(reactor).flattened()) - _SAFE - _OF_SCRIPTS - {*FOR_REACTOR_ONLY}
-        )
+        names = declared(providedBy(reactor).flattened()) - _LEFT
+        # Timers check the thread by themselves.
+        bound = {name: getattr(getattr(reactor, name), "__self__", None) for name in names}
+        names = {name for name, one in bound.items() if not isinstance(one, Timers)}
         table: dict[str, list[Wrapper]] = {
-            **{
-                name: [self._carrying]
-                for name in names
-                if not _checks_thread(getattr(reactor, name))
-            },
+            **{name: [self._carrying] for name in names},
             **{name: [self._carrying, self._following] for name in _INSTALLING},
             "iterate": [self._iterating],
             "addReader": [partial(self._finding, self._given.give_all)],
@@ -104,16 +97,13 @@ class _Carried:
         undo.callback(self._given.take_back)
         undo.push(self._resolvers)
         self._carry_resolver()
-        if self._thread.timers is not None:
-            self._thread.timers.borrowing = self.call
-        self._thread.loops.on_start.append(self.start_loop)
-        undo.callback(self._detach)
-        return undo
-
-    def _detach(self) -> None:
-        if self._thread.timers is not None:
-            self._thread.timers.borrowing = None
-        self._thread.loops.on_start.remove(self.start_loop)
+        timers, on_start = self._thread.timers, self._thread.loops.on_start
+        if timers is not None:
+            timers.borrowing = self._call
+            undo.callback(setattr, timers, "borrowing", None)
+        on_start.append(self._start_loop)
+        undo.callback(on_start.remove, self._start_loop)
+        return undo.close
 
     # ---- a method
 
@@ -142,8 +132,8 @@ class _Carried:
 
         return method
 
-    def call(self, own: _Method, *args: Any, **kwargs: Any) -> Any:
-        """Call a method; any thread."""
+    def _call(self, own: _Method, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of a timer's, in any thread."""
         if get_ident() == self._thread.ident or not loans.are_needed():
             return own(*args, **kwargs)
         return self._borrow.call(own, args, kwargs)
@@ -170,8 +160,8 @@ class _Carried:
         """A method that has the reactor watch what is given its methods for any thread first."""
         return self._carrying(wraps(own)(lambda one: own(give(one))))
 
-    def start_loop(self, loop: LoopingCall) -> None:
-        """Have a LoopingCall that is being started run with the reactor borrowed.  Thread: any."""
+    def _start_loop(self, loop: LoopingCall) -> None:
+        """Have a LoopingCall that is being started run with the reactor borrowed."""
         self._given.give(loop)
         if get_ident() != self._thread.ident:
             self._borrow.hold()
@@ -195,24 +185,3 @@ class _Carried:
             return before
 
         return method
-
-
-def _checks_thread(own: _Method) -> bool:
-    """Whether a method checks the thread by itself."""
-    return isinstance(getattr(own, "__self__", None), Timers)
-
-
-def attach(thread: ReactorThread, borrow: Borrow) -> Callable[[], None]:
-    """
-    Have any thread call the reactor's methods, by borrowing the reactor.
-
-    Args:
-        thread: the reactor thread.
-        borrow: how other threads call its methods.
-
-    Returns:
-        What takes it off the reactor, and off all that was given back.
-
-    Thread: any.
-    """
-    return _Carried(thread, borrow).attach().close

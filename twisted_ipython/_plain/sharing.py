@@ -19,9 +19,9 @@ from twisted_ipython._base.instance import override
 from twisted_ipython._base.loans import loans
 from twisted_ipython._base.running_loop import outside, put_back
 from twisted_ipython._base.running_loop import switch as switch_loop
-from twisted_ipython._plain import reactor_methods
 from twisted_ipython._plain.borrow import Borrow
 from twisted_ipython._plain.loop_methods import LoopMethods
+from twisted_ipython._plain.reactor_methods import ReactorMethods
 from twisted_ipython._private.asyncio import arguments_of_callback
 from twisted_ipython._private.ipykernel import UPDATE_EVENTLOOP
 from twisted_ipython._reactor.lifecycle import started
@@ -53,7 +53,7 @@ class _Plain:
             return
         thread, borrow = self._thread, Borrow(self._thread)
         with ExitStack() as undo:
-            undo.callback(reactor_methods.attach(thread, borrow))
+            undo.callback(ReactorMethods(thread, borrow).attach())
             undo.callback(_leave_out_loans(thread.loop))
             self.methods = None if thread.loop is None else LoopMethods(thread, borrow)
             if self.methods is not None:

@@ -41,9 +41,6 @@ def would_run(*codes: CodeType) -> bool:
     Other code may be wrapped around it (a function of the user's own module):
     that is not known here, so that what is no script is never taken for one.
 
-    Args:
-        codes: the code.
-
     Thread: any.
     """
     names: set[str] = set()
@@ -64,18 +61,7 @@ def _all(codes: Iterable[object]) -> Iterator[CodeType]:
 
 
 def begun_by(caller: FrameType, crawls: Crawls) -> Callable[[], object] | None:
-    """
-    What cancels the work of a function that is about to run the reactor.
-
-    Args:
-        caller: the frame that calls a method of the reactor.
-        crawls: the reactor's.
-
-    Returns:
-        what cancels it, in the reactor thread; None if it is no such function.
-
-    Thread: any.
-    """
+    """What cancels, in the reactor thread, what ``react`` or the like began; None if none calls."""
     main = awaited_by_react(caller)
     if main is not None:
         return lambda: main.addErrback(lambda _: None).cancel()

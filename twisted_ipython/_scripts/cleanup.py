@@ -68,16 +68,7 @@ def stop(reactor: Any, loops: LoopingCalls, work_id: WorkId) -> None:
 
 
 def close_reactors(reactor: Any) -> None:
-    """
-    Close what reactors hold that were made in vain.
-
-    Each of Scrapy's processes makes one before it finds that one is installed.
-
-    Args:
-        reactor: the session's, which stays.
-
-    Thread: reactor.
-    """
+    """Close what other reactors hold: each of Scrapy's processes makes one in vain."""
     for one in gc.get_objects():
         # Not by isinstance(), which asks proxies.
         if type(one) is type(reactor) and one is not reactor:

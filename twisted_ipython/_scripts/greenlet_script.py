@@ -39,7 +39,7 @@ from twisted_ipython._bridge.ending import Ending
 from twisted_ipython._reactor.lifecycle import stay_installed
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._scripts.callers import would_run
-from twisted_ipython._scripts.notes import explain_names, names_of_cell
+from twisted_ipython._scripts.notes import explain_names, local_names
 from twisted_ipython._scripts.registry import Scripts
 from twisted_ipython._scripts.script import Script, Stage
 
@@ -72,32 +72,22 @@ class GreenletScript(Script):
         codes: tuple[CodeType, ...],
     ) -> None:
         super().__init__(name, work_id, context, thread)
-        self.names = names_of_cell(function)
+        self.names = local_names(codes)
         self._function = function
         self._codes = codes
         self._outcome: Any = None
-        self._result: Ending | None = None
+        self._result = Ending(self.cancel)
         self._value: Deferred[Any] | None = None
         scripts = thread.of(Scripts)
         scripts.note_output()
         scripts.enter(self)
 
     def begin(self) -> Any:
-        """
-        Run the cell until it ends or waits.
-
-        Returns:
-            a Deferred of what it will come to.
-
-        Thread: reactor.
-        """
+        """Run the cell until it ends or waits; gives a Deferred of what it will come to."""
         self._ident = get_ident()
         self._greenlet = self._waiting = greenlet(self._body)
         self._greenlet.gr_context = self._context
-        self._enter()
-        self._result = Ending(self.cancel)
-        if self.stage is Stage.ENDED:
-            self._follow_value()
+        self._resume()
         return self._result
 
     @property
@@ -133,19 +123,9 @@ class GreenletScript(Script):
         if self._value is not None:
             self._value.cancel()
 
-    def _resume(self) -> None:
-        self._enter()
-        if self.stage is Stage.ENDED:
-            self._follow_value()
-
-    def _follow_value(self) -> None:
-        assert self._result is not None
-        self._value = maybeDeferred(self._take_outcome)
-        self._value.addBoth(self._result.end)
-
     # ---- the greenlet
 
-    def _enter(self) -> None:
+    def _resume(self) -> None:
         """Switch to the cell's code until it waits or ends."""
         self._loops = getcurrent()
         self._greenlet.parent = self._loops
@@ -153,6 +133,8 @@ class GreenletScript(Script):
         if self._greenlet.dead:
             self.stage = Stage.ENDED
             self.run_in_context(self._end)
+            self._value = maybeDeferred(self._take_outcome)
+            self._value.addBoth(self._result.end)
 
     def _end(self) -> None:
         try:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import inspect
 import logging
 import re
-from collections.abc import Callable
 from types import CodeType
-from typing import Any, Final
+from typing import Final
 
 from IPython.core.interactiveshell import InteractiveShell
 from twisted.python.reflect import safe_str
@@ -32,9 +31,14 @@ WAS_LOCAL: Final = (
 _NAMED: Final = re.compile(r"(?:named|attribute|name) '(\w+)'")
 
 
-def names_of_cell(function: Callable[[], Any]) -> frozenset[str]:
-    """The names that a cell's function keeps to itself; none if the cell is run as a script."""
-    return _names_of(getattr(function, "__code__", None))
+def local_names(codes: tuple[CodeType, ...]) -> frozenset[str]:
+    """The names that a background cell keeps to itself; none if it is run as a script."""
+    return frozenset(
+        name
+        for code in codes
+        if code.co_name == "<module>" and code.co_flags & inspect.CO_OPTIMIZED
+        for name in code.co_varnames + code.co_cellvars
+    )
 
 
 class LocalNames:
@@ -45,17 +49,8 @@ class LocalNames:
         self._cells: dict[str, int] = {}
 
     def note(self, codes: tuple[CodeType, ...], cell: int) -> None:
-        """
-        Note the names that a background cell keeps to itself.
-
-        Args:
-            codes: what the cell was compiled to.
-            cell: its number.
-
-        Thread: any.
-        """
-        for code in codes:
-            self._cells.update(dict.fromkeys(_names_of(code), cell))
+        """Note the names that the code of the cell with that number keeps to itself."""
+        self._cells.update(dict.fromkeys(local_names(codes), cell))
 
     def explain(self, error: BaseException) -> None:
         """Add a line to a NameError for a name that a background cell kept.  Thread: any."""
@@ -75,19 +70,13 @@ def explain_in(shell: InteractiveShell, error: BaseException) -> None:
         thread.of(LocalNames).explain(error)
 
 
-def _names_of(code: CodeType | None) -> frozenset[str]:
-    if code is None or code.co_name != "<module>" or not code.co_flags & inspect.CO_OPTIMIZED:
-        return frozenset()
-    return frozenset(code.co_varnames + code.co_cellvars)
-
-
 def explain_names(error: BaseException, names: frozenset[str]) -> None:
     """Add a line to an exception if it misses a name that the cell's function keeps to itself."""
     for one in chain(error):
-        found = (
-            _NAMED.search(safe_str(one)) if isinstance(one, (NameError, AttributeError)) else None
-        )
-        if found is not None and found[1] in names and not isinstance(one, UnboundLocalError):
+        if not isinstance(one, (NameError, AttributeError)) or isinstance(one, UnboundLocalError):
+            continue
+        found = _NAMED.search(safe_str(one))
+        if found is not None and found[1] in names:
             line = ADD_GLOBAL.format(name=found[1])
             if line not in getattr(one, "__notes__", ()):
                 one.add_note(line)

@@ -66,13 +66,7 @@ IN_CALLBACK: Final = (
 
 
 class _Methods:
-    """
-    What scripts call of one reactor.
-
-    Args:
-        thread: the reactor thread.
-        owned: whether crochet runs it, and not the program itself.
-    """
+    """What scripts call of one reactor; it is ``owned`` if crochet runs it, and no program."""
 
     def __init__(self, thread: ReactorThread, *, owned: bool) -> None:
         reactor = self._reactor = thread.reactor
@@ -206,17 +200,7 @@ def _in_task() -> bool:
 
 
 def attach(thread: ReactorThread) -> Callable[[], None]:
-    """
-    Set ``run``, ``stop`` and the like on the reactor instance.
-
-    Args:
-        thread: the reactor thread.
-
-    Returns:
-        What takes them off.
-
-    Thread: any.
-    """
+    """Set ``run``, ``stop`` and the like on the reactor; gives what takes them off."""
     reactor, crochets = thread.reactor, reactor_thread()
     owned = crochets is not None and crochets.ident == thread.ident
     methods, scripts = _Methods(thread, owned=owned), thread.of(Scripts)

@@ -84,15 +84,7 @@ class Scripts:
         return [script for script in list(self.alive.values()) if script.stage is Stage.WAITS]
 
     def begin_cell(self, work_id: WorkId, make: Callable[[], Script]) -> None:
-        """
-        A plain cell or a file begins, which may turn out to be a script.
-
-        Args:
-            work_id: that its context carries.
-            make: makes a script of it.
-
-        Thread: the cell's.
-        """
+        """A plain cell or a file begins, of which ``make`` makes a script.  Thread: the cell's."""
         self.note_output()
         self._cells[work_id.work] = make
 
@@ -109,17 +101,7 @@ class Scripts:
         return work in self.alive or work in self._cells
 
     def end_cell(self, work_id: WorkId) -> Script | None:
-        """
-        A plain cell or a file has ended.
-
-        Args:
-            work_id: that its context carries.
-
-        Returns:
-            the script that it was, for `end`.
-
-        Thread: the cell's.
-        """
+        """A plain cell or a file has ended; gives the script that it was.  Thread: the cell's."""
         make = self._cells.pop(work_id.work)
         has_log = self.logs.is_noted(work_id.work)
         return make() if has_log else self.alive.get(work_id.work)

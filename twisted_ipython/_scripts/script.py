@@ -170,8 +170,8 @@ class Script(ABC):
     def _shut_down(self, run: int) -> None:
         if run != self._runs or self.stage is not Stage.STOPS:
             return
-        self.shutdown.add_first("before", partial(self._crawls_closed))
-        self.shutdown.add_first("during", partial(self.disconnect))
+        self.shutdown.add("before", self._crawls_closed, first=True)
+        self.shutdown.add("during", self.disconnect, first=True)
         stopped: list[Deferred[None]] = []
         self.run_in_context(lambda: stopped.append(self.shutdown.fire()))
         stopped[0].addBoth(lambda _: self._thread.call(self._stopped, run))
@@ -213,7 +213,7 @@ class Script(ABC):
         reactor = self._thread.reactor
         for trigger in self.shutdown.take():
             handle = reactor.addSystemEventTrigger(trigger.phase, "shutdown", trigger.call)
-            trigger.move(partial(reactor.removeSystemEventTrigger, handle))
+            trigger.remove = partial(reactor.removeSystemEventTrigger, handle)
 
     def exit_of(self, exits: SystemExit) -> BaseException | None:
         """What a SystemExit that ends it means: a failure, or None for success.  Thread: any."""

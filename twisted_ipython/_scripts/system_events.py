@@ -8,7 +8,6 @@ is private to Twisted.  Runs in the reactor thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -30,31 +29,19 @@ class Trigger:
         call: what is called; what it returns is waited for in the first phase.
         event: what it is a call of.
 
+    Attributes:
+        remove: takes it off whatever has it; a ValueError if it was called or taken off before.
+
     Raises:
         KeyError: there is no such phase.
     """
 
-    def __init__(self, phase: str, call: partial[Any], event: list[Trigger]) -> None:
+    def __init__(self, phase: str, call: Callable[[], Any], event: list[Trigger]) -> None:
         if phase not in _PHASES:
             raise KeyError("invalid phase")  # Twisted's words
         self.phase = phase
         self.call = call
-        self._remove: Callable[[], object] = lambda: event.remove(self)
-
-    def move(self, remove: Callable[[], object]) -> None:
-        """Note what takes it off whatever has it now."""
-        self._remove = remove
-
-    def remove(self) -> None:
-        """
-        Take it off.
-
-        Raises:
-            ValueError: it was called or taken off before.
-
-        Thread: reactor.
-        """
-        self._remove()
+        self.remove: Callable[[], object] = lambda: event.remove(self)
 
     def __call__(self) -> Deferred[Any] | None:
         """Make the call, whose failure is logged; gives a Deferred to wait for, or None."""
@@ -82,15 +69,11 @@ class Event:
     def __len__(self) -> int:
         return len(self._triggers)
 
-    def add(self, phase: str, call: partial[Any]) -> Trigger:
-        """Add a call; gives what takes it off again."""
+    def add(self, phase: str, call: Callable[[], Any], *, first: bool = False) -> Trigger:
+        """Add a call, after the others of its phase or before them."""
         trigger = Trigger(phase, call, self._triggers)
-        self._triggers.append(trigger)
+        self._triggers.insert(0 if first else len(self._triggers), trigger)
         return trigger
-
-    def add_first(self, phase: str, call: partial[Any]) -> None:
-        """Add a call before the others of its phase."""
-        self._triggers.insert(0, Trigger(phase, call, self._triggers))
 
     def take(self) -> list[Trigger]:
         """All calls, which are off the event now."""

@@ -53,11 +53,7 @@ class ThreadScript(Script):
     """
 
     def __init__(
-        self,
-        thread: ReactorThread,
-        work_id: WorkId,
-        ident: int,
-        would_run: Callable[[], bool],
+        self, thread: ReactorThread, work_id: WorkId, ident: int, would_run: Callable[[], bool]
     ) -> None:
         name = OF_CELL.format(number=work_id.cell)
         if not work_id.cell:
@@ -133,15 +129,7 @@ class ThreadScript(Script):
 
 
 class _Wait(ReactorWork):
-    """
-    The wait of a script, as what a cell thread waits for.
-
-    Args:
-        thread: the reactor thread.
-        cell_thread: the waiting thread.
-        script: who waits.
-        begin: what begins its run, in the reactor thread.
-    """
+    """The wait of a script, as what a cell thread waits for; ``begin`` begins its run."""
 
     def __init__(
         self,
