@@ -1,22 +1,18 @@
-"""Who has the reactor, and when it goes back: `_base.loans` and `_plain.returning`, in memory."""
+"""Who has the reactor, and when it goes back: `_base.loans`, in memory."""
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from time import sleep
-from types import ModuleType
-from typing import Any
 
 import pytest
 from session import SECONDS, Session, eventually, in_reactor_thread
-from twisted.internet import task
+from standing import Standing
 from twisted.python import threadable
 
 from twisted_ipython._base.frames import is_debugged
@@ -338,102 +334,6 @@ def test_sent_to_main_thread(session: Session) -> None:
         "    took.append(time.monotonic() - began)"
     )
     assert min(session.names["took"]) < 0.015  # else somebody has to find out, each 20 ms
-
-
-# ---- when it goes back by itself
-
-
-class Standing:
-    """A thread that stands in code of a module of that name, until the ``with`` block ends."""
-
-    def __init__(self, module: str, **names: Any) -> None:
-        self._goes_on = threading.Event()
-        self._stands = threading.Event()
-        names = {"__name__": module, "stands": self._stands, "goes_on": self._goes_on, **names}
-        code = compile("stands.set()\ngoes_on.wait()", "<code>", "exec")
-        self._thread = threading.Thread(target=exec, args=(code, names))
-
-    def __enter__(self) -> int:
-        self._thread.start()
-        assert self._stands.wait(SECONDS)
-        assert self._thread.ident is not None
-        return self._thread.ident
-
-    def __exit__(self, *_: object) -> None:
-        self._goes_on.set()
-        self._thread.join(SECONDS)
-
-
-def test_users_code_stands() -> None:
-    """A thread that stands in the user's own code keeps no loan."""
-    with Standing("__main__", task=task) as ident:
-        assert not Watch()._stays(Loan(ident, kept=True))
-
-
-def test_library_stands() -> None:
-    """One that stands in a library's code keeps it for half a second."""
-    for module, names in (("twisted.something", {}), ("of_somebody", {"task": task})):
-        with Standing(module, **names) as ident:
-            watch, loan = Watch(), Loan(ident, kept=True)
-            assert watch._stays(loan)
-            watch._called -= 0.5
-            assert watch._stays(loan)
-            watch._since -= 0.5
-            assert not watch._stays(loan)
-            loan.calls += 1
-            assert watch._stays(loan)
-
-
-def test_library_works_on() -> None:
-    """One that works on in a library without any call keeps it for 5 s, and is told so."""
-    with Standing("twisted.something") as ident:
-        watch, loan = Watch(), Loan(ident, kept=True)
-        assert watch._stays(loan)
-        watch._called -= 5
-        assert not watch._stays(loan)
-        [line] = watch._lines
-        assert line.startswith("The reactor went on without waiting for ")
-
-
-def test_thread_has_ended() -> None:
-    """One that has ended keeps none; a loan for one call is the call's to end."""
-    with Standing("twisted.something") as ident:
-        pass
-    assert not Watch()._stays(Loan(ident, kept=True))
-    assert Watch()._stays(Loan(ident, kept=False))
-
-
-class Proxy:
-    """An object that must not be asked what it is."""
-
-    @property
-    def __class__(self) -> Any:
-        raise RuntimeError("outside of any request")
-
-
-def test_libraries() -> None:
-    """A library is what is Twisted's or asyncio's or has something of theirs, whatever its path."""
-
-    def is_one(name: str, **names: Any) -> bool:
-        code = compile("import sys\nframe = sys._getframe()", "<code>", "exec")
-        names["__name__"] = name
-        exec(code, names)
-        return Watch().is_library(names["frame"])
-
-    class Lazy(ModuleType):
-        def __getattribute__(self, name: str) -> Any:
-            raise ImportError(name)
-
-    assert is_one("twisted.web.client")
-    assert is_one("asyncio.tasks")
-    assert is_one("loans_test_with_module", task=task)
-    assert is_one("loans_test_with_class", Loop=task.LoopingCall)
-    assert is_one("loans_test_with_function", deferLater=task.deferLater)
-    assert not is_one("loans_test_with_neither", json=json, Proxy=Proxy(), lazy=Lazy("lazy"))
-    assert not is_one("__main__", task=task)
-    assert not is_one("ipykernel.kernelbase", task=task)
-    for module in (urllib.request, json, threading):
-        assert not is_one(module.__name__, **vars(module))
 
 
 def test_debugger() -> None:
