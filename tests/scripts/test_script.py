@@ -66,11 +66,12 @@ class Said(Script):
         """Whoever asks is its own code."""
         return True
 
-    starts_later = keeps_stop = would_run = may_run
+    starts_later = keeps_stop = may_run
 
     def __init__(self) -> None:
         self.turns = Turns()
-        super().__init__("it", new_work(1), copy_context(), self.turns)  # type: ignore[arg-type]
+        thread: Any = self.turns
+        super().__init__("it", new_work(1), copy_context(), thread, self.may_run)
 
     def wait(self) -> None:
         """Begin to wait."""

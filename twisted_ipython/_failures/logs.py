@@ -154,7 +154,7 @@ def _whose(failure: Failure, call: Any = None) -> str:
 
 def _others_give_to_logging() -> bool:
     """Whether another observer gives Twisted's log to Python's logging, as Scrapy's does."""
-    # One that a cell added is behind one of `_scripts.own_log`.
+    # One that a cell added is behind one of `_scripts.script_log`.
     new = [getattr(one, "own", one) for one in log_observers(globalLogPublisher)]
     old = [getattr(one, "__self__", None) for one in legacy.theLogPublisher.observers]
     return any(

@@ -78,7 +78,7 @@ class LoopMethods:
         self._loop: AbstractEventLoop = thread.loop
         self._lock = threading.Lock()
         self._uses = 0
-        self._methods: list[tuple[str, Callable[..., Any]]] = []
+        self._methods: dict[str, Callable[..., Any]] = {}
         # Who waits, by the number of its work; and whose stop came before it waited.
         self._waiting: list[tuple[int, Callable[[], object]]] = []
         self._early: set[int] = set()
@@ -88,7 +88,7 @@ class LoopMethods:
     def attach(self) -> Callable[[], None]:
         """Set what holds in every cell; returns what takes it off.  Thread: any."""
         loop = self._loop
-        self._methods = [*self._for_plain_cells().items()]
+        self._methods = self._for_plain_cells()
         self._run_forever, self._stop = loop.run_forever, loop.stop
         methods = {
             "run_until_complete": self.run_until_complete,
@@ -110,7 +110,7 @@ class LoopMethods:
         with self._lock:
             self._uses += 1
             if self._uses == 1:
-                for name, method in self._methods:
+                for name, method in self._methods.items():
                     setattr(self._loop, name, method)
 
     def end(self) -> None:
@@ -118,7 +118,8 @@ class LoopMethods:
         with self._lock:
             self._uses -= 1
             if not self._uses:
-                for name, _ in self._methods:
+                # Not by what `override` gives, which asks for the loop's `__dict__`.
+                for name in self._methods:
                     delattr(self._loop, name)
                 if self._methods:
                     self._loop.create_task = self._create_task  # type: ignore[method-assign]

@@ -52,13 +52,12 @@ class _Plain:
         if self._undo is not None:
             return
         thread, borrow = self._thread, Borrow(self._thread)
-        with ExitStack() as undo:
-            undo.callback(ReactorMethods(thread, borrow).attach())
-            undo.callback(_leave_out_loans(thread.loop))
-            self.methods = None if thread.loop is None else LoopMethods(thread, borrow)
-            if self.methods is not None:
-                undo.callback(self.methods.attach())
-            self._undo = undo.pop_all()
+        undo = self._undo = ExitStack()
+        undo.callback(ReactorMethods(thread, borrow).attach())
+        undo.callback(_leave_out_loans(thread.loop))
+        if thread.loop is not None:
+            self.methods = LoopMethods(thread, borrow)
+            undo.callback(self.methods.attach())
 
     def detach(self) -> None:
         """Take it off."""
@@ -73,9 +72,8 @@ def _leave_out_loans(loop: Any) -> Callable[[], None]:
 
     def is_other(record: logging.LogRecord) -> bool:
         """Whether a record does not say that a callback, which is a loan, was slow."""
-        if not str(record.msg).startswith("Executing "):  # asyncio's words
-            return True
-        return loans.lend not in arguments_of_callback(loop)[:1]
+        is_slow = str(record.msg).startswith("Executing ")  # asyncio's words
+        return not is_slow or loans.lend not in arguments_of_callback(loop)[:1]
 
     logger.addFilter(is_other)
     return partial(logger.removeFilter, is_other)

@@ -133,16 +133,24 @@ class Given:
                         names[name] = before[name]
 
     def _methods_of(self, kind: type) -> dict[str, Callable[..., Any]]:
-        interfaces = [each for each in implementedBy(kind).flattened() if _is_meant(each)]
+        interfaces = [
+            one
+            for one in implementedBy(kind).flattened()
+            if any(one.isOrExtends(meant) for meant in _INTERFACES)
+        ]
         open_to_us = kind.__dictoffset__ and kind.__weakrefoffset__  # no slots
         if issubclass(kind, LoopCall) or not open_to_us:  # it checks the thread by itself
             return {}
         if issubclass(kind, ProtocolWrapper):
             interfaces.extend(_OF_WRAPPERS)
-        names = {name for name in declared(interfaces) if not _only_reads(name)}
+        names = declared(interfaces) - {"active"}
         if issubclass(kind, LoopingCall):
             names |= {"reset", "stop"}
-        return {name: self._method(getattr(kind, name)) for name in names if hasattr(kind, name)}
+        return {
+            name: self._method(getattr(kind, name))
+            for name in names
+            if hasattr(kind, name) and not name.startswith("get")  # which only reads
+        }
 
     def _method(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """What stands for a method; its first argument gives the object."""
@@ -178,12 +186,3 @@ def _wrappers_on(connection: Any) -> Iterator[ProtocolWrapper]:
             protocol = protocol.wrappedProtocol
         else:
             protocol = getattr(protocol, WRAPPED_PROTOCOL, None)  # of what an endpoint puts on top
-
-
-def _is_meant(interface: InterfaceClass) -> bool:
-    return any(interface.isOrExtends(each) for each in _INTERFACES)
-
-
-def _only_reads(name: str) -> bool:
-    """Whether a method of that name only reads."""
-    return name.startswith("get") or name == "active"

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from threading import get_ident
 from types import CodeType
 from typing import Any, Final
@@ -71,10 +72,9 @@ class GreenletScript(Script):
         function: Callable[[], Any],
         codes: tuple[CodeType, ...],
     ) -> None:
-        super().__init__(name, work_id, context, thread)
+        super().__init__(name, work_id, context, thread, partial(would_run, *codes))
         self.names = local_names(codes)
         self._function = function
-        self._codes = codes
         self._outcome: Any = None
         self._result = Ending(self.cancel)
         self._value: Deferred[Any] | None = None
@@ -105,10 +105,6 @@ class GreenletScript(Script):
     def keeps_stop(self) -> bool:
         """See `Script`: no callback comes before ``reactor.run()``, as in a process of its own."""
         return False
-
-    def would_run(self) -> bool:
-        """See `Script`."""
-        return would_run(*self._codes)
 
     def wait(self) -> None:
         """See `Script`."""

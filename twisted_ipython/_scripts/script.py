@@ -57,6 +57,7 @@ class Script(ABC):
         work_id: that its context carries.
         context: of its cell.
         thread: the reactor thread.
+        would_run: whether its code names what runs the reactor; see `_scripts.callers`.
 
     Attributes:
         names: those that its function keeps to itself.
@@ -73,7 +74,14 @@ class Script(ABC):
     names: frozenset[str] = frozenset()
     ident: int | None = None
 
-    def __init__(self, name: str, work_id: WorkId, context: Context, thread: ReactorThread) -> None:
+    def __init__(
+        self,
+        name: str,
+        work_id: WorkId,
+        context: Context,
+        thread: ReactorThread,
+        would_run: Callable[[], bool],
+    ) -> None:
         self.name = name
         self.work_id = work_id
         self.stage = Stage.CODE
@@ -85,6 +93,7 @@ class Script(ABC):
         self.main: Deferred[Any] | None = None
         self._context = context
         self._thread = thread
+        self.would_run = would_run
         # A second stop of the same run is told from one of the next run by this.
         self._runs = 0
         self._when_over: list[Deferred[None]] = []
@@ -103,10 +112,6 @@ class Script(ABC):
     @abstractmethod
     def keeps_stop(self) -> bool:
         """Whether a stop that is asked for before ``reactor.run()`` is kept.  Thread: any."""
-
-    @abstractmethod
-    def would_run(self) -> bool:
-        """Whether its code names what runs the reactor; see `_scripts.callers`.  Thread: any."""
 
     def run_in_context(self, function: Callable[[], object]) -> None:
         """Call ``function`` where what it prints belongs to the script's cell."""

@@ -58,9 +58,8 @@ class ThreadScript(Script):
         name = OF_CELL.format(number=work_id.cell)
         if not work_id.cell:
             name = OF_THREAD.format(name=threading.current_thread().name)
-        super().__init__(name, work_id, copy_context(), thread)
+        super().__init__(name, work_id, copy_context(), thread, would_run)
         self.ident = ident
-        self._would_run = would_run
         self._wait: _Wait | None = None
 
     def may_run(self) -> bool:
@@ -74,10 +73,6 @@ class ThreadScript(Script):
     def keeps_stop(self) -> bool:
         """See `Script`: not between two runs, where its own code knows better."""
         return self.stage is Stage.CODE and not (self.ran and self.may_run())
-
-    def would_run(self) -> bool:
-        """See `Script`."""
-        return self._would_run()
 
     def cancel(self) -> None:
         """See `Script`; before it waits, it is stopped once it does."""
