@@ -111,7 +111,6 @@ class Borrow:
         return loan
 
     def _ask(self, *, keep: bool) -> Loan:
-        """Wait for the reactor once."""
         cell_thread = BlockingThread()
         entry.waits = True
         try:

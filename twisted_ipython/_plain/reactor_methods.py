@@ -45,14 +45,10 @@ from twisted_ipython._private.twisted import COOPERATOR
 from twisted_ipython._reactor.delayed_calls import Timers
 from twisted_ipython._reactor.overrides import FOR_REACTOR_ONLY, Wrapper, is_asked_by_trial
 from twisted_ipython._reactor.thread import ReactorThread
+from twisted_ipython._scripts.reactor_run import FOR_SCRIPTS
 
-# Safe from any thread; and what scripts call, which checks the thread itself.
-_LEFT: Final = {
-    *("callFromThread", "callInThread", "getThreadPool", "seconds"),
-    *("addSystemEventTrigger", "removeSystemEventTrigger", "callWhenRunning"),
-    *("run", "stop", "crash"),
-    *FOR_REACTOR_ONLY,
-}
+# Safe from any thread.
+_SAFE: Final = ("callFromThread", "callInThread", "getThreadPool", "seconds")
 _INSTALLING: Final = ("installNameResolver", "installResolver")
 # Of Twisted's Cooperator, and of a resolver.
 _COOPERATE: Final = ("coiterate", "cooperate")
@@ -79,7 +75,8 @@ class ReactorMethods:
     def attach(self) -> Callable[[], None]:
         """Set them; gives what takes them off the reactor and all it gave back.  Thread: any."""
         reactor = self._thread.reactor
-        names = declared(providedBy(reactor).flattened()) - _LEFT
+        names = declared(providedBy(reactor).flattened())
+        names -= {*_SAFE, *FOR_SCRIPTS, *FOR_REACTOR_ONLY}
         # Timers check the thread by themselves.
         bound = {name: getattr(getattr(reactor, name), "__self__", None) for name in names}
         names = {name for name, one in bound.items() if not isinstance(one, Timers)}

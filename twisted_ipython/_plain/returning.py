@@ -28,12 +28,13 @@ import threading
 from collections.abc import Iterator
 from queue import SimpleQueue
 from time import monotonic, sleep
+from traceback import walk_stack
 from types import FrameType, FunctionType, ModuleType
 from typing import Any, Final
 
 from twisted_ipython._base.borrowed_sigint import sigint
 from twisted_ipython._base.formatting import say
-from twisted_ipython._base.frames import of_frame
+from twisted_ipython._base.frames import module_of, of_frame
 from twisted_ipython._base.loans import Loan, loans
 
 _INTERVAL: Final = 0.02
@@ -47,8 +48,9 @@ TOOK_BACK: Final = (
 
 _BUILT_ON: Final = {"twisted", "asyncio"}
 # They know asyncio, but do nothing with the reactor.
-_SHELLS: Final = {
-    *("IPython", "ipykernel", "async_kernel", "jupyter_client", "zmq", "prompt_toolkit", "debugpy")
+_NEITHER: Final = {
+    *("IPython", "ipykernel", "async_kernel", "jupyter_client", "zmq", "prompt_toolkit", "debugpy"),
+    "twisted_ipython",
 }
 # What runs cells and messages: what called that is not of the cell.
 _ENTRIES: Final = {
@@ -85,18 +87,9 @@ def _imports(names: dict[str, Any]) -> bool:
 
 def _frames_of_entry(frame: FrameType | None) -> Iterator[FrameType]:
     """A frame and those that called it, up to what runs the cell."""
-    while frame is not None and frame.f_globals.get("__name__") not in _ENTRIES:
+    while frame is not None and module_of(frame) not in _ENTRIES:
         yield frame
         frame = frame.f_back
-
-
-def _is_in_call(frame: FrameType | None) -> bool:
-    """Whether a thread that is at a frame is in a borrowed call, or waits for one."""
-    while frame is not None:
-        if frame.f_globals.get("__name__") == _BORROW:
-            return True
-        frame = frame.f_back
-    return False
 
 
 class Watch:
@@ -137,14 +130,11 @@ class Watch:
 
     def is_library(self, frame: FrameType) -> bool:
         """Whether the code of a frame is of a library built on Twisted or asyncio.  Thread: any."""
-        names = frame.f_globals
-        name = str(names.get("__name__", ""))
+        name = module_of(frame)
         known = self._known.get(name)
         if known is None:
             top = name.partition(".")[0]
-            known = top in _BUILT_ON or (
-                top not in _SHELLS and top != "twisted_ipython" and _imports(names)
-            )
+            known = top in _BUILT_ON or (top not in _NEITHER and _imports(frame.f_globals))
             self._known[name] = known
         return known
 
@@ -153,10 +143,12 @@ class Watch:
         if not loan.kept:
             return True
         frame = sys._current_frames().get(loan.ident)
-        if loans.inside is not None:
-            return _is_in_call(frame)  # or somebody's exception came between
+        if frame is None:
+            return False
+        if loans.inside is not None:  # unless somebody's exception came between
+            return any(module_of(one) == _BORROW for one, _ in walk_stack(frame))
         frames = list(_frames_of_entry(frame))
-        if frame is None or not any(map(self.is_library, frames)):
+        if not any(map(self.is_library, frames)):
             return False
         now = monotonic()
         if self._calls != (loan, loan.calls):

@@ -86,15 +86,7 @@ def _methods() -> LoopMethods | None:
 
 
 def attach(thread: ReactorThread, *, on: bool = True) -> None:
-    """
-    Have plain cells share the reactor; a second time this is `switch`.
-
-    Args:
-        thread: the reactor thread.
-        on: whether from now on, or from the first `switch` that says so.
-
-    Thread: any.
-    """
+    """Have plain cells share the reactor, from now on or from the first `switch` that says so."""
     thread.of(_Plain).attach()
     switch(on=on)
 
@@ -138,14 +130,7 @@ def end_cell(work: int) -> None:
 
 
 def attach_to_kernel(kernel: Any) -> Callable[[], None]:
-    """
-    Have the callbacks of a kernel's comms share the reactor; returns what undoes it.
-
-    Args:
-        kernel: the shell's, or None.
-
-    Thread: cell.
-    """
+    """Have the callbacks of a kernel's comms share the reactor; returns what undoes it."""
     undo = ExitStack()
     table: dict[str, Callable[..., Any]] = getattr(kernel, "shell_handlers", {})
     for name in _COMMS:

@@ -71,17 +71,13 @@ def close_reactors(reactor: Any) -> None:
     """Close what other reactors hold: each of Scrapy's processes makes one in vain."""
     for one in gc.get_objects():
         # Not by isinstance(), which asks proxies.
-        if type(one) is type(reactor) and one is not reactor:
-            _close_waker(one)
-
-
-def _close_waker(reactor: Any) -> None:
-    """Close the pipe by which other threads would wake a reactor (Twisted 24.10 to 26.10)."""
-    waker = reactor.waker
-    if waker is not None and not reactor.running:
-        reactor.waker = None
-        reactor.removeReader(waker)
-        waker.connectionLost(Failure(CONNECTION_LOST))
+        if type(one) is not type(reactor) or one is reactor or one.running:
+            continue
+        # The pipe by which other threads would wake it (Twisted 24.10 to 26.10).
+        waker, one.waker = one.waker, None
+        if waker is not None:
+            one.removeReader(waker)
+            waker.connectionLost(Failure(CONNECTION_LOST))
 
 
 def goes_on(reactor: Any, work_id: WorkId) -> bool:

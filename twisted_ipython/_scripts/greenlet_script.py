@@ -51,17 +51,7 @@ NEVER_RAN: Final = (
 
 
 class GreenletScript(Script):
-    """
-    One run of a background cell.
-
-    Args:
-        name: what messages call it.
-        work_id: that its context carries.
-        context: to run it in.
-        thread: the reactor thread.
-        function: runs the cell's code.
-        codes: the code.
-    """
+    """One run of a background cell: ``function`` runs its code, which was compiled to ``codes``."""
 
     def __init__(
         self,
@@ -128,18 +118,13 @@ class GreenletScript(Script):
         self._waiting.switch()
         if self._greenlet.dead:
             self.stage = Stage.ENDED
-            self.run_in_context(self._end)
-            self._value = maybeDeferred(self._take_outcome)
+            self._value = maybeDeferred(self._context.copy().run, self._settle)
             self._value.addBoth(self._result.end)
 
-    def _end(self) -> None:
-        try:
-            self._outcome = self._settle(self._outcome)
-        except BaseException:  # or nobody would ever be told what came of the cell
-            self._outcome = Failure()
-
-    def _settle(self, outcome: Any) -> Any:
+    def _settle(self) -> Any:
         """End the script; gives what is to come of the cell."""
+        # Or the script and the traceback of its failure would keep each other alive.
+        outcome, self._outcome = self._outcome, None
         if isinstance(outcome, Failure) and outcome.value is not None:
             outcome = self._explained(outcome, outcome.value)
         failed = isinstance(outcome, Failure)
@@ -159,11 +144,6 @@ class GreenletScript(Script):
             return 0 if instead is None else Failure(instead, exc_tb=instead.__traceback__)
         explain(error)
         explain_names(error, self.names)
-        return outcome
-
-    def _take_outcome(self) -> Any:
-        # Or the script and the traceback of its failure would keep each other alive.
-        outcome, self._outcome = self._outcome, None
         return outcome
 
     def _body(self) -> None:

@@ -63,10 +63,15 @@ IN_CALLBACK: Final = (
     "reactor.run() was called in a callback, in a coroutine or in a cell that awaits, which the"
     " reactor itself runs: a script calls it outside of any coroutine, in a cell without `await`."
 )
+# What scripts call, which looks at the thread itself.
+FOR_SCRIPTS: Final = (
+    *("run", "stop", "crash", "callWhenRunning"),
+    *("addSystemEventTrigger", "removeSystemEventTrigger"),
+)
 
 
 class _Methods:
-    """What scripts call of one reactor; it is ``owned`` if crochet runs it, and no program."""
+    """The reactor's methods for scripts; it is ``owned`` if crochet runs it, and no program."""
 
     def __init__(self, thread: ReactorThread, *, owned: bool) -> None:
         reactor = self._reactor = thread.reactor
@@ -81,19 +86,7 @@ class _Methods:
         self._ends = False
         self._process = os.getpid()
 
-    def all(self) -> dict[str, Callable[..., Any]]:
-        """What takes the place of the reactor's own methods, on its instance."""
-        return {
-            "run": self.run,
-            "stop": self.stop,
-            "crash": self.crash,
-            "callWhenRunning": self.call_when_running,
-            "addSystemEventTrigger": self.add_trigger,
-            "removeSystemEventTrigger": self.remove_trigger,
-        }
-
     def run(self, *_: object, **__: object) -> None:
-        """``reactor.run``; a script waits in it."""
         self._check_process()
         caller = sys._getframe(1)
         script = self._script_of(caller)
@@ -127,7 +120,6 @@ class _Methods:
             raise users_frames_only(RuntimeError(FORKED))
 
     def stop(self) -> None:
-        """``reactor.stop``."""
         self._check_process()
         if self._is_programs_own():
             self._stop()
@@ -138,7 +130,6 @@ class _Methods:
             script.stop()
 
     def crash(self) -> None:
-        """``reactor.crash``."""
         if self._is_programs_own():
             self._crash()
             return
@@ -155,10 +146,9 @@ class _Methods:
         """Whether a stop is that of a program which runs the reactor itself."""
         return not self._owned and current_work() == NO_WORK
 
-    def call_when_running(
+    def callWhenRunning(
         self, callable: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Trigger | None:
-        """``reactor.callWhenRunning``."""
         self._check_process()
         script = self._scripts.own()
         if script is not None and script.starts_later():
@@ -169,10 +159,9 @@ class _Methods:
             self._reactor.callFromThread(copy_context().run, callable, *args, **kwargs)
         return None
 
-    def add_trigger(
+    def addSystemEventTrigger(
         self, phase: str, eventType: str, callable: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
-        """``reactor.addSystemEventTrigger``."""
         self._check_process()
         caller = sys._getframe(1)
         if begun_by(caller, self._crawls) is not None:
@@ -183,8 +172,7 @@ class _Methods:
         event = script.startup if eventType == "startup" else script.shutdown
         return event.add(phase, partial(callable, *args, **kwargs))
 
-    def remove_trigger(self, triggerID: Any) -> None:
-        """``reactor.removeSystemEventTrigger``."""
+    def removeSystemEventTrigger(self, triggerID: Any) -> None:
         if isinstance(triggerID, Trigger):
             triggerID.remove()
         else:
@@ -212,7 +200,7 @@ def attach(thread: ReactorThread) -> Callable[[], None]:
     scraper, shell_note = logging.getLogger(SCRAPER), ShellNote()
     scraper.addFilter(shell_note)
     undo.callback(scraper.removeFilter, shell_note)
-    table = {name: [replacement(method)] for name, method in methods.all().items()}
+    table = {name: [replacement(getattr(methods, name))] for name in FOR_SCRIPTS}
     for name in ("installResolver", "installNameResolver"):
         table[name] = [scripts.resolvers.setting]
     pools = thread.pool, {"adjustPoolsize": [scripts.pool_sizes.setting]}
@@ -221,11 +209,11 @@ def attach(thread: ReactorThread) -> Callable[[], None]:
     undo.callback(thread.overrides.add("_scripts", (reactor, table), pools, *on_logs))
     # Not by the new method: in a cell's context it would be a trigger of the cell's.
     ends = methods.add_to_session("before", "shutdown", methods.end)
-    undo.callback(methods.remove_trigger, ends)
+    undo.callback(methods.removeSystemEventTrigger, ends)
 
     def detach() -> None:
         undo.close()
-        if owned and scripts.any_has_run():
+        if owned and scripts.ran:
             # A `stop` that such a script left for later would end the reactor now.
             override(reactor, {"stop": _ignore, "crash": _ignore})
 

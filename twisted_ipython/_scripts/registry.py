@@ -1,10 +1,5 @@
 """
-The scripts of the session, and whose a call of the reactor is.
-
-A call belongs to the script whose number the caller's context carries.
-Connections of a pool keep the context of the cell that opened them, so a
-``stop`` from a context without a script that waits stops the only script that
-waits.
+The scripts of the session, and whose a call of the reactor is: see `_scripts.reactor_run`.
 
 Thread: any, unless a docstring says otherwise.
 """
@@ -55,6 +50,7 @@ class Scripts:
 
     Attributes:
         alive: by the number of their work, the scripts whose code has not ended.
+        ran: the numbers of scripts that have run the reactor, and ended.
         logs: what they have added to the logs.
     """
 
@@ -62,8 +58,7 @@ class Scripts:
         self.alive: dict[int, Script] = {}
         # Plain cells and files that run, by their work: what makes scripts of them.
         self._cells: dict[int, Callable[[], Script]] = {}
-        # The numbers of scripts that have run the reactor.
-        self._ran: set[int] = set()
+        self.ran: set[int] = set()
         # The numbers of work that was refused to run the reactor, whose stops are no news.
         self._refused: set[int] = set()
         self._thread = thread
@@ -150,18 +145,11 @@ class Scripts:
             script.stop_work()
         del self.alive[work]
         if closes:
-            self._ran.add(work)
+            self.ran.add(work)
             self._put_back(work, script.ident)
 
     def refuse(self, cancel: Callable[[], object] | None) -> None:
-        """
-        Put back what the work of this context has changed, which may not run the reactor.
-
-        Args:
-            cancel: cancels what it has begun.
-
-        Thread: reactor.
-        """
+        """Undo what the work of this context has changed, which may not run the reactor."""
         work = current_work().work
         self._refused.add(work)
         if not self.lives(work):
@@ -171,14 +159,7 @@ class Scripts:
             cancel()
 
     def end_all(self) -> Deferred[None]:
-        """
-        Stop the scripts that wait; the second time, without their shutdown triggers.
-
-        Returns:
-            a Deferred that fires when they wait no more.
-
-        Thread: reactor.
-        """
+        """Stop the scripts that wait, as `Script.cancel`; the Deferred fires when none waits."""
         stages = (Stage.WAITS, Stage.STOPS)
         scripts = [one for one in list(self.alive.values()) if one.stage in stages]
         over = DeferredList([script.when_over() for script in scripts])
@@ -205,7 +186,7 @@ class Scripts:
 
     def own_or_only_one(self) -> Script | None:
         """The same; in a context that a script which ended has left, the only one that waits."""
-        if current_work().work not in self._ran:
+        if current_work().work not in self.ran:
             return self.own()
         scripts = self.waiting()
         return scripts[0] if len(scripts) == 1 else None
@@ -249,7 +230,3 @@ class Scripts:
             names = ", ".join(map(str, scripts))
             line = SEVERAL_WAIT.format(scripts=names) if scripts else NOBODY_WAITS
             print(line.replace("stop()", call, 1))
-
-    def any_has_run(self) -> bool:
-        """Whether any script of the process has run the reactor to its end.  Thread: any."""
-        return bool(self._ran)

@@ -10,10 +10,10 @@ their own, and after them the wait ends.  A stop that comes before ``run()`` is
 kept for it where the reactor turns beside the script's code, which then cannot
 say when its first timer will fire.
 
-There are two ways to wait, and both are needed.  The code of a cell of
-``%%run_in_reactor`` is on the reactor thread's stack, which it must leave:
-`_scripts.greenlet_script`.  A plain cell or a file has a thread of its own, which
-takes Ctrl-C and questions while it blocks: `_scripts.thread_script`.
+There are two ways to wait.  The code of a cell of ``%%run_in_reactor`` is on the
+reactor thread's stack, which it must leave: `_scripts.greenlet_script`.  A plain
+cell or a file has a thread, which takes Ctrl-C and questions while it blocks:
+`_scripts.thread_script`.
 
 Runs in the reactor thread, unless a docstring says otherwise.
 """

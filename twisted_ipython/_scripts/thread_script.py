@@ -42,15 +42,7 @@ _SOON: Final = 0.2
 
 
 class ThreadScript(Script):
-    """
-    One run of a plain cell, of a file, or of a thread that runs the reactor.
-
-    Args:
-        thread: the reactor thread.
-        work_id: that its context carries.
-        ident: the thread that runs its code.
-        would_run: whether its code names what runs the reactor.
-    """
+    """One run of a plain cell, of a file, or of a thread that runs the reactor; see `Script`."""
 
     def __init__(
         self, thread: ReactorThread, work_id: WorkId, ident: int, would_run: Callable[[], bool]
@@ -106,7 +98,6 @@ class ThreadScript(Script):
     def end(self, *, closes: bool, gone: bool) -> None:
         """Its code has ended: see `Scripts.end`.  In its thread."""
         scripts = self._thread.of(Scripts)
-
         if not closes:
             # Before the next cell, where Scrapy replaces what is the session's, and nothing else.
             scripts.logs.give_up(self.work_id.work)
@@ -198,15 +189,7 @@ def _is_left() -> bool:
 
 
 def wait_in_thread() -> None:
-    """
-    Wait in ``reactor.run()`` in a thread whose code belongs to no script.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C, after the shutdown triggers.
-        RuntimeError: the reactor itself has stopped.
-
-    Thread: any but the reactor's.
-    """
+    """Wait in ``reactor.run()`` as a script, in a thread whose code belongs to none."""
     work_id, thread = current_work(), current()
     scripts = thread.of(Scripts)
     if work_id == NO_WORK or scripts.lives(work_id.work):
