@@ -11,7 +11,7 @@ from typing import Any
 from standing import Standing
 from twisted.internet import task
 
-from twisted_ipython._base.loans import Loan
+from twisted_ipython._base.loans import Loan, loans
 from twisted_ipython._plain.returning import Watch
 
 
@@ -52,6 +52,17 @@ def test_thread_has_ended() -> None:
         pass
     assert not Watch()._stays(Loan(ident, kept=True))
     assert Watch()._stays(Loan(ident, kept=False))
+
+
+def test_in_a_call() -> None:
+    """Nobody's loan ends in a borrowed call; one whose call was broken off ends."""
+    for module, stays in (("twisted_ipython._plain.borrow", True), ("twisted.something", False)):
+        with Standing(module) as ident:
+            loans.inside = ident
+            try:
+                assert Watch()._stays(Loan(ident, kept=True)) is stays
+            finally:
+                loans.inside = None
 
 
 class Proxy:
