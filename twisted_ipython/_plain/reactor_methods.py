@@ -70,29 +70,16 @@ class ReactorMethods:
         self._thread = thread
         self._borrow = borrow
         self._given = Given(thread.ident, self._elsewhere)
-        self._resolvers = ExitStack()
+        self._undo = ExitStack()
 
     def attach(self) -> Callable[[], None]:
         """Set them; gives what takes them off the reactor and all it gave back.  Thread: any."""
-        reactor = self._thread.reactor
-        names = declared(providedBy(reactor).flattened())
-        names -= {*_SAFE, *FOR_SCRIPTS, *FOR_REACTOR_ONLY}
-        # Timers check the thread by themselves.
-        bound = {name: getattr(getattr(reactor, name), "__self__", None) for name in names}
-        names = {name for name, one in bound.items() if not isinstance(one, Timers)}
-        table: dict[str, list[Wrapper]] = {
-            **{name: [self._carrying] for name in names},
-            **{name: [self._carrying, self._following] for name in _INSTALLING},
-            "iterate": [self._iterating],
-            "addReader": [partial(self._finding, self._given.give_all)],
-            "addWriter": [partial(self._finding, self._given.give)],
-        }
         cooperator: Any = getattr(task, COOPERATOR, None)
-        held: dict[str, list[Wrapper]] = {name: [self._holding] for name in _COOPERATE}
-        undo = ExitStack()
-        undo.callback(self._thread.overrides.add("_plain", (reactor, table), (cooperator, held)))
+        held = {name: [self._holding] for name in _COOPERATE}
+        reactor, undo = self._thread.reactor, self._undo
+        tables = (reactor, self._of_reactor(reactor)), (cooperator, held)
+        undo.callback(self._thread.overrides.add("_plain", *tables))
         undo.callback(self._given.take_back)
-        undo.push(self._resolvers)
         self._carry_resolver()
         timers, on_start = self._thread.timers, self._thread.loops.on_start
         if timers is not None:
@@ -101,6 +88,21 @@ class ReactorMethods:
         on_start.append(self._start_loop)
         undo.callback(on_start.remove, self._start_loop)
         return undo.close
+
+    def _of_reactor(self, reactor: Any) -> dict[str, list[Wrapper]]:
+        """What is set on the reactor."""
+        names = declared(providedBy(reactor).flattened())
+        names -= {*_SAFE, *FOR_SCRIPTS, *FOR_REACTOR_ONLY}
+        # Timers check the thread by themselves.
+        bound = {name: getattr(getattr(reactor, name), "__self__", None) for name in names}
+        names = {name for name, one in bound.items() if not isinstance(one, Timers)}
+        return {
+            **{name: [self._carrying] for name in names},
+            **{name: [self._carrying, self._following] for name in _INSTALLING},
+            "iterate": [self._iterating],
+            "addReader": [partial(self._finding, self._given.give_all)],
+            "addWriter": [partial(self._finding, self._given.give)],
+        }
 
     # ---- a method
 
@@ -170,7 +172,7 @@ class ReactorMethods:
         resolver: Any = self._thread.reactor.nameResolver
         if _RESOLVE not in getattr(resolver, "__dict__", {}):
             ask = self._holding(getattr(resolver, _RESOLVE))
-            self._resolvers.callback(override(resolver, {_RESOLVE: ask}))
+            self._undo.callback(override(resolver, {_RESOLVE: ask}))
 
     def _following(self, install: _Method) -> _Method:
         """A method that installs a resolver, which any thread may ask then."""

@@ -102,7 +102,7 @@ class Given:
             # What the reactor works for it holds; to what nobody holds nothing happens
             # any more.
             weak = isinstance(one, (FileDescriptor, LoopingCall))
-            reference = ref(one) if weak else partial(_itself, one)
+            reference = ref(one) if weak else lambda: one
             names = one.__dict__
             before = {name: names[name] for name in methods if name in names}
             names[_GIVEN] = reference, before
@@ -166,10 +166,6 @@ class Given:
             return elsewhere(partial(function, one), args, kwargs)
 
         return method
-
-
-def _itself(one: Any) -> Any:
-    return one
 
 
 def _of_instance(own: Callable[..., Any]) -> Callable[..., Any]:

@@ -123,7 +123,7 @@ class GreenletScript(Script):
 
     def _settle(self) -> Any:
         """End the script; gives what is to come of the cell."""
-        # Or the script and the traceback of its failure would keep each other alive.
+        # Not kept: the script and the traceback of its failure would keep each other alive.
         outcome, self._outcome = self._outcome, None
         if isinstance(outcome, Failure) and outcome.value is not None:
             outcome = self._explained(outcome, outcome.value)

@@ -187,6 +187,16 @@ def _in_task() -> bool:
         return False
 
 
+def _explain_logged(scripts: Scripts, undo: ExitStack) -> None:
+    """Add lines to what the logs of scripts say."""
+    observer = cast(ILogObserver, scripts.explain_logged)
+    globalLogPublisher.addObserver(observer)
+    undo.callback(globalLogPublisher.removeObserver, observer)
+    scraper, shell_note = logging.getLogger(SCRAPER), ShellNote()
+    scraper.addFilter(shell_note)
+    undo.callback(scraper.removeFilter, shell_note)
+
+
 def attach(thread: ReactorThread) -> Callable[[], None]:
     """Set ``run``, ``stop`` and the like on the reactor; gives what takes them off."""
     reactor, crochets = thread.reactor, reactor_thread()
@@ -194,12 +204,7 @@ def attach(thread: ReactorThread) -> Callable[[], None]:
     methods, scripts = _Methods(thread, owned=owned), thread.of(Scripts)
     undo = ExitStack()
     # Before what notes which observers a script adds.
-    observer = cast(ILogObserver, scripts.explain_logged)
-    globalLogPublisher.addObserver(observer)
-    undo.callback(globalLogPublisher.removeObserver, observer)
-    scraper, shell_note = logging.getLogger(SCRAPER), ShellNote()
-    scraper.addFilter(shell_note)
-    undo.callback(scraper.removeFilter, shell_note)
+    _explain_logged(scripts, undo)
     table = {name: [replacement(getattr(methods, name))] for name in FOR_SCRIPTS}
     for name in ("installResolver", "installNameResolver"):
         table[name] = [scripts.resolvers.setting]
