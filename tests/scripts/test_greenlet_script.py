@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
 
 import pytest
 from kernels import Kernel, fail
-from script_cells import SETUP, cancel, kernel_of_scripts, last_line, script, unchanged
+from script_cells import SETUP, cancel, last_line, script
 from shells import Shell, run_python
 
 from twisted_ipython._scripts.greenlet_script import NEVER_RAN
 from twisted_ipython._scripts.reactor_run import IN_CALLBACK
 from twisted_ipython._scripts.registry import NOBODY_WAITS, NOT_YET, SEVERAL_WAIT
 from twisted_ipython._scripts.script import EXITED
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Kernel]:
-    """A kernel for the tests of this module."""
-    with kernel_of_scripts() as one:
-        yield one
-
-
-@pytest.fixture
-def kernel(shared: Kernel) -> Iterator[Kernel]:
-    """The kernel, which each test leaves as it was."""
-    with unchanged(shared) as one:
-        yield one
-
 
 # ---- reactor.run()
 

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from kernels import Kernel, fail
-from script_cells import cell, kernel_of_scripts, unchanged
+from script_cells import cell
 
 from twisted_ipython._reactor.interrupt import FORKED
 from twisted_ipython._reactor.lifecycle import NOT_NEEDED
 from twisted_ipython._scripts.script import EXITED
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Kernel]:
-    """A kernel for the tests of this module."""
-    with kernel_of_scripts() as one:
-        one.ok("import logging, sys, time, treq")
-        yield one
-
-
-@pytest.fixture
-def kernel(shared: Kernel) -> Iterator[Kernel]:
-    """The kernel, which each test leaves as it was."""
-    with unchanged(shared) as one:
-        yield one
-
 
 # ---- crawls and Klein
 

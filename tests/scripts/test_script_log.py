@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 from kernels import Kernel, fail
-from script_cells import cancel, kernel_of_scripts, last_line, script, unchanged
+from script_cells import cancel, last_line, script
 
 from twisted_ipython._base.tracebacks import ONE_REACTOR, OTHER_THREAD, USE_FETCH
 from twisted_ipython._scripts.notes import ADD_GLOBAL
 from twisted_ipython._scripts.reactor_run import IN_CALLBACK
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Kernel]:
-    """A kernel for the tests of this module."""
-    with kernel_of_scripts() as one:
-        yield one
-
-
-@pytest.fixture
-def kernel(shared: Kernel) -> Iterator[Kernel]:
-    """The kernel, which each test leaves as it was."""
-    with unchanged(shared) as one:
-        yield one
-
 
 # ---- Scrapy
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from kernels import Execution, Kernel
-from script_cells import cancel, kernel_of_scripts, script, unchanged
+from script_cells import cancel, kernel_of_scripts, script
 
 from twisted_ipython._scripts.registry import SEVERAL_WAIT
 
@@ -15,13 +15,6 @@ from twisted_ipython._scripts.registry import SEVERAL_WAIT
 def shared(request: pytest.FixtureRequest) -> Iterator[Kernel]:
     """A kernel whose reactor was installed before the extension was loaded."""
     with kernel_of_scripts(reactor=request.param) as one:
-        yield one
-
-
-@pytest.fixture
-def kernel(shared: Kernel) -> Iterator[Kernel]:
-    """The kernel, which each test leaves as it was."""
-    with unchanged(shared) as one:
         yield one
 
 

@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from kernels import SOON, SUBSHELLS, Execution, Kernel, fail
-from script_cells import SETUP, cell, kernel_of_scripts, last_line, script, unchanged
+from script_cells import SETUP, cell, last_line, script
 
 from twisted_ipython._scripts.reactor_run import IN_CALLBACK
 from twisted_ipython._scripts.registry import NOBODY_WAITS, NOT_YET, SEVERAL_WAIT
 from twisted_ipython._scripts.script import EXITED
 from twisted_ipython._scripts.thread_script import OF_CELL
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Kernel]:
-    """A kernel for the tests of this module."""
-    with kernel_of_scripts() as one:
-        one.ok("import logging, sys, time, treq")
-        yield one
-
-
-@pytest.fixture
-def kernel(shared: Kernel) -> Iterator[Kernel]:
-    """The kernel, which each test leaves as it was."""
-    with unchanged(shared) as one:
-        yield one
 
 
 def broken_off(kernel: Kernel, waits: Execution) -> Execution:
