@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextvars import Context
+from contextvars import Context, copy_context
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,7 @@ from twisted_ipython._reactor.crawls import Crawls
 from twisted_ipython._reactor.overrides import Overrides
 from twisted_ipython._scripts.reactor_run import IN_CALLBACK, attach
 from twisted_ipython._scripts.registry import NOBODY_WAITS, Scripts
+from twisted_ipython._scripts.script import Stage
 from twisted_ipython._scripts.system_events import Event
 
 
@@ -125,6 +127,17 @@ def test_of_nobody(reactor: Reactor, capsys: pytest.CaptureFixture[str]) -> None
     in_cell(reactor.crash)
     assert capsys.readouterr().out == NOBODY_WAITS.replace("stop()", "crash()") + "\n"
     assert reactor.called == []
+
+
+def test_all_that_a_thread_runs(reactor: Reactor, thread: Thread) -> None:
+    """A stop that is a thread's whole code stops the only script that waits."""
+    stopped = threading.Event()
+    script: Any = SimpleNamespace(
+        work_id=new_work(1), stage=Stage.WAITS, fail=lambda _: None, stop=stopped.set
+    )
+    thread.of(Scripts).enter(script)
+    in_cell(lambda: _thread.start_new_thread(copy_context().run, (reactor.stop,)))
+    assert stopped.wait(10)
 
 
 def test_refused_in_its_thread(reactor: Reactor) -> None:

@@ -246,11 +246,13 @@ def test_beside_other_scripts(kernel: Kernel) -> None:
     waits = kernel.submit(
         cell(
             """
-            import _thread
-            def of_nobody():
-                _thread.start_new_thread(reactor.stop, ())  # a `Thread` would be the cell's
-                reactor.callLater(0.1, reactor.stop)
-            reactor.callLater(0.05, of_nobody)
+            import _thread, contextvars
+            def of_nobody(own):
+                reactor.stop()
+                reactor.callFromThread(own.run, reactor.stop)
+            def begin():  # a `Thread` would be the cell's
+                _thread.start_new_thread(of_nobody, (contextvars.copy_context(),))
+            reactor.callLater(0.05, begin)
             reactor.run()
             print("over")
             """

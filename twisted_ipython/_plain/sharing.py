@@ -32,15 +32,7 @@ _COMMS: Final = ("comm_open", "comm_msg", "comm_close")
 
 
 class _Plain:
-    """
-    What plain cells use of one reactor.
-
-    Args:
-        thread: the reactor thread; `ReactorThread.of` makes this.
-
-    Attributes:
-        methods: of its loop, while all is set that plain cells use.
-    """
+    """What plain cells use of one reactor; the ``methods`` of its loop while that is set."""
 
     def __init__(self, thread: ReactorThread) -> None:
         self.methods: LoopMethods | None = None

@@ -88,7 +88,7 @@ class _Methods:
 
     def run(self, *_: object, **__: object) -> None:
         self._check_process()
-        caller = sys._getframe(1)
+        caller = _caller()
         script = self._script_of(caller)
         if self._ends:
             raise ReactorNotRestartable
@@ -126,7 +126,7 @@ class _Methods:
             return
         script = self._scripts.to_stop()
         if script is not None:
-            script.fail(failure_of_react(sys._getframe(1)))
+            script.fail(failure_of_react(_caller()))
             script.stop()
 
     def crash(self) -> None:
@@ -163,7 +163,7 @@ class _Methods:
         self, phase: str, eventType: str, callable: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
         self._check_process()
-        caller = sys._getframe(1)
+        caller = _caller()
         if begun_by(caller, self._crawls) is not None:
             self._script_of(caller)
         script = self._scripts.own_or_only_one()
@@ -177,6 +177,12 @@ class _Methods:
             triggerID.remove()
         else:
             self._remove(triggerID)
+
+
+def _caller() -> FrameType:
+    """The frame that called the method; that of the method where it is all that a thread runs."""
+    method = sys._getframe(1)
+    return method.f_back or method
 
 
 def _in_task() -> bool:
