@@ -45,9 +45,10 @@ from twisted_ipython._display.updates import (
     notice,
 )
 from twisted_ipython._failures.namespace import is_pending, kind_of
+from twisted_ipython._failures.reports import CANCELLATIONS
 from twisted_ipython._private.asyncio import EXCEPTION
 from twisted_ipython._private.twisted import goes_on
-from twisted_ipython._reactor.eventual_result import CANCELLATIONS, EventualResult
+from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import Job
 from twisted_ipython._reactor.lifecycle import current
 

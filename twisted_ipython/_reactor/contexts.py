@@ -41,17 +41,6 @@ from twisted_ipython._base.instance import override
 from twisted_ipython._base.work_id import WorkId, current_work
 from twisted_ipython._private.twisted import SCHEDULE, START, started_in
 
-__all__ = [
-    "LoopingCalls",
-    "keep_call",
-    "keep_connection",
-    "keep_event",
-    "keep_process",
-    "keep_timer",
-    "of_timer",
-    "opened_in",
-]
-
 # The attribute of a connection that holds its context: a table beside them would keep
 # alive each connection that something in its own context knows.
 _CONTEXT: Final = "_twisted_ipython_context"

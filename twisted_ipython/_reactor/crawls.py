@@ -35,8 +35,6 @@ from twisted_ipython._base.work_id import WorkId, current_work, work_in
 from twisted_ipython._private import scrapy
 from twisted_ipython._private.asyncio import context_of
 
-__all__ = ["Crawls"]
-
 CLOSING: Final = (
     "Closing the crawl of {spider!r} when its requests are done ({requests} in flight). A second"
     " Ctrl-C, or `%reactor cancel {spider}`, drops them."

@@ -19,13 +19,6 @@ from twisted_ipython._private import crochet as private
 from twisted_ipython._reactor.eventual_result import EventualResult, adopt
 from twisted_ipython._reactor.interrupt import FORKED, STOPPED
 
-__all__ = [
-    "adopt_results",
-    "call_in_reactor",
-    "reactor_thread",
-    "set_up",
-]
-
 
 def set_up() -> None:
     """

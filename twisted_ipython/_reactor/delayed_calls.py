@@ -28,8 +28,6 @@ from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.loans import loans
 from twisted_ipython._private.asyncio import timer_is_due
 
-__all__ = ["BLOCKING_CALL", "TIMER", "LoopCall", "Timers", "refuse_blocking_calls"]
-
 _log = Logger()
 
 BLOCKING_CALL: Final = (

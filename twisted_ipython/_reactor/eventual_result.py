@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 else:
     _Result = crochet.EventualResult  # generic in its stub only
 
-__all__ = ["CANCELLATIONS", "EventualResult", "JobOfResult", "NotInTime", "adopt"]
-
 # What `EventualResult.wait` raises.
 NotInTime = crochet.TimeoutError
 

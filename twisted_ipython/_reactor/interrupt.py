@@ -50,17 +50,6 @@ from twisted_ipython._base.formatting import say
 from twisted_ipython._base.loans import loans
 from twisted_ipython._base.switch_interval import turns_of
 
-__all__ = [
-    "FORKED",
-    "LEFT_STUCK",
-    "STOPPED",
-    "Heartbeat",
-    "break_until",
-    "resuming",
-    "set_exception",
-    "throw",
-]
-
 FORKED: Final = (
     "This process was forked from the one whose reactor it would need, and a fork has no reactor"
     " thread: run the script in a cell, where it can run again and again, or have multiprocessing"

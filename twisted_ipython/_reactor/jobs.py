@@ -24,13 +24,6 @@ from twisted_ipython._reactor.contexts import LoopingCalls
 from twisted_ipython._reactor.crawls import Crawls
 from twisted_ipython._reactor.eventual_result import EventualResult
 
-__all__ = [
-    "THREAD_GOES_ON",
-    "Job",
-    "Jobs",
-    "first_line",
-]
-
 # How many ended jobs the table remembers.
 _KEPT: Final = 100
 

@@ -55,8 +55,6 @@ from twisted_ipython._reactor.crochet_adapter import reactor_thread, set_up
 from twisted_ipython._reactor.interrupt import FORKED, STOPPED
 from twisted_ipython._reactor.thread import ReactorThread
 
-__all__ = ["current", "end", "start", "started", "stay_installed"]
-
 ASYNCIO: Final = "asyncio"
 # Seconds that a starting reactor gets, and one that does not seem to run.
 _START: Final = 10.0

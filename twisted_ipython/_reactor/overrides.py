@@ -30,19 +30,6 @@ from twisted_ipython._private.twisted import SERVE, STOP_THREAD_POOL, shutdown_o
 from twisted_ipython._reactor import contexts, thread_pool
 from twisted_ipython._reactor.delayed_calls import Timers, refuse_blocking_calls
 
-__all__ = [
-    "FOR_REACTOR_ONLY",
-    "LAYERS",
-    "Overrides",
-    "Table",
-    "Wrapper",
-    "is_asked_by_trial",
-    "of_pool",
-    "of_reactor",
-    "of_timers",
-    "replacement",
-]
-
 Wrapper = Callable[[Any], Callable[..., Any]]
 Table = Mapping[str, Sequence[Wrapper]]
 

@@ -35,8 +35,6 @@ from twisted_ipython._failures.origin import context_in
 from twisted_ipython._private.asyncio import context_of
 from twisted_ipython._reactor.interrupt import throw
 
-__all__ = ["break_if_stuck"]
-
 BROKEN: Final = "{work} held the reactor at {place}, and was broken off there."
 IN_C: Final = (
     "{work} holds the reactor at {place}, in code that cannot be broken: it ends when that returns."

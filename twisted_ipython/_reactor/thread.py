@@ -38,8 +38,6 @@ from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import Jobs
 from twisted_ipython._reactor.stuck_work import break_if_stuck
 
-__all__ = ["ReactorThread"]
-
 _T = TypeVar("_T")
 
 # Seconds that tasks get to clean up.

@@ -38,15 +38,6 @@ from twisted_ipython._base.frames import Label, Place, in_files, of_thread
 from twisted_ipython._base.work_id import WorkId, current_work
 from twisted_ipython._private.twisted import POOL_WORKER
 
-__all__ = [
-    "PoolExecutor",
-    "PoolWork",
-    "Work",
-    "abandoned",
-    "make_daemons",
-    "use_for",
-]
-
 # Seconds that a stopping pool waits for each of its threads.
 _GRACE: Final = 0.05
 

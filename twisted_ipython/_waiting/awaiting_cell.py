@@ -27,8 +27,6 @@ from twisted_ipython._waiting.cell_thread import CellThread
 from twisted_ipython._waiting.time_limit import TimeLimit
 from twisted_ipython._waiting.work import CHECK_INTERVAL, CellInfo, ReactorWork
 
-__all__ = ["AwaitingCell"]
-
 TIMED_OUT: Final = (
     "The cell awaited for more than {seconds:g} seconds, and what it awaited was cancelled."
     " `%twisted_config timeout SECONDS` changes the limit, `%twisted_config timeout INFINITY`"

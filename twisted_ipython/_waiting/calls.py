@@ -25,17 +25,6 @@ from twisted_ipython._base.work_id import WorkId, current_work
 from twisted_ipython._reactor.lifecycle import current
 from twisted_ipython._waiting.cell_thread import CellThread
 
-__all__ = [
-    "MainThread",
-    "WaitingCell",
-    "in_cell_thread",
-    "in_main_thread",
-    "main_thread",
-    "run_in_cell_thread",
-    "show_in_cell_thread",
-    "waiting_cell",
-]
-
 _T = TypeVar("_T")
 
 

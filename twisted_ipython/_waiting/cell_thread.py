@@ -17,14 +17,6 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from twisted_ipython._private.asyncio import running_loop
 from twisted_ipython._waiting.sigint import Interrupts
 
-__all__ = [
-    "BlockingThread",
-    "CellThread",
-    "Waitable",
-    "is_blocking",
-    "run_blocking",
-]
-
 _T = TypeVar("_T")
 
 AWAITS_MORE: Final = (

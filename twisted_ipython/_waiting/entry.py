@@ -17,8 +17,6 @@ from twisted_ipython._base.loans import loans
 from twisted_ipython._base.running_loop import soon
 from twisted_ipython._waiting.cell_thread import is_blocking
 
-__all__ = ["begin_entry", "end_entry", "entry", "runs_cells"]
-
 
 def runs_cells() -> bool:
     """Whether cells are typed in this thread: the main one, or one with a loop of its own."""

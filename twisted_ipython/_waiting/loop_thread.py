@@ -19,8 +19,6 @@ from twisted_ipython._base.running_loop import loop_of_thread, runs_trio
 from twisted_ipython._waiting.cell_thread import BlockingThread, CellThread, Waitable, is_blocking
 from twisted_ipython._waiting.sigint import Interrupts
 
-__all__ = ["LoopThread", "TrioThread", "current_thread"]
-
 # Seconds that a loop may stand still for a cell.
 _SOON: Final = 0.001
 

@@ -23,8 +23,6 @@ from twisted_ipython._base.borrowed_sigint import sigint
 from twisted_ipython._private.asyncio import getsignal, set_signal
 from twisted_ipython._reactor.interrupt import set_exception
 
-__all__ = ["Breakable", "Interrupts", "pass_on", "taken", "watch"]
-
 _E = TypeVar("_E", bound=BaseException)
 
 _TAKEN: Final = "_twisted_ipython_taken"

@@ -47,8 +47,6 @@ from twisted_ipython._waiting.calls import WaitingCell, waiting_cell
 from twisted_ipython._waiting.sigint import Breakable
 from twisted_ipython._waiting.work import CHECK_INTERVAL
 
-__all__ = ["attach"]
-
 NOBODY_WAITS: Final = (
     "input() was called in the reactor thread while no cell waits, so nobody can answer. Ask"
     " before, in a plain cell, or in a cell that awaits (or `%%run_in_reactor --wait`)."

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
-__all__ = ["TimeLimit"]
-
 
 class TimeLimit:
     """

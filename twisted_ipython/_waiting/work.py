@@ -22,8 +22,6 @@ from twisted_ipython._waiting.cell_thread import CellThread, run_blocking
 from twisted_ipython._waiting.entry import runs_cells
 from twisted_ipython._waiting.sigint import watch
 
-__all__ = ["CHECK_INTERVAL", "CellInfo", "ReactorWork"]
-
 _T = TypeVar("_T")
 
 WAITS_FOR_ITSELF: Final = (
