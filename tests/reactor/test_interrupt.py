@@ -26,7 +26,7 @@ from twisted.internet import defer, endpoints, protocol, reactor, task
 from twisted.internet.defer import Deferred
 from twisted_ipython import in_main_thread, runner
 
-from twisted_ipython._reactor.eventual_result import EventualResult
+from twisted_ipython._reactor.interrupt import wait_for
 
 def later(value=None, seconds=0.05):
     return task.deferLater(reactor, seconds, lambda: value)
@@ -55,7 +55,7 @@ def spin():
 # Whether the main thread is in `result.wait()`, past its first line.
 def in_wait():
     frame = sys._current_frames()[threading.main_thread().ident]
-    while frame is not None and frame.f_code is not EventualResult._watch.__code__:
+    while frame is not None and frame.f_code is not wait_for.__code__:
         frame = frame.f_back
     return frame is not None
 """

@@ -14,7 +14,7 @@ from session import in_reactor_thread
 from twisted.python.threadpool import ThreadPool
 
 from twisted_ipython._reactor.lifecycle import start
-from twisted_ipython._reactor.thread_pool import PoolExecutor, abandoned, make_daemons
+from twisted_ipython._reactor.thread_pool import Daemon, PoolExecutor, abandoned
 
 SECONDS = 30
 
@@ -23,7 +23,7 @@ SECONDS = 30
 def pool() -> Iterator[ThreadPool]:
     """A pool of one thread, of its own."""
     one = ThreadPool(0, 1, "tested")
-    make_daemons(one)
+    one.threadFactory = Daemon
     one.start()
     yield one
     if not one.joined:

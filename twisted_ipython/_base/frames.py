@@ -93,9 +93,14 @@ def _place(frame: FrameType) -> Place:
     return Place(code.co_filename, frame.f_lineno, code.co_name, users=is_user_frame(frame))
 
 
-def of_thread(ident: int) -> list[Place]:
+def of_thread(ident: int | None) -> list[Place]:
     """Where the thread ``ident`` is now: the innermost call first; empty if it is gone."""
-    return of_frame(sys._current_frames().get(ident))
+    return of_frame(sys._current_frames().get(ident or 0))
+
+
+def users_place(ident: int | None) -> Place | None:
+    """The innermost line of the user's that the thread ``ident`` is at.  Thread: any."""
+    return next((place for place in of_thread(ident) if place.users), None)
 
 
 def of_frame(frame: FrameType | None) -> list[Place]:

@@ -278,7 +278,7 @@ class AutoAwait:
         """Run the statements.  Thread: reactor."""
         shell, value = self.shell, None
         for code in made.codes:
-            cell.check()
+            cell.raise_if_ending()
             try:
                 value = eval(code, shell.user_global_ns, shell.user_ns)
             except StopIteration as error:

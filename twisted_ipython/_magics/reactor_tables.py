@@ -122,7 +122,11 @@ def jobs_table(thread: ReactorThread, label: frames.Label) -> Table:
 def threads_table(thread: ReactorThread, label: frames.Label) -> Table:
     """What threads of the pool work on.  Thread: any."""
     rows = [
-        (work.work_id.cell or "", duration(time() - work.began), _where(work.place, label))
+        (
+            work.work_id.cell or "",
+            duration(time() - work.began),
+            _where(frames.users_place(work.thread), label),
+        )
         for work in thread.pool_work.running()
     ]
     return Table("Pool threads", ("cell", "age", "at"), rows)

@@ -27,14 +27,15 @@ waits for waits until Ctrl-C: after 5 s a line says where both are.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from threading import get_ident
 from time import monotonic
 from typing import Any, Final
 
 from twisted_ipython._base.borrowed_sigint import sigint
-from twisted_ipython._base.frames import Label, Place, is_debugged, of_thread
+from twisted_ipython._base.frames import Label, Place, is_debugged, users_place
 from twisted_ipython._base.loans import Loan, loans
 from twisted_ipython._base.tracebacks import tidy
 from twisted_ipython._plain.returning import Watch
@@ -43,7 +44,7 @@ from twisted_ipython._reactor.interrupt import STOPPED
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._waiting.cell_thread import BlockingThread
 from twisted_ipython._waiting.entry import begin_entry, entry, runs_cells
-from twisted_ipython._waiting.work import CHECK_INTERVAL, CellInfo, ReactorWork
+from twisted_ipython._waiting.work import CellInfo, ReactorWork
 
 SO_WAITS: Final = "{reactor}, and this thread waits for it at {caller}"
 IN_DEBUGGER: Final = (
@@ -153,27 +154,27 @@ class _Request(ReactorWork):
         tidy(self._error)
         raise self._error
 
-    def put_off(self) -> None:
+    @contextmanager
+    def put_off(self) -> Iterator[None]:
         """See `_waiting.cell_thread.Waitable`."""
-        self._is_put_off = self._take()
-        if not self._is_put_off:
+        is_put_off = self._take()
+        if not is_put_off:
             loans.end(self._loan)
         entry.waits = False
-
-    def go_on(self) -> None:
-        """See `_waiting.cell_thread.Waitable`."""
-        entry.waits = True
-        if not self._is_put_off:
-            return
-        self._todo.append(self._loan)
-        if self._error is None:
-            self.begin()
-        else:
-            self._withdraw(self._error)
+        try:
+            yield
+        finally:
+            entry.waits = True
+            if is_put_off:
+                self._todo.append(self._loan)
+                if self._error is None:
+                    self.begin()
+                else:
+                    self._withdraw(self._error)
 
     # ---- whoever takes it
 
-    _withdrawn = _is_put_off = False
+    _withdrawn = False
 
     def _take(self) -> bool:
         """Whether the caller is the first who asks."""
@@ -200,14 +201,14 @@ class _Request(ReactorWork):
         """See `_waiting.cell_thread.Waitable`."""
         self._reactor.call(loans.lend, self._loan, self._take, self._end_wait)
 
-    def look(self) -> float:
+    def check(self) -> float:
         """See `_waiting.cell_thread.Waitable`: whether the reactor answers, and goes on."""
-        self._heartbeat.look()
+        seconds = self._heartbeat.check()
         if is_stopping(self._reactor.reactor) or not threading.main_thread().is_alive():
             self._withdraw(RuntimeError(STOPPED))
         elif monotonic() - self._began > _DEBUGGED and is_debugged(self._reactor.ident):
             self._withdraw(RuntimeError(IN_DEBUGGER))
-        return CHECK_INTERVAL
+        return seconds
 
     def interrupt(self) -> None:
         """Ask no longer, and break what holds the reactor."""
@@ -221,7 +222,7 @@ def _of_both(label: Label) -> Label:
     ident = get_ident()
 
     def both(reactor: Place) -> str:
-        mine = next((place for place in of_thread(ident) if place.users), None)
+        mine = users_place(ident)
         if mine is None:
             return label(reactor)
         return SO_WAITS.format(reactor=label(reactor), caller=label(mine))

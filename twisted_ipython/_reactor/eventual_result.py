@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
+from functools import partial
 from math import inf
 from threading import Event
 from time import monotonic
@@ -28,7 +29,7 @@ from twisted_ipython._base.frames import in_files
 from twisted_ipython._base.work_id import WorkId
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._failures.reports import CANCELLATIONS, reports
-from twisted_ipython._reactor.interrupt import Heartbeat
+from twisted_ipython._reactor.interrupt import Heartbeat, wait_for
 
 if TYPE_CHECKING:
     _Result = crochet.EventualResult[Any]
@@ -39,8 +40,6 @@ else:
 NotInTime = crochet.TimeoutError
 
 _NO_FAILURES: Final = (*CANCELLATIONS, crochet.ReactorStopped)
-# Seconds between two looks at the reactor, and at Ctrl-C, as in `_waiting.work`.
-_LOOK: Final = 0.25
 
 JOB_FAILED: Final = "{job} of cell {cell} failed:"
 NOBODY_WAITS: Final = "An EventualResult{of_cell} failed, and nobody waits for it:"
@@ -152,19 +151,13 @@ class EventualResult(_Result):
         heartbeat.begin(WAITS_FOR_ITSELF)
         try:
             with self._waited_for():
-                self._watch(heartbeat, timeout)
+                deadline = inf if timeout is None else monotonic() + timeout
+                wait_for(self._result_set, partial(heartbeat.check, deadline))
         except KeyboardInterrupt as error:
             self.cancel()
             heartbeat.free()
             raise error.with_traceback(None) from None  # not with the frames of `threading`
         return super().wait(0)
-
-    def _watch(self, heartbeat: Heartbeat, timeout: float | None) -> None:
-        """Block until there is a result or the time is up; say so if the reactor is stuck."""
-        deadline = inf if timeout is None else monotonic() + timeout
-        while not self._result_set.is_set() and (left := deadline - monotonic()) > 0:
-            heartbeat.look()
-            self._result_set.wait(min(left, _LOOK))
 
     @contextmanager
     def _waited_for(self) -> Iterator[None]:

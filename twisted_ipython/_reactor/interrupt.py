@@ -38,6 +38,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from math import inf
 from time import monotonic, sleep
 from typing import Final, Protocol
 
@@ -65,6 +66,9 @@ LEFT_STUCK: Final = (
     "{stuck} The cell was given up. Nothing else runs in the reactor until that code returns; if it"
     " never does, only a restart helps."
 )
+# Seconds from one check of somebody who waits to the next.  A SIGINT that comes just as the main
+# thread begins to block is only handled then.
+CHECK_INTERVAL: Final = 0.25
 # Seconds without an answer after which a waiting cell says so.
 _SILENCE: Final = 5.0
 # Seconds that a reactor gets to answer before what holds it is broken, and for how long.
@@ -136,14 +140,11 @@ def throw(ident: int, may_break: Callable[[], bool] = lambda: True) -> bool:
 
 def _may_throw(ident: int) -> bool:
     """Whether the thread stands in the user's code, or in what that called and is not fragile."""
-    frame = sys._current_frames().get(ident)
-    while frame is not None:
+    for frame in frames.callers(sys._current_frames().get(ident)):
         if frames.is_user_frame(frame):
             return True
-        name = str(frame.f_globals.get("__name__", ""))
-        if name.startswith(_FRAGILE):
+        if frames.module_of(frame).startswith(_FRAGILE):
             return False
-        frame = frame.f_back
     return False
 
 
@@ -193,6 +194,19 @@ def resuming(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_forever = run  # type: ignore[method-assign]  # on this one instance
 
 
+def place_of(ident: int, label: frames.Label) -> str:
+    """Where a thread is, at a line of the user's if there is one.  Thread: any."""
+    places = frames.of_thread(ident)
+    place = next((place for place in places if place.users), places[0] if places else None)
+    return "an unknown place" if place is None else label(place)
+
+
+def wait_for(done: threading.Event, check: Callable[[], float]) -> None:
+    """Block until ``done``, or until ``check`` leaves no seconds.  Thread: any."""
+    while (seconds := check()) > 0 and not done.wait(seconds):
+        pass
+
+
 class Heartbeat:
     """
     Whether the reactor turns, for somebody who waits for it.
@@ -205,7 +219,7 @@ class Heartbeat:
     def __init__(self, thread: Reached, label: frames.Label) -> None:
         self._thread = thread
         self._label = label
-        self._looks = 0
+        self._checks = 0
         self._asked: float | None = None
         self._said = False
 
@@ -230,17 +244,29 @@ class Heartbeat:
         if self._thread.stopped:
             raise RuntimeError(STOPPED)
 
-    def look(self) -> None:
-        """Ask; say once that there has been no answer for `_SILENCE` seconds.  Thread: cell."""
-        self._looks += 1
-        if self._looks == 1:
-            return  # most waits end before the second look
+    def check(self, deadline: float = inf) -> float:
+        """
+        Ask; say once that there has been no answer for `_SILENCE` seconds.
+
+        Args:
+            deadline: when the wait ends, on the monotonic clock.
+
+        Returns:
+            The seconds until the next check; none are left at the deadline.
+
+        Thread: cell.
+        """
+        self._checks += 1
         asked = self._asked
-        if asked is None:
+        if self._checks == 1:
+            pass  # most waits end before the second
+        elif asked is None:
             self._ask()
         elif monotonic() - asked > _SILENCE and not self._said:
             self._said = True
-            say(SILENT.format(seconds=_SILENCE, place=self._place()))
+            place = place_of(loans.holder(self._thread.ident), self._label)
+            say(SILENT.format(seconds=_SILENCE, place=place))
+        return min(CHECK_INTERVAL, deadline - monotonic())
 
     def extend_deadline(self) -> None:
         """Forget that there was no answer.  Thread: cell."""
@@ -248,16 +274,17 @@ class Heartbeat:
 
     def free(self) -> None:
         """Break what holds the reactor, if anything does.  Thread: any but the reactor's."""
-        self._asked = None
         self._ask()
-        threading.Thread(target=self._free, name="twisted_ipython break", daemon=True).start()
+        args = self._thread.ident, lambda: self._asked is None, _PATIENCE, _BOUND
+        name = "twisted_ipython break"
+        threading.Thread(target=break_until, args=args, name=name, daemon=True).start()
 
     def stuck_at(self) -> str | None:
         """Where the reactor is stuck, in a sentence; None if it turns.  Any other thread."""
         asked = self._asked
         if asked is None or monotonic() - asked < _PATIENCE or loans.current is not None:
             return None
-        return STUCK.format(place=self._place())
+        return STUCK.format(place=place_of(loans.holder(self._thread.ident), self._label))
 
     def _ask(self) -> None:
         self._asked = monotonic()
@@ -265,11 +292,3 @@ class Heartbeat:
 
     def _answer(self) -> None:
         self._asked = None
-
-    def _free(self) -> None:
-        break_until(self._thread.ident, lambda: self._asked is None, _PATIENCE, _BOUND)
-
-    def _place(self) -> str:
-        places = frames.of_thread(loans.holder(self._thread.ident))
-        place = next((place for place in places if place.users), places[0] if places else None)
-        return "an unknown place" if place is None else self._label(place)

@@ -27,7 +27,7 @@ from typing import Any, Final
 from twisted_ipython._base.frames import module_of
 from twisted_ipython._base.instance import override
 from twisted_ipython._private.twisted import SERVE, STOP_THREAD_POOL, shutdown_of_trial
-from twisted_ipython._reactor import contexts, thread_pool
+from twisted_ipython._reactor import contexts
 from twisted_ipython._reactor.delayed_calls import Timers, refuse_blocking_calls
 
 Wrapper = Callable[[Any], Callable[..., Any]]
@@ -139,11 +139,6 @@ def of_timers(timers: Timers) -> Table:
         "getDelayedCalls": [timers.list],
         "callFromThread": [timers.call_in_one_hop],
     }
-
-
-def of_pool(work: thread_pool.PoolWork) -> Table:
-    """What this folder sets on the reactor's thread pool."""
-    return {"callInThreadWithCallback": [work.note]}
 
 
 def _refuse_others(name: str, own: Callable[..., Any]) -> Callable[..., Any]:

@@ -21,19 +21,17 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from functools import partial
-from types import FrameType
 from typing import Final, Protocol
 
 from twisted_ipython._base.formatting import say
-from twisted_ipython._base.frames import Label, of_thread
+from twisted_ipython._base.frames import Label, callers
 from twisted_ipython._base.loans import loans
 from twisted_ipython._base.work_id import WorkId, work_in
 from twisted_ipython._failures.origin import context_in
 from twisted_ipython._private.asyncio import context_of
-from twisted_ipython._reactor.interrupt import throw
+from twisted_ipython._reactor.interrupt import Reached, place_of, throw
 
 BROKEN: Final = "{work} held the reactor at {place}, and was broken off there."
 IN_C: Final = (
@@ -50,19 +48,14 @@ _PATIENCE: Final = 1.0
 _RETRY: Final = 0.002
 
 
-class Surroundings(Protocol):
+class Surroundings(Reached, Protocol):
     """What is needed of the reactor thread; `_reactor.thread.ReactorThread` is one."""
 
-    ident: int
     loop: asyncio.AbstractEventLoop | None
     label: Label
-    stopped: bool
 
     def here(self) -> bool:
         """Whether the caller is in the reactor thread."""
-
-    def call(self, function: Callable[..., object], *args: object) -> None:
-        """Call ``function`` in the reactor thread soon."""
 
 
 def break_if_stuck(thread: Surroundings, work: str, work_id: WorkId) -> None:
@@ -89,7 +82,7 @@ def _watch(thread: Surroundings, work: str, work_id: WorkId, answered: threading
     said: set[str] = set()
     seconds = _PATIENCE
     while not (answered.wait(seconds) or thread.stopped or loans.current):
-        place, is_its_own = _place(thread), _runs(thread, work_id)
+        place, is_its_own = place_of(thread.ident, thread.label), _runs(thread, work_id)
         if not is_its_own:
             line, seconds = OTHER_HOLDS, _PATIENCE
         elif throw(thread.ident, partial(_runs, thread, work_id)):
@@ -102,23 +95,11 @@ def _watch(thread: Surroundings, work: str, work_id: WorkId, answered: threading
             say(told[:1].upper() + told[1:])
 
 
-def _place(thread: Surroundings) -> str:
-    places = of_thread(thread.ident)
-    place = next((place for place in places if place.users), places[0] if places else None)
-    return "an unknown place" if place is None else thread.label(place)
-
-
 def _runs(thread: Surroundings, work_id: WorkId) -> bool:
     """Whether the reactor thread runs code of this work, and nobody has borrowed the reactor."""
-    context = context_in(_frames(sys._current_frames().get(thread.ident)))
+    context = context_in(callers(sys._current_frames().get(thread.ident)))
     if context is None and thread.loop is not None:
         # A loop in C has no frame that tells.
         task = asyncio.current_task(thread.loop)
         context = None if task is None else context_of(task)
     return loans.current is None and work_in(context) == work_id
-
-
-def _frames(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back

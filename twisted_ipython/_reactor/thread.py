@@ -113,7 +113,7 @@ class ReactorThread:
         reactor.addSystemEventTrigger("before", "shutdown", self._note_stop)
         self.ends = False
         self.pool: ThreadPool = reactor.getThreadPool()
-        thread_pool.make_daemons(self.pool)
+        self.pool.threadFactory = thread_pool.Daemon
         self._undo: list[Callable[[], None]] = []
         self._also: list[Callable[[ReactorThread], Callable[[], None]]] = []
         self._attaching = threading.Lock()
@@ -121,7 +121,7 @@ class ReactorThread:
         reactor.addSystemEventTrigger("before", "shutdown", reports.show_now)
         if loop is not None and ours:
             task_factory.attach(loop)
-            thread_pool.use_for(loop, reactor.getThreadPool)
+            loop.set_default_executor(thread_pool.PoolExecutor(reactor.getThreadPool))
             reactor.addSystemEventTrigger("before", "shutdown", self.end_tasks)
 
     @property
@@ -239,7 +239,7 @@ class ReactorThread:
                 self._undo.append(task_factory.attach(self.loop))
             self._undo.append(asyncio_errors.attach(self.loop, reports))
         reactors = self.reactor, overrides.of_reactor(self.timers, self.loops)
-        pools = self.pool, overrides.of_pool(self.pool_work)
+        pools = self.pool, {"callInThreadWithCallback": [self.pool_work.note]}
         self._undo.append(self.overrides.add("_reactor", reactors, pools))
 
     def attach_also(self, attach: Callable[[ReactorThread], Callable[[], None]]) -> None:

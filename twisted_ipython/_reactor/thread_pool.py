@@ -8,21 +8,17 @@ exit whatever they are.
 
 What we do.  Twisted's pool gets a factory of daemon threads, on the one
 instance, for which a reactor that stops hardly waits.  asyncio's default
-executor becomes one without threads of its own, which hands its work to
-Twisted's pool.
+executor hands its work to Twisted's pool.
 
-What can still go wrong.  Work that is running when the process ends is cut
-off: `abandoned` says what.
-
-Nothing can stop a thread: one whose Deferred was cancelled goes on, unseen.  So
-each piece of work is noted while it runs, and for which cell.
+What can still go wrong.  Nothing can stop a thread: what runs when the process
+ends is cut off, and goes on when its Deferred is cancelled.  So each piece of
+work is noted while it runs, and for which cell.
 
 Thread: any.
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,23 +26,30 @@ from contextvars import Context, copy_context
 from functools import partial
 from threading import get_ident
 from time import time
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from twisted.python.threadpool import ThreadPool
 
-from twisted_ipython._base.frames import Label, Place, in_files, of_thread
-from twisted_ipython._base.work_id import WorkId, current_work
+from twisted_ipython._base.frames import Label, Place, in_files, of_thread, users_place
+from twisted_ipython._base.work_id import WorkId, work_in
 from twisted_ipython._private.twisted import POOL_WORKER
 
 # Seconds that a stopping pool waits for each of its threads.
 _GRACE: Final = 0.05
 
 ABANDONED: Final = "twisted_ipython: the process ends without waiting for {what}"
+GOES_ON: Final = (
+    "A pool thread goes on{place}: nothing can stop it. `%reactor jobs` lists it until it ends."
+)
+SEVERAL_GO_ON: Final = (
+    "{number} pool threads go on, one of them{place}: nothing can stop them. `%reactor jobs` lists"
+    " them until they end."
+)
 
 _T = TypeVar("_T")
 
 
-class _Daemon(threading.Thread):
+class Daemon(threading.Thread):
     """A thread that does not keep the process, whoever starts it, nor a reactor that stops."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -56,20 +59,6 @@ class _Daemon(threading.Thread):
     def join(self, timeout: float | None = None) -> None:
         """Wait until it has ended; a stopping pool, which names no limit, waits `_GRACE` s."""
         super().join(_GRACE if timeout is None else timeout)
-
-
-def make_daemons(pool: ThreadPool) -> None:
-    """
-    Have the pool start daemon threads, whoever asks for them.
-
-    Threads that it has already stay as they are.
-
-    Args:
-        pool: the reactor's.
-
-    Thread: any.
-    """
-    pool.threadFactory = _Daemon
 
 
 class PoolExecutor(ThreadPoolExecutor):
@@ -90,25 +79,16 @@ class PoolExecutor(ThreadPoolExecutor):
     def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
         """Run ``fn`` in the pool; see `concurrent.futures.Executor.submit`.  Thread: any."""
         future: Future[_T] = Future()
-        self._pool().callInThread(copy_context().run, _run, future, partial(fn, *args, **kwargs))
+
+        def run() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fn(*args, **kwargs))
+                except BaseException as error:
+                    future.set_exception(error)
+
+        self._pool().callInThread(copy_context().run, run)
         return future
-
-
-def _run(future: Future[_T], function: Callable[[], _T]) -> None:
-    """Run the function and give the future what came of it.  Thread: the pool's."""
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        value = function()
-    except BaseException as error:
-        future.set_exception(error)
-    else:
-        future.set_result(value)
-
-
-def use_for(loop: asyncio.AbstractEventLoop, pool: Callable[[], ThreadPool]) -> None:
-    """Give ``loop`` a default executor that uses the pool.  In the loop's thread."""
-    loop.set_default_executor(PoolExecutor(pool))
 
 
 def abandoned(reactor: threading.Thread, pool: ThreadPool) -> str | None:
@@ -121,30 +101,24 @@ def abandoned(reactor: threading.Thread, pool: ThreadPool) -> str | None:
 
     Thread: any other.
     """
-    left = [f"a pool thread{where}" for where in map(_works, pool.threads) if where is not None]
+    busy = [thread for thread in pool.threads if thread.is_alive() and not _is_idle(thread)]
+    left = [f"a pool thread{_at(users_place(thread.ident), in_files)}" for thread in busy]
     if reactor.is_alive():
-        left.insert(0, f"the reactor, which is busy{_works(reactor) or ''}")
+        at = _at(users_place(reactor.ident), in_files)
+        left.insert(0, f"the reactor, which is busy{at}")
     return ABANDONED.format(what="; ".join(left)) if left else None
 
 
-def _works(thread: threading.Thread) -> str | None:
-    """At which line of the user's a thread works, if at one; None for one that waits for work."""
-    places = of_thread(thread.ident or 0)
-    if not thread.is_alive() or not places or places[0].file.endswith(POOL_WORKER):
-        return None
-    return next((f" at {in_files(place)}" for place in places if place.users), "")
+def _is_idle(thread: threading.Thread) -> bool:
+    places = of_thread(thread.ident)
+    return not places or places[0].file.endswith(POOL_WORKER)
 
 
-GOES_ON: Final = (
-    "A pool thread goes on{place}: nothing can stop it. `%reactor jobs` lists it until it ends."
-)
-SEVERAL_GO_ON: Final = (
-    "{number} pool threads go on, one of them{place}: nothing can stop them. `%reactor jobs` lists"
-    " them until they end."
-)
+def _at(place: Place | None, label: Label) -> str:
+    return "" if place is None else f" at {label(place)}"
 
 
-class Work:
+class Work(NamedTuple):
     """
     One call in a thread of the pool.
 
@@ -154,15 +128,9 @@ class Work:
         thread: the thread that runs it.
     """
 
-    def __init__(self, work_id: WorkId) -> None:
-        self.work_id = work_id
-        self.began = 0.0
-        self.thread = 0
-
-    @property
-    def place(self) -> Place | None:
-        """The innermost line of the user's that it is at."""
-        return next((place for place in of_thread(self.thread) if place.users), None)
+    work_id: WorkId
+    began: float
+    thread: int
 
 
 class PoolWork:
@@ -174,53 +142,35 @@ class PoolWork:
     def note(self, original: Callable[..., None]) -> Callable[..., None]:
         """``pool.callInThreadWithCallback``, in the context of who asks, and noted meanwhile."""
 
-        def call_in_thread_with_callback(
-            onResult: Callable[..., object] | None,
-            func: Callable[..., Any],
-            /,
-            *args: Any,
-            **kw: Any,
-        ) -> None:
+        def call(on_result: Any, function: Any, /, *args: Any, **kwargs: Any) -> None:
             context = copy_context()
-            tells = None if onResult is None else partial(context.run, onResult)
-            original(tells, self._run, context, Work(current_work()), partial(func, *args, **kw))
+            tells = None if on_result is None else partial(context.run, on_result)
+            original(tells, self._run, context, partial(function, *args, **kwargs))
 
-        return call_in_thread_with_callback
+        return call
 
-    def _run(self, context: Context, work: Work, function: Callable[[], Any]) -> Any:
+    def _run(self, context: Context, function: Callable[[], Any]) -> Any:
         """Do the work.  Thread: the pool's."""
         # The pool logs a failure outside of the context, which `_failures.origin` finds here.
-        work.began, work.thread = time(), get_ident()
-        self._running[work.thread] = work
+        ident = get_ident()
+        self._running[ident] = Work(work_in(context), time(), ident)
         try:
             return context.run(function)
         finally:
-            del self._running[work.thread]
+            del self._running[ident]
 
     def running(self) -> list[Work]:
         """What runs, the oldest first.  Thread: any."""
         return sorted(self._running.values(), key=lambda work: work.began)
 
     def left_by(self, work_id: WorkId, label: Label) -> str | None:
-        """
-        A line on the threads that still work for a cell that was to end.
-
-        Args:
-            work_id: the cell's; what its jobs have asked for is the cell's too.
-            label: how to write a place.
-
-        Returns:
-            the line; None if no thread does.
-
-        Thread: any.
-        """
-        left = [work for work in self.running() if _is_of(work.work_id, work_id)]
+        """A line on the threads that still work for a cell, or its jobs; None if none does."""
+        left = [
+            work
+            for work in self.running()
+            if work.work_id == work_id or 0 < work_id.cell == work.work_id.cell
+        ]
         if not left:
             return None
-        found = left[0].place
-        place = "" if found is None else f" at {label(found)}"
+        place = _at(users_place(left[0].thread), label)
         return (GOES_ON if len(left) == 1 else SEVERAL_GO_ON).format(number=len(left), place=place)
-
-
-def _is_of(work: WorkId, cell: WorkId) -> bool:
-    return work == cell or (cell.cell > 0 and work.cell == cell.cell)

@@ -30,7 +30,7 @@ from twisted_ipython._scripts.registry import Scripts
 from twisted_ipython._scripts.script import Script, Stage
 from twisted_ipython._waiting.cell_thread import BlockingThread
 from twisted_ipython._waiting.sigint import taken
-from twisted_ipython._waiting.work import CHECK_INTERVAL, CellInfo, ReactorWork
+from twisted_ipython._waiting.work import CellInfo, ReactorWork
 
 OF_CELL: Final = "cell {number}"
 OF_THREAD: Final = "thread {name}"
@@ -150,9 +150,9 @@ class _Wait(ReactorWork):
         """See `_waiting.cell_thread.Waitable`."""
         self._reactor.call(self.context.run, self._begin)
 
-    def look(self) -> float:
+    def check(self) -> float:
         """See `_waiting.cell_thread.Waitable`: whether the reactor and the kernel go on."""
-        self._heartbeat.look()
+        seconds = self._heartbeat.check()
         if not self._reactor.reactor.running:
             self._error = RuntimeError(STOPPED)
             self._end_wait()
@@ -163,7 +163,7 @@ class _Wait(ReactorWork):
             if _is_left():
                 self.interrupt()
             self._give_up_if_stuck()
-        return CHECK_INTERVAL
+        return seconds
 
     def interrupt(self) -> None:
         """Stop the script; the second time, do not wait for its shutdown calls."""

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from twisted_ipython._base.formatting import say
-from twisted_ipython._base.frames import Place, of_thread
+from twisted_ipython._base.frames import Place, users_place
 from twisted_ipython._base.work_id import set_work
 from twisted_ipython._bridge.ending import Ending, end, is_cancellation
 from twisted_ipython._bridge.interruptible import Interruptible
@@ -25,7 +25,7 @@ from twisted_ipython._reactor.jobs import first_line
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._waiting.cell_thread import CellThread
 from twisted_ipython._waiting.time_limit import TimeLimit
-from twisted_ipython._waiting.work import CHECK_INTERVAL, CellInfo, ReactorWork
+from twisted_ipython._waiting.work import CellInfo, ReactorWork
 
 TIMED_OUT: Final = (
     "The cell awaited for more than {seconds:g} seconds, and what it awaited was cancelled."
@@ -179,7 +179,7 @@ class AwaitingCell(ReactorWork):
         """Have `result` raise what would change if it left a coroutine.  Thread: reactor."""
         self._failed = error
 
-    def check(self) -> None:
+    def raise_if_ending(self) -> None:
         """
         Called between the statements of a cell.
 
@@ -224,24 +224,24 @@ class AwaitingCell(ReactorWork):
     # ---- what the cell thread calls
 
     def begin(self) -> None:
-        """See `_waiting.cell_thread.Waitable`."""
+        """See `Waitable`."""
         # By no EventualResult: crochet takes longer to make one than this takes in all.
         self._begun = True
         self._reactor.call(self._begin)
 
-    def look(self) -> float:
-        """See `_waiting.cell_thread.Waitable`: the time limit, and whether the reactor answers."""
-        self._heartbeat.look()
+    def check(self) -> float:
+        """See `Waitable`: the time limit, and whether the reactor answers."""
+        seconds = self._heartbeat.check()
         self._say_that_it_goes_on()
         # A signal may reach another thread than the main one, which then sleeps on.
         self._watch()
         left = self._limit.left()
         if left is None or self.given_up:
-            return CHECK_INTERVAL
+            return seconds
         if left <= 0:  # a second later the cell is given up
             left = self._limit.allow(_GRACE)
             self._end(TimeoutError(TIMED_OUT.format(seconds=self._limit.seconds or 0)))
-        return min(left, CHECK_INTERVAL)
+        return min(left, seconds)
 
     def _say_that_it_goes_on(self) -> None:
         """Say once, a while after a first Ctrl-C, what a second one does."""
@@ -273,7 +273,7 @@ class AwaitingCell(ReactorWork):
         if self._reason is None or (pressed and self._is_handled):
             self._reason = reason
             self._ends_since = monotonic() if pressed else None
-            self._place = next((p for p in of_thread(self._reactor.ident) if p.users), None)
+            self._place = users_place(self._reactor.ident)
             # What a canceller prints belongs to the cell.
             self._reactor.call(self.context.copy().run, self._end_because, reason)
             self._heartbeat.free()

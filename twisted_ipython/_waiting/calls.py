@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -23,36 +23,17 @@ from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.tracebacks import STUB
 from twisted_ipython._base.work_id import WorkId, current_work
 from twisted_ipython._reactor.lifecycle import current
-from twisted_ipython._waiting.cell_thread import CellThread
+from twisted_ipython._waiting.cell_thread import Waitable
 
 _T = TypeVar("_T")
 
 
-class WaitingCell(Protocol):
-    """What is known here of work that a cell thread waits for; see `_waiting.work.ReactorWork`."""
-
-    cell_thread: CellThread
-
-    @property
-    def waits(self) -> bool:
-        """Whether its cell thread waits for it.  Thread: any."""
-
-    def in_context(self, function: Callable[[], _T]) -> _T:
-        """What ``function`` gives in its context.  Thread: any."""
-
-    def extend_deadline(self, seconds: float) -> None:
-        """The reactor could not answer for so long.  Thread: cell."""
-
-    def interrupt(self) -> None:
-        """Take one Ctrl-C.  Thread: cell."""
-
-
-def _current() -> WaitingCell | None:
+def _current() -> Waitable | None:
     """The awaiting cell whose context this is, while it is waited for.  Thread: any."""
     return main_thread.cells.get(current_work())
 
 
-def waiting_cell(*, any_cell: bool) -> WaitingCell | None:
+def waiting_cell(*, any_cell: bool) -> Waitable | None:
     """
     The cell that is waited for where the caller's work is to be asked about.
 
@@ -166,7 +147,7 @@ class MainThread:
     """
 
     def __init__(self) -> None:
-        self.cells: dict[WorkId, WaitingCell] = {}
+        self.cells: dict[WorkId, Waitable] = {}
         self._calls: deque[Callable[[], None]] = deque()
         self._wakers: list[Callable[[], object]] = []
 

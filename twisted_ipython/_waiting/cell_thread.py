@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import AbstractContextManager, nullcontext
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol, TypeVar, cast
 
@@ -25,26 +27,43 @@ AWAITS_MORE: Final = (
 )
 
 
-class Waitable(Protocol):
+class Waitable(ABC):
     """What a cell thread waits for."""
 
-    def begin(self) -> None:
-        """Start it; the cell thread, in which a Ctrl-C is one for it from now on."""
+    cell_thread: CellThread
 
+    @property
+    @abstractmethod
+    def waits(self) -> bool:
+        """Whether its cell thread waits for it.  Thread: any."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Start it; a Ctrl-C is one for it from now on.  Thread: cell."""
+
+    @abstractmethod
     def when_done(self, call: Callable[[], object]) -> None:
         """Call ``call`` once it is done.  Thread: any."""
 
+    @abstractmethod
+    def check(self) -> float:
+        """Look after the work; gives the seconds until the next check.  Thread: cell."""
+
+    @abstractmethod
     def interrupt(self) -> None:
         """Take one Ctrl-C.  Thread: cell."""
 
-    def look(self) -> float:
-        """Look after the work; gives the seconds until the next look.  Thread: cell."""
+    @abstractmethod
+    def in_context(self, function: Callable[[], _T]) -> _T:
+        """What ``function`` gives in its context.  Thread: any."""
 
-    def put_off(self) -> None:
-        """The cell thread, which blocks, runs what it was sent, until `go_on`."""
+    @abstractmethod
+    def extend_deadline(self, seconds: float) -> None:
+        """The reactor could not answer for so long.  Thread: cell."""
 
-    def go_on(self) -> None:
-        """See `put_off`."""
+    def put_off(self) -> AbstractContextManager[object]:
+        """Within, the cell thread, which blocks, runs what it was sent.  Thread: cell."""
+        return nullcontext()
 
 
 class CellThread(Protocol):
@@ -70,7 +89,7 @@ class BlockingThread:
     def __init__(self) -> None:
         self.thread = threading.get_ident()
         self.interrupted = False
-        # None to have the wait look whether it is over.
+        # None when the wait is over.
         self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
 
     def call(self, function: Callable[[], object]) -> None:
@@ -82,28 +101,20 @@ class BlockingThread:
         await _Block(lambda: self._serve(cell))
 
     def _serve(self, cell: Waitable) -> None:
-        done: list[bool] = []
-
-        def finish() -> None:
-            done.append(True)
-            self._calls.put(None)
-
         with Interrupts(cell.interrupt, self._calls.put, blocks=True) as interrupts:
-            patience = cell.look()
+            patience = cell.check()
             cell.begin()
-            cell.when_done(finish)
-            while not done:
+            cell.when_done(lambda: self._calls.put(None))
+            while True:
                 try:
                     function = self._calls.get(timeout=patience)
                 except Empty:
-                    patience = cell.look()
+                    patience = cell.check()
                     continue
-                if function is not None:
-                    cell.put_off()
-                    try:
-                        interrupts.run(function)
-                    finally:
-                        cell.go_on()
+                if function is None:
+                    break
+                with cell.put_off():
+                    interrupts.run(function)
         self.interrupted = interrupts.pending
 
 

@@ -12,6 +12,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
@@ -45,6 +46,9 @@ class _TurningThread(ABC):
         self._interrupts: Interrupts | None = None
         # Whatever ends the blocking.
         self._stirs: SimpleQueue[None] = SimpleQueue()
+        self._done = False
+        # Ends the wait in the loop; none while it blocks, and then sees that it is done.
+        self._wake: Callable[[], object] | None = None
 
     def call(self, function: Callable[[], object]) -> None:
         """See `CellThread`."""
@@ -59,32 +63,27 @@ class _TurningThread(ABC):
 
     async def wait(self, cell: Waitable) -> None:
         """See `CellThread`.  A cancellation of the waiting task counts as an interrupt."""
-        done: list[bool] = []
-        wakes: list[Callable[[], object]] = []
-
-        def finish() -> None:
-            done.append(True)
-            self._stirs.put(None)
-            for wake in wakes:  # none if it still blocks, and then sees that it is done
-                self._post(wake)
-
         self._interrupts = Interrupts(cell.interrupt, self._post)
         try:
             with self._interrupts:
                 cell.begin()
-                cell.when_done(finish)
+                cell.when_done(self._finish)
                 with suppress(Empty):
                     self._stirs.get(timeout=_SOON)
-                if not done:
-                    await self._turn(cell, done, wakes)
+                if not self._done:
+                    await self._turn(cell)
         finally:
             self._interrupts = None
 
+    def _finish(self) -> None:
+        self._done = True
+        self._stirs.put(None)
+        if self._wake is not None:
+            self._post(self._wake)
+
     @abstractmethod
-    async def _turn(
-        self, cell: Waitable, done: list[bool], wakes: list[Callable[[], object]]
-    ) -> None:
-        """Let the loop turn until the cell is done; what ends it is to call ``wakes``."""
+    async def _turn(self, cell: Waitable) -> None:
+        """Let the loop turn until it is done."""
 
 
 class LoopThread(_TurningThread):
@@ -99,33 +98,14 @@ class LoopThread(_TurningThread):
         super().__init__(loop.call_soon_threadsafe)
         self._loop = loop
 
-    async def _turn(
-        self, cell: Waitable, done: list[bool], wakes: list[Callable[[], object]]
-    ) -> None:
-        ends = asyncio.Event()
-        wakes.append(ends.set)
-        with _Clock(self._loop, cell):
-            while not done:
-                try:
-                    await ends.wait()
-                except asyncio.CancelledError:
-                    cell.interrupt()
-
-
-class _Clock:
-    """Has a cell look after its work, in a loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, cell: Waitable) -> None:
-        self._loop = loop
-        self._cell = cell
-        self._timer: asyncio.TimerHandle | None = None
-
-    def __enter__(self) -> None:
-        self._timer = self._loop.call_later(self._cell.look(), self.__enter__)
-
-    def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+    async def _turn(self, cell: Waitable) -> None:
+        ends = self._loop.create_future()
+        self._wake = partial(ends.set_result, None)
+        while not self._done:
+            try:
+                await asyncio.wait([ends], timeout=cell.check())
+            except asyncio.CancelledError:
+                cell.interrupt()
 
 
 class TrioThread(_TurningThread):
@@ -135,16 +115,14 @@ class TrioThread(_TurningThread):
         self._trio: Any = sys.modules["trio"]
         super().__init__(self._trio.lowlevel.current_trio_token().run_sync_soon)
 
-    async def _turn(
-        self, cell: Waitable, done: list[bool], wakes: list[Callable[[], object]]
-    ) -> None:
+    async def _turn(self, cell: Waitable) -> None:
         ends = self._trio.Event()
-        wakes.append(ends.set)
+        self._wake = ends.set
         cancelled = False  # trio cancels again at every wait that is not shielded
-        while not done:
+        while not self._done:
             try:
                 with self._trio.CancelScope(shield=cancelled) as scope:
-                    scope.deadline = self._trio.current_time() + cell.look()
+                    scope.deadline = self._trio.current_time() + cell.check()
                     await ends.wait()
             except self._trio.Cancelled:
                 cancelled = True

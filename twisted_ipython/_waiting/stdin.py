@@ -42,10 +42,11 @@ from typing import Any, Final
 from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.instance import override
 from twisted_ipython._private.ipykernel import INPUT_REQUEST, SAVED_GETPASS, SAVED_INPUT
+from twisted_ipython._reactor.interrupt import CHECK_INTERVAL, wait_for
 from twisted_ipython._reactor.lifecycle import started
-from twisted_ipython._waiting.calls import WaitingCell, waiting_cell
+from twisted_ipython._waiting.calls import waiting_cell
+from twisted_ipython._waiting.cell_thread import Waitable
 from twisted_ipython._waiting.sigint import Breakable
-from twisted_ipython._waiting.work import CHECK_INTERVAL
 
 NOBODY_WAITS: Final = (
     "input() was called in the reactor thread while no cell waits, so nobody can answer. Ask"
@@ -69,7 +70,7 @@ class _Question(Breakable):
             is told that nothing more comes, and the cell is interrupted.
     """
 
-    def __init__(self, cell: WaitingCell, ask: Callable[[], str], *, debugs: bool) -> None:
+    def __init__(self, cell: Waitable, ask: Callable[[], str], *, debugs: bool) -> None:
         super().__init__(self._put)
         self._cell = cell
         self._ask = ask
@@ -107,9 +108,9 @@ class _Question(Breakable):
             RuntimeError: the cell was given up meanwhile.
         """
         self._cell.cell_thread.call(self)
-        while not self._answered.wait(CHECK_INTERVAL):
-            if not self._cell.waits:
-                raise RuntimeError(NOBODY_WAITS)
+        wait_for(self._answered, lambda: CHECK_INTERVAL if self._cell.waits else 0)
+        if not self._answered.is_set():
+            raise RuntimeError(NOBODY_WAITS)
         if self._error is not None:
             raise self._error
         return self._answer

@@ -8,17 +8,18 @@ to say: an awaiting cell, and a call that another thread makes.
 from __future__ import annotations
 
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, Final, NamedTuple, TypeVar
 
 from twisted_ipython._base.frames import Label, in_files
 from twisted_ipython._base.work_id import new_work
-from twisted_ipython._reactor.interrupt import Heartbeat
+from twisted_ipython._reactor.interrupt import Heartbeat, wait_for
 from twisted_ipython._reactor.thread import ReactorThread
 from twisted_ipython._waiting.calls import main_thread
-from twisted_ipython._waiting.cell_thread import CellThread, run_blocking
+from twisted_ipython._waiting.cell_thread import CellThread, Waitable, run_blocking
 from twisted_ipython._waiting.entry import runs_cells
 from twisted_ipython._waiting.sigint import watch
 
@@ -28,10 +29,6 @@ WAITS_FOR_ITSELF: Final = (
     "The reactor called this code, for a cell that does not await, and stands still until it"
     " returns: what waits for the reactor here would wait for ever"
 )
-
-# Seconds between two looks at the work.  A SIGINT that comes just as the main thread
-# begins to block is only handled at the next one.
-CHECK_INTERVAL: Final = 0.25
 
 
 class CellInfo(NamedTuple):
@@ -49,7 +46,7 @@ class CellInfo(NamedTuple):
     label: Label = in_files
 
 
-class ReactorWork(ABC):
+class ReactorWork(Waitable):
     """
     One run of work.
 
@@ -121,8 +118,7 @@ class ReactorWork(ABC):
             done = threading.Event()
             self.begin()
             self.when_done(done.set)
-            while not done.wait(self.look()):
-                pass
+            wait_for(done, self.check)
         return self.result()
 
     def _watch(self) -> None:
@@ -146,50 +142,26 @@ class ReactorWork(ABC):
         self._tell()
 
     def _tell(self) -> None:
-        while self._tells:
-            try:
-                tell = self._tells.pop()
-            except IndexError:  # another thread took it
-                return
-            tell()
+        with suppress(IndexError):  # it was told, maybe by another thread
+            self._tells.pop()()
 
-    # ---- what a question of the cell's needs
+    # ---- what others ask of it
 
     @property
     def waits(self) -> bool:
-        """Whether its cell thread waits for it.  Thread: any."""
+        """See `Waitable`."""
         return main_thread.cells.get(self.work_id) is self and not self.given_up
 
     def in_context(self, function: Callable[[], _T]) -> _T:
-        """What ``function`` gives in the cell's context.  Thread: any."""
+        """See `Waitable`."""
         return self.context.copy().run(function)
 
     def extend_deadline(self, seconds: float) -> None:  # noqa: ARG002  # for a time limit
-        """The reactor could not answer for so long.  Thread: cell."""
+        """See `Waitable`."""
         self._heartbeat.extend_deadline()
 
-    # ---- what the cell thread calls
-
-    @abstractmethod
-    def begin(self) -> None:
-        """See `_waiting.cell_thread.Waitable`."""
-
     def when_done(self, call: Callable[[], object]) -> None:
-        """See `_waiting.cell_thread.Waitable`."""
+        """See `Waitable`."""
         self._tells.append(call)
         if self._over:
             self._tell()
-
-    @abstractmethod
-    def look(self) -> float:
-        """See `_waiting.cell_thread.Waitable`."""
-
-    @abstractmethod
-    def interrupt(self) -> None:
-        """See `_waiting.cell_thread.Waitable`."""
-
-    def put_off(self) -> None:  # noqa: B027  # most work does not mind
-        """See `_waiting.cell_thread.Waitable`."""
-
-    def go_on(self) -> None:  # noqa: B027
-        """See `_waiting.cell_thread.Waitable`."""
