@@ -84,13 +84,15 @@ def keep_process(original: Callable[..., Any]) -> Callable[..., Any]:
 # ---- on a reactor without a loop
 
 
-class _Keeping(partial[Any]):
+class _Keeping:
     """A function that runs in the context in which this was made."""
 
-    context: Context
+    def __init__(self, func: Callable[..., Any]) -> None:
+        self.func = func
+        self.context = copy_context()
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        return self.context.run(super().__call__, *args, **kwargs)
+        return self.context.run(self.func, *args, **kwargs)
 
 
 def of_timer(call: Any) -> tuple[Callable[..., Any], Context | None]:
@@ -100,17 +102,11 @@ def of_timer(call: Any) -> tuple[Callable[..., Any], Context | None]:
     return call.func, getattr(call, "context", None)
 
 
-def _keeping(function: Callable[..., Any]) -> _Keeping:
-    kept = _Keeping(function)
-    kept.context = copy_context()
-    return kept
-
-
 def keep_timer(original: Callable[..., Any]) -> Callable[..., Any]:
     """``reactor.callLater``; runs in the reactor thread."""
 
     def call_later(delay: float, callable: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        return original(delay, _keeping(callable), *args, **kwargs)
+        return original(delay, _Keeping(callable), *args, **kwargs)
 
     return call_later
 
@@ -119,7 +115,7 @@ def keep_call(original: Callable[..., None]) -> Callable[..., None]:
     """``reactor.callFromThread``; any thread."""
 
     def call_from_thread(callable: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
-        original(_keeping(callable), *args, **kwargs)
+        original(_Keeping(callable), *args, **kwargs)
 
     return call_from_thread
 
@@ -171,6 +167,5 @@ class LoopingCalls:
 def _stay_here(loop: LoopingCall) -> None:
     """Have the loop ask for its next turn in this context."""
     # The class's own, as it may be started more than once.
-    schedule = getattr(type(loop), SCHEDULE, None)
-    if schedule is not None:
+    if (schedule := getattr(type(loop), SCHEDULE, None)) is not None:
         override(loop, {SCHEDULE: partial(copy_context().run, schedule, loop)})

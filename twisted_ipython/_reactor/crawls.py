@@ -22,9 +22,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextvars import copy_context
 from time import time
+from types import FrameType
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
@@ -50,28 +51,34 @@ class _Crawl:
     One crawl, from the start of its engine to its end.
 
     Args:
-        crawls: the table that it is in.
+        thread: the reactor thread.
         crawler: Scrapy's.
+        forget: is called when its tasks did not end in time.
 
     Attributes:
         work_id: of the cell or job that started it.
         spider: the name of its spider.
-        state: ``running``, ``closing``, or ``ending`` when its requests are dropped.
+        state: ``running``, ``closing``, ``ending`` when its requests are dropped, or ``ended``.
         errors: how many exceptions its spider and its pipelines raised.
     """
 
-    def __init__(self, crawls: Crawls, crawler: Any) -> None:
+    def __init__(self, thread: Any, crawler: Any, forget: Callable[[Any], object]) -> None:
         self.work_id = current_work()
         self.spider: str = crawler.spider.name
         self.state = "running"
         self.errors = 0
-        self._crawls = crawls
+        self._thread = thread
         self._crawler = crawler
+        self._forget = forget
         self._began = time()
         self._context = copy_context()
         self._closing: Any = None
         self._dropping: Any = None
         self._over: list[Deferred[None]] = []
+        # Closed when the task that runs it has ended before it.
+        for task, frames in self._tasks():
+            if any(scrapy.runs_engine(frame, crawler) for frame in frames):
+                task.add_done_callback(lambda _: self.close_if_running())
 
     def row(self) -> tuple[object, ...]:
         """Its row in `%reactor`.  Thread: any."""
@@ -92,42 +99,41 @@ class _Crawl:
             self.state = "ending"
             self._dropping = self._begin(self._drop())
 
+    def close_if_running(self, *, quietly: bool = False) -> None:
+        """Close it once.  Thread: reactor."""
+        if self.state == "running":
+            self.close(quietly=quietly)
+
     def _begin(self, coro: Coroutine[Any, Any, None]) -> Any:
+        loop = self._thread.loop
         # What the spider prints meanwhile belongs to the cell that started the crawl.
-        return self._context.copy().run(self._crawls.begin, coro)
+        begin = ensureDeferred if loop is None else loop.create_task
+        return self._context.copy().run(begin, coro)
 
     async def _drop(self) -> None:
         """Cancel its tasks, and tell its extensions that it is over."""
-        self._crawls.later(_PATIENCE, self._crawls.remove, self)
+        self._thread.later(_PATIENCE, self._forget, self._crawler)
         self._closing.cancel()
         for _ in range(_ROUNDS):  # what ends may begin the next of a queue
-            tasks = set(self._tasks())
+            tasks = [task for task, frames in self._tasks() if self._is_scrapys(task, frames)]
             for task in tasks:
                 task.cancel()
             if tasks:
                 await asyncio.wait(tasks, timeout=_PATIENCE / 2 / _ROUNDS)
         await scrapy.end(self._crawler)
 
-    def _tasks(self) -> Iterator[asyncio.Task[Any]]:
-        """The tasks of Scrapy's that its cell or job began, but for the one that closes it."""
-        for task in self._crawls.tasks():
-            frames = list(frames_of_coroutine(task.get_coro()))
-            # Not a cell or job, which is cancelled as such, nor what closes the crawl.
-            if not frames or is_our_frame(frames[0]) or not any(map(scrapy.is_scrapys, frames)):
-                continue
-            if work_in(context_of(task)) == self.work_id:
-                yield task
+    def _tasks(self) -> Iterator[tuple[asyncio.Task[Any], list[FrameType]]]:
+        """The tasks of the reactor's loop, with their frames."""
+        loop = self._thread.loop
+        for task in set() if loop is None else asyncio.all_tasks(loop):
+            yield task, list(frames_of_coroutine(task.get_coro()))
 
-    def watch(self) -> None:
-        """Close it when the task that runs it has ended before it."""
-        for task in self._crawls.tasks():
-            frames = frames_of_coroutine(task.get_coro())
-            if any(scrapy.runs_engine(frame, self._crawler) for frame in frames):
-                task.add_done_callback(self._close_if_left)
-
-    def _close_if_left(self, _: object) -> None:
-        if self in self._crawls and self.state == "running":
-            self.close()
+    def _is_scrapys(self, task: asyncio.Task[Any], frames: list[FrameType]) -> bool:
+        """Whether a task is Scrapy's, and of its cell or job."""
+        # Not a cell or job, which is cancelled as such, nor what closes the crawl.
+        if not frames or is_our_frame(frames[0]) or not any(map(scrapy.is_scrapys, frames)):
+            return False
+        return work_in(context_of(task)) == self.work_id
 
     def when_over(self) -> Deferred[None]:
         """A Deferred that fires at its end; cancelling it is one more `close`.  Thread: reactor."""
@@ -137,8 +143,8 @@ class _Crawl:
 
     def end(self) -> None:
         """It is over.  Thread: reactor."""
-        over, self._over = self._over, []
-        for one in over:
+        self.state = "ended"
+        for one in self._over:
             if not one.called:
                 one.callback(None)
 
@@ -146,20 +152,17 @@ class _Crawl:
 class Crawls:
     """The crawls that have not ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, thread: Any) -> None:
+        self._thread = thread
         self._crawls: dict[Any, _Crawl] = {}
         self._refused: set[WorkId] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._undo: Callable[[], None] | None = None
-
-    def __contains__(self, crawl: _Crawl) -> bool:
-        return crawl in self._crawls.values()
 
     # ---- what others ask
 
     def table(self) -> Table:
         """The table of `%reactor`.  Thread: any."""
-        return Table("Crawls", _HEADINGS, [crawl.row() for crawl in list(self._crawls.values())])
+        return Table("Crawls", _HEADINGS, [crawl.row() for crawl in self._all()])
 
     def of(self, crawler: Any) -> _Crawl | None:
         """The crawl of a crawler, while its engine runs.  Thread: reactor."""
@@ -167,64 +170,54 @@ class Crawls:
 
     def spiders(self, besides: Collection[WorkId] = ()) -> set[str]:
         """The names of the spiders that crawl, but for those of some cells.  Thread: any."""
-        crawls = list(self._crawls.values())
-        return {crawl.spider for crawl in crawls if crawl.work_id not in besides}
+        return {crawl.spider for crawl in self._all() if crawl.work_id not in besides}
 
     def close(self, work_id: WorkId) -> None:
-        """
-        Close the crawls of a cell or job; the second time, drop their requests.
-
-        Args:
-            work_id: of the cell or job.
-
-        Thread: reactor.
-        """
-        self._close(crawl for crawl in self._crawls.values() if crawl.work_id == work_id)
+        """Close the crawls of a cell or job; again, drop their requests.  Thread: reactor."""
+        for crawl in self._all(work_id):
+            crawl.close()
 
     def close_spider(self, name: str) -> None:
         """Close the crawls of the spider ``name``; again, drop their requests.  Thread: reactor."""
-        self._close(crawl for crawl in self._crawls.values() if crawl.spider == name)
-
-    def _close(self, found: Iterable[_Crawl]) -> None:
-        for crawl in list(found):
-            crawl.close()
+        for crawl in self._all():
+            if crawl.spider == name:
+                crawl.close()
 
     def drop(self, work_id: WorkId) -> None:
         """End the crawls of a cell or job without finishing their requests.  Thread: reactor."""
-        for crawl in list(self._crawls.values()):
-            if crawl.work_id == work_id:
-                crawl.close(quietly=True)
-                crawl.close()
+        for crawl in self._all(work_id):
+            crawl.close(quietly=True)
+            crawl.close()
 
     def refuse(self, work_id: WorkId) -> None:
         """Close what a refused cell crawls, also when it has yet to begin.  Thread: any."""
         self._refused.add(work_id)
-        for crawl in list(self._crawls.values()):
-            if crawl.work_id == work_id and crawl.state == "running":
-                crawl.close(quietly=True)
+        for crawl in self._all(work_id):
+            crawl.close_if_running(quietly=True)
 
     def when_closed(self, work_id: WorkId) -> Deferred[Any]:
         """
-        Wait for the crawls of a cell or job that are being closed.
+        A Deferred that fires at the end of the crawls that are being closed.
+
+        Cancelling it drops their requests.
 
         Args:
-            work_id: of the cell or job.
-
-        Returns:
-            a Deferred that fires at their end; cancelling it drops their requests.
+            work_id: of the cell or job that started them.
 
         Thread: reactor.
         """
-        mine = [crawl for crawl in self._crawls.values() if crawl.work_id == work_id]
-        return DeferredList(
-            [crawl.when_over() for crawl in mine if crawl.state != "running"], consumeErrors=True
-        )
+        closing = [crawl for crawl in self._all(work_id) if crawl.state != "running"]
+        return DeferredList([crawl.when_over() for crawl in closing], consumeErrors=True)
+
+    def _all(self, work_id: WorkId | None = None) -> list[_Crawl]:
+        """All crawls, or those of a cell or job."""
+        crawls = list(self._crawls.values())
+        return [crawl for crawl in crawls if work_id in (None, crawl.work_id)]
 
     # ---- what Scrapy tells
 
     def _started(self, sender: Any) -> None:
-        crawl = self._crawls[sender] = _Crawl(self, sender)
-        crawl.watch()
+        crawl = self._crawls[sender] = _Crawl(self._thread, sender, self._stopped)
         if crawl.work_id in self._refused:
             crawl.close(quietly=True)
 
@@ -234,37 +227,12 @@ class Crawls:
 
     def _stopped(self, sender: Any) -> None:
         if sender in self._crawls:
-            self.remove(self._crawls[sender])
+            self._crawls.pop(sender).end()
 
-    def remove(self, crawl: _Crawl) -> None:
-        """Note the end of a crawl.  Thread: reactor."""
-        self._crawls = {key: one for key, one in self._crawls.items() if one is not crawl}
-        crawl.end()
+    # ---- how it hears of that
 
-    # ---- what a crawl needs of the reactor
-
-    def begin(self, coro: Any) -> Any:
-        """A task, or without a loop a Deferred, of a coroutine.  Thread: reactor."""
-        return ensureDeferred(coro) if self._loop is None else self._loop.create_task(coro)
-
-    def tasks(self) -> set[asyncio.Task[Any]]:
-        """The tasks of the reactor's loop.  Thread: reactor."""
-        return set() if self._loop is None else asyncio.all_tasks(self._loop)
-
-    def attach(self, thread: Any) -> Callable[[], None]:
-        """
-        Hear of crawls, as soon as Scrapy is imported.
-
-        Args:
-            thread: the reactor thread.
-
-        Returns:
-            What undoes it.
-
-        Thread: any.
-        """
-        self._loop = thread.loop
-        self.later: Callable[..., object] = thread.later
+    def attach(self, _: object) -> Callable[[], None]:
+        """Hear of crawls, as soon as Scrapy is imported; returns what undoes it.  Thread: any."""
         sys.meta_path.insert(0, self)
         if scrapy.ENGINE in sys.modules:
             self._connect()
@@ -285,4 +253,6 @@ class Crawls:
         if self._undo is not None:
             self._undo()
         self._undo = None
+        for crawl in self._all():
+            crawl.state = "ended"  # as far as is known here
         self._crawls = {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import crochet
@@ -21,31 +22,19 @@ from twisted_ipython._reactor.interrupt import FORKED, STOPPED
 
 
 def set_up() -> None:
-    """
-    Have crochet start the reactor, if nothing has.
-
-    Its threads are daemons: those of a thread that is one are.
-
-    Thread: any.
-    """
-    _in_daemon_thread(crochet.setup)
-
-
-def _in_daemon_thread(function: Callable[[], object]) -> None:
-    """Call ``function`` where the threads that it starts inherit being daemons."""
-    raised: list[BaseException] = []
+    """Have crochet start the reactor, if nothing has, in threads that are daemons.  Thread: any."""
+    done: Future[None] = Future()
 
     def call() -> None:
         try:
-            function()
+            crochet.setup()
+            done.set_result(None)
         except BaseException as error:
-            raised.append(error)
+            done.set_exception(error)
 
-    thread = threading.Thread(target=call, name="twisted_ipython start", daemon=True)
-    thread.start()
-    thread.join()
-    if raised:
-        raise raised[0]
+    # The threads that a daemon starts are daemons.
+    threading.Thread(target=call, name="twisted_ipython start", daemon=True).start()
+    done.result()
 
 
 def reactor_thread() -> threading.Thread | None:
@@ -57,17 +46,7 @@ def reactor_thread() -> threading.Thread | None:
 
 
 def call_in_reactor(function: Callable[[], Any]) -> EventualResult:
-    """
-    What will come of ``function``, called in the reactor thread.
-
-    Args:
-        function: what to call.
-
-    Raises:
-        RuntimeError: the reactor was stopped.
-
-    Thread: any.
-    """
+    """What will come of ``function``, called in the reactor thread.  Thread: any."""
     try:
         return adopt(_call(function))
     except crochet.ReactorStopped:

@@ -69,8 +69,6 @@ class Timers:
     The delayed calls of one reactor, each behind a timer of its loop.
 
     Args:
-        reactor: the reactor.
-        loop: the reactor's loop.
         thread: the reactor thread's identifier.
 
     Attributes:
@@ -88,6 +86,7 @@ class Timers:
         # The class's own: it is asked twice for each call, so what is set on the
         # instance costs timers nothing.
         self._seconds: Callable[[], float] = type(reactor).seconds
+        # The reactor's own: for when it stops, and for those from before.
         self._original: Callable[..., DelayedCall] = reactor.callLater
         self._originals: Callable[[], Sequence[DelayedCall]] = reactor.getDelayedCalls
         self._calls: set[LoopCall] = set()
@@ -150,28 +149,9 @@ class Timers:
         call.handle.cancel()
         self._calls.discard(call)
 
-    # ---- wrappers: what stands for the reactor's methods
-
-    def time(self, own: Callable[..., DelayedCall]) -> Callable[..., DelayedCall]:
-        """``callLater``; the reactor's own is for when it stops."""
-        self._original = own
-        return self.call_later
-
-    def list(self, own: Callable[[], Sequence[DelayedCall]]) -> Callable[..., Any]:
-        """``getDelayedCalls``; the reactor's own knows those from before."""
-        self._originals = own
-        return self.delayed_calls
-
-    def call_in_one_hop(self, _: object) -> Callable[..., None]:
-        """``callFromThread``.  Thread: any."""
-        soon = self._loop.call_soon_threadsafe
-
-        def call_from_thread(callable: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-            if sys._getframe(1).f_code is blockingCallFromThread.__code__:
-                _refuse_in_reactor()
-            soon(_run, callable, args, kwargs)
-
-        return call_from_thread
+    def call_from_thread(self, callable: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+        """``reactor.callFromThread``, in one hop.  Thread: any."""
+        self._loop.call_soon_threadsafe(_run, callable, args, kwargs)
 
 
 # Of the frame in which a timer's function runs.
@@ -186,17 +166,13 @@ def _run(callable: Callable[..., Any], args: Any, kwargs: Any) -> None:
 
 
 def refuse_blocking_calls(original: Callable[..., None]) -> Callable[..., None]:
-    """``callFromThread`` of a reactor without a loop.  Thread: any."""
+    """``reactor.callFromThread``, which a thread that would wait for itself may not call."""
 
-    def call_from_thread(callable: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+    def call_from_thread(callable: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         if sys._getframe(1).f_code is blockingCallFromThread.__code__:
-            _refuse_in_reactor()
+            give_back()
+            if isInIOThread():
+                raise RuntimeError(BLOCKING_CALL)
         original(callable, *args, **kwargs)
 
     return call_from_thread
-
-
-def _refuse_in_reactor() -> None:
-    give_back()
-    if isInIOThread():
-        raise RuntimeError(BLOCKING_CALL)

@@ -25,6 +25,7 @@ from twisted.internet.defer import Deferred
 from twisted.python import threadable
 from twisted.python.failure import Failure
 
+from twisted_ipython._base.formatting import Shown, as_html, as_text
 from twisted_ipython._base.frames import in_files
 from twisted_ipython._base.work_id import WorkId
 from twisted_ipython._bridge.deferred_failure import exception_of
@@ -49,20 +50,12 @@ WAITS_FOR_ITSELF: Final = (
 )
 
 
-class JobOfResult(Protocol):
+class JobOfResult(Shown, Protocol):
     """What is read of the job that a result is of."""
 
-    name: str | None
-    cell: int
     work_id: WorkId
-    began: float
     in_thread: bool
-
     when_cancelled: Callable[[], object]
-
-    @property
-    def seconds(self) -> float:
-        """How long it took, or has been running."""
 
 
 class _Reached:
@@ -92,9 +85,6 @@ class EventualResult(_Result):
 
         In an awaiting cell, or on any running asyncio loop.  Cancelling the
         await cancels the work.
-
-        Raises:
-            Exception: the failure, if the work failed.
         """
         if not self._result_set.is_set():
             with self._waited_for():
@@ -207,13 +197,9 @@ class EventualResult(_Result):
             super().__del__()  # type: ignore[misc]  # not in crochet's stub
 
     def __repr__(self) -> str:
-        from twisted_ipython._base.formatting import as_text
-
         return as_text(self.state, self.job, self.peek())
 
     def _repr_html_(self) -> str:
-        from twisted_ipython._base.formatting import as_html
-
         return as_html(self.state, self.job, self.peek())
 
     def when_done(self, call: Callable[[], object]) -> None:
@@ -229,10 +215,7 @@ class EventualResult(_Result):
         Where nobody held it, crochet 2.1.1 would log a success as an error.
         """
         super()._connect_deferred(deferred)  # type: ignore[misc]  # not in crochet's stub
-        deferred.addBoth(self._hold)
-
-    def _hold(self, _: object) -> None:
-        """Do nothing: a Deferred with this callback holds the result."""
+        deferred.addBoth(lambda _, _held: None, self)
 
     def _set_result(self, result: Any) -> None:
         """

@@ -87,14 +87,7 @@ _FRAGILE: Final = ("asyncio", "twisted.internet", "twisted.python", "crochet", "
 
 
 class Reached(Protocol):
-    """
-    What is needed of the reactor thread.
-
-    Attributes:
-        ident: its identifier.
-        process: the process that it runs in.
-        stopped: whether nothing new runs in it.
-    """
+    """What is needed of the reactor thread, as `_reactor.thread.ReactorThread` says."""
 
     ident: int
     process: int
@@ -109,12 +102,10 @@ def throw(ident: int, may_break: Callable[[], bool] = lambda: True) -> bool:
     Throw `ReactorInterrupt` into the thread ``ident`` if the user's code holds it.
 
     Args:
-        ident: the thread's identifier.
         may_break: whether what it runs now may be broken.
 
     Returns:
-        whether it was raised there; False too if that could not be done
-        without harm.
+        whether it was raised there; False too if that could not be done without harm.
 
     Thread: any but the reactor's.
     """
@@ -159,7 +150,6 @@ def break_until(ident: int, answered: Callable[[], bool], patience: float, bound
     Break what holds the thread ``ident`` until it answers.
 
     Args:
-        ident: the reactor thread.
         answered: whether the reactor turns again.
         patience: seconds that it gets before the first throw.
         bound: seconds after which to stop trying.
@@ -174,14 +164,7 @@ def break_until(ident: int, answered: Callable[[], bool], patience: float, bound
 
 
 def resuming(loop: asyncio.AbstractEventLoop) -> None:
-    """
-    Have a loop that we made go on when a `ReactorInterrupt` reaches its own code.
-
-    Args:
-        loop: the loop.
-
-    Thread: any, before the loop runs.
-    """
+    """Have a loop that we made go on when a `ReactorInterrupt` reaches its own code."""
     run_forever = loop.run_forever
 
     def run() -> None:
@@ -231,8 +214,7 @@ class Heartbeat:
             in_reactor: what to say in the reactor thread.
 
         Raises:
-            RuntimeError: it would be waited for for ever: in its own thread, in a process that
-                was forked, or where it has stopped.
+            RuntimeError: in that thread, in a fork, or where the reactor has stopped.
 
         Thread: any.
         """
@@ -245,17 +227,7 @@ class Heartbeat:
             raise RuntimeError(STOPPED)
 
     def check(self, deadline: float = inf) -> float:
-        """
-        Ask; say once that there has been no answer for `_SILENCE` seconds.
-
-        Args:
-            deadline: when the wait ends, on the monotonic clock.
-
-        Returns:
-            The seconds until the next check; none are left at the deadline.
-
-        Thread: cell.
-        """
+        """Ask, or say that there is no answer; gives the seconds until the next.  Thread: cell."""
         self._checks += 1
         asked = self._asked
         if self._checks == 1:

@@ -15,14 +15,15 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from time import time
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from twisted_ipython._base.formatting import duration
 from twisted_ipython._base.frames import Place, waits_at
-from twisted_ipython._base.work_id import WorkId, new_work
+from twisted_ipython._base.work_id import new_work
 from twisted_ipython._reactor.contexts import LoopingCalls
 from twisted_ipython._reactor.crawls import Crawls
 from twisted_ipython._reactor.eventual_result import EventualResult
+from twisted_ipython._reactor.stuck_work import Surroundings, break_if_stuck
 
 # How many ended jobs the table remembers.
 _KEPT: Final = 100
@@ -43,8 +44,6 @@ class Job:
     Attributes:
         number: what `%reactor` calls it.
         work_id: what its context carries.
-        began: when it was started, in seconds since the epoch.
-        ended: when it ended, or None.
         state: ``pending``, ``done``, ``failed`` or ``cancelled``.
         in_thread: whether a thread of Twisted's pool runs it.
         when_cancelled: closes the crawls that it started, and breaks its code if that holds the
@@ -98,21 +97,17 @@ class Job:
         self._result = weakref.ref(result)
         result.job = self
 
-    def end(self, state: str) -> None:
-        """Note the end.  Thread: reactor."""
-        self.ended = time()
-        self.state = state
+
+class Reactor(Surroundings, Protocol):
+    """What is needed of the reactor thread; `_reactor.thread.ReactorThread` is one."""
+
+    crawls: Crawls
+    loops: LoopingCalls
 
 
 class Jobs:
     """
     The table of jobs.
-
-    Args:
-        call: calls a function in the reactor thread.
-        crawls: the reactor's.
-        loops: likewise.
-        break_if_stuck: breaks the code of cancelled work, if that holds the reactor.
 
     Attributes:
         when_begun: what is called with each job before it begins, in its cell's context;
@@ -121,17 +116,8 @@ class Jobs:
             that ends it; must not raise.
     """
 
-    def __init__(
-        self,
-        call: Callable[..., object],
-        crawls: Crawls,
-        loops: LoopingCalls,
-        break_if_stuck: Callable[[str, WorkId], object],
-    ) -> None:
-        self._call = call
-        self._break_if_stuck = break_if_stuck
-        self._crawls = crawls
-        self._loops = loops
+    def __init__(self, thread: Reactor) -> None:
+        self._thread = thread
         self.when_begun: list[Callable[[Job], object]] = []
         self.when_ended: list[Callable[[Job, EventualResult], object]] = []
         self._pending: dict[int, tuple[Job, EventualResult]] = {}
@@ -149,21 +135,19 @@ class Jobs:
         job.when_cancelled = partial(self._cancelled, job)
         self._pending[job.number] = job, result
         job.begin(result)
-        result.when_done(lambda: self._end(job))
+        result.when_done(lambda: self._end(job, result))
 
     def _cancelled(self, job: Job) -> None:
-        self._call(self._crawls.close, job.work_id)
+        self._thread.call(self._thread.crawls.close, job.work_id)
         if job.ended is None:
-            self._break_if_stuck(str(job), job.work_id)
+            break_if_stuck(self._thread, str(job), job.work_id)
 
-    def _end(self, job: Job) -> None:
-        entry = self._pending.get(job.number)
-        if entry is not None:
-            job.end(entry[1].state)
-            self._ended.append(job)
-            self._pending.pop(job.number, None)
-            for call in self.when_ended.copy():
-                call(job, entry[1])
+    def _end(self, job: Job, result: EventualResult) -> None:
+        job.ended, job.state = time(), result.state
+        self._ended.append(job)
+        del self._pending[job.number]
+        for call in self.when_ended.copy():
+            call(job, result)
 
     def all(self) -> list[Job]:
         """All jobs, by number."""
@@ -178,10 +162,8 @@ class Jobs:
 
     def find(self, word: str) -> Job | None:
         """The job of that number, or the latest one of that name."""
-        for job in reversed(self.all()):
-            if word in (str(job.number), job.name):
-                return job
-        return None
+        known = reversed(self.all())
+        return next((job for job in known if word in (str(job.number), job.name)), None)
 
     def cancel(self, job: Job) -> None:
         """Cancel a pending job, stop the LoopingCalls that it started, and close its crawls."""
@@ -190,14 +172,12 @@ class Jobs:
             result.cancel()
         else:
             job.when_cancelled()
-        self._call(self._loops.stop, job.work_id)
+        self._thread.call(self._thread.loops.stop, job.work_id)
 
     def pending_lines(self) -> list[str]:
         """What goes on when the extension is unloaded: a line for each pending job."""
-        return [
-            GOES_ON.format(job=job, cell=job.cell, time=duration(job.seconds))
-            for job in self.pending()
-        ]
+        pending = self.pending()
+        return [GOES_ON.format(job=j, cell=j.cell, time=duration(j.seconds)) for j in pending]
 
 
 def first_line(cell: str) -> str:

@@ -38,6 +38,7 @@ import os
 import sys
 import threading
 import warnings
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -107,9 +108,6 @@ def start(loop: str = ASYNCIO) -> ReactorThread:
     Args:
         loop: whose loop the reactor runs on, if none is installed: asyncio's or uvloop's.
 
-    Returns:
-        The reactor thread.
-
     Raises:
         RuntimeError: the reactor was stopped, nobody runs it, it is stuck, or
             this process was forked from the one that has it.
@@ -126,12 +124,8 @@ def current() -> ReactorThread:
     """
     The reactor thread that was started; starts none.
 
-    Returns:
-        The reactor thread.
-
     Raises:
-        RuntimeError: none was started, or this process was forked from the one
-            that has it.
+        RuntimeError: there is none, or this process was forked from the one that has it.
 
     Thread: any.
     """
@@ -149,11 +143,7 @@ def started() -> ReactorThread | None:
 
 
 def stay_installed() -> None:
-    """
-    Put the reactor's module back if what has just run took it away, and say so.
-
-    Thread: any.
-    """
+    """Put the reactor's module back if what has just run took it away, and say so.  Thread: any."""
     thread = _process.thread
     if thread is not None and sys.modules.get(_MODULE) is not thread.reactor:
         sys.modules[_MODULE] = twisted.internet.reactor = thread.reactor
@@ -163,7 +153,7 @@ def stay_installed() -> None:
 def _start(loop: str) -> ReactorThread:
     ours = _MODULE not in sys.modules
     if ours:
-        _install(_new_loop(loop))
+        _install(loop)
     elif loop != ASYNCIO:
         print(INSTALLED.format(loop=loop))
     showwarning = warnings.showwarning
@@ -179,6 +169,43 @@ def _start(loop: str) -> ReactorThread:
     return thread
 
 
+def _install(name: str) -> None:
+    """Install Twisted's asyncio reactor on a loop of its own: asyncio's, or a package's."""
+    from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+    from twisted.internet.main import installReactor
+
+    try:
+        if name == ASYNCIO:
+            loop = with_room(asyncio.SelectorEventLoop)()
+        else:
+            loop = import_module(name).new_event_loop()
+    except ImportError:
+        raise RuntimeError(NOT_THERE.format(loop=name)) from None
+    interrupt.resuming(loop)
+    installReactor(AsyncioSelectorReactor(loop))
+
+
+def _find(*, ours: bool) -> ReactorThread:
+    """Ask the reactor which thread and loop it runs in."""
+    from twisted.internet import reactor
+
+    found: Future[ReactorThread] = Future()
+
+    def find() -> None:
+        found.set_result(ReactorThread(reactor, ours=ours))
+
+    if threadable.isInIOThread():
+        find()
+    else:
+        reactor.callFromThread(find)
+    turning = reactor_thread() is not None or reactor.running
+    try:
+        return found.result(_START if turning else _LOOK)
+    except TimeoutError:
+        stopped = getattr(reactor, STARTED_BEFORE, False)
+        raise RuntimeError(STUCK if turning else STOPPED if stopped else NOT_RUNNING) from None
+
+
 def _after_fork(thread: ReactorThread) -> None:
     """A fork that the reactor thread made must not go on as a second reactor.  In the fork."""
     loans.void()
@@ -190,55 +217,6 @@ def _after_fork(thread: ReactorThread) -> None:
 def _end_fork() -> None:
     print(FORKED, file=sys.stderr, flush=True)
     os._exit(1)
-
-
-def _find(*, ours: bool) -> ReactorThread:
-    """Ask the reactor which thread and loop it runs in."""
-    from twisted.internet import reactor
-
-    answered = threading.Event()
-    answer: list[ReactorThread] = []
-
-    def look() -> None:
-        try:
-            loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
-        except RuntimeError:
-            loop = None
-        thread = ReactorThread(reactor, loop, threading.get_ident(), ours=ours)
-        thread.hooks = sys.get_asyncgen_hooks()
-        answer.append(thread)
-        answered.set()
-
-    if threadable.isInIOThread():
-        look()
-    else:
-        reactor.callFromThread(look)
-    turning = reactor_thread() is not None or reactor.running
-    if not answered.wait(_START if turning else _LOOK):
-        stopped = getattr(reactor, STARTED_BEFORE, False)
-        raise RuntimeError(STUCK if turning else STOPPED if stopped else NOT_RUNNING)
-    return answer[0]
-
-
-def _new_loop(name: str) -> asyncio.AbstractEventLoop:
-    """A new loop of asyncio's, or of the package of that name.  Thread: any."""
-    if name == ASYNCIO:
-        loop: asyncio.AbstractEventLoop = with_room(asyncio.SelectorEventLoop)()
-        return loop
-    try:
-        loop = import_module(name).new_event_loop()
-    except ImportError:
-        raise RuntimeError(NOT_THERE.format(loop=name)) from None
-    return loop
-
-
-def _install(loop: asyncio.AbstractEventLoop) -> None:
-    """Install Twisted's asyncio reactor on a loop of its own."""
-    from twisted.internet.asyncioreactor import AsyncioSelectorReactor
-    from twisted.internet.main import installReactor
-
-    interrupt.resuming(loop)
-    installReactor(AsyncioSelectorReactor(loop))
 
 
 # Seconds from one look at the number of failures to the next.
@@ -257,18 +235,11 @@ def _attend(thread: ReactorThread) -> None:
     while main.is_alive():
         main.join(_TICK)
         thread.unheld.check()
-    end(thread)
+    _end(thread)
 
 
-def end(reached: ReactorThread) -> None:
-    """
-    Keep the process until the reactor has stopped, `_GRACE` seconds at most.
-
-    Args:
-        reached: the reactor thread.
-
-    Thread: one of its own, which is no daemon.
-    """
+def _end(reached: ReactorThread) -> None:
+    """Keep the process until the reactor has stopped, `_GRACE` seconds at most.  In that thread."""
     loans.end_of_gone()
     thread = reactor_thread()
     if thread is None:

@@ -20,11 +20,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
+from functools import partial, reduce
 from types import FrameType
 from typing import Any, Final
 
-from twisted_ipython._base.frames import module_of
+from twisted_ipython._base.frames import callers, module_of
 from twisted_ipython._base.instance import override
 from twisted_ipython._private.twisted import SERVE, STOP_THREAD_POOL, shutdown_of_trial
 from twisted_ipython._reactor import contexts
@@ -68,9 +68,6 @@ class Overrides:
         Returns:
             What takes it off.
 
-        Raises:
-            ValueError: an upper layer is set already.
-
         Thread: any.
         """
         number, last = LAYERS.index(layer), self._layers[-1]
@@ -80,19 +77,13 @@ class Overrides:
         with ExitStack() as undo:
             undo.callback(self._layers.remove, number)
             for instance, table in tables:
-                undo.callback(override(instance, _methods(instance, table)))
+                methods = {
+                    name: reduce(lambda method, wrap: wrap(method), table[name], method)
+                    for name in table
+                    if (method := getattr(instance, name, None)) is not None
+                }
+                undo.callback(override(instance, methods))
             return undo.pop_all().close
-
-
-def _methods(instance: object, table: Table) -> dict[str, Callable[..., Any]]:
-    methods = {}
-    for name, wrappers in table.items():
-        method = getattr(instance, name, None)
-        if method is not None:
-            for wrap in wrappers:
-                method = wrap(method)
-            methods[name] = method
-    return methods
 
 
 def replacement(method: Callable[..., Any]) -> Wrapper:
@@ -101,18 +92,7 @@ def replacement(method: Callable[..., Any]) -> Wrapper:
 
 
 def of_reactor(timers: Timers | None, loops: contexts.LoopingCalls) -> Table:
-    """
-    What this folder sets on the reactor.
-
-    Args:
-        timers: its delayed calls, if it runs on a loop.
-        loops: notes each LoopingCall that is started.
-
-    Returns:
-        The wrappers by the methods' names.
-
-    Thread: any.
-    """
+    """What this folder sets on the reactor, which has timers if it runs on a loop.  Thread: any."""
     table: dict[str, Sequence[Wrapper]] = {
         "seconds": [loops.note],
         "addReader": [contexts.keep_connection],
@@ -120,24 +100,23 @@ def of_reactor(timers: Timers | None, loops: contexts.LoopingCalls) -> Table:
         "spawnProcess": [contexts.keep_process],
         **{name: [partial(_refuse_others, name)] for name in FOR_REACTOR_ONLY},
     }
-    if timers is not None:
-        return {**table, **of_timers(timers)}
-    return {
-        **table,
-        # What epoll, poll and select call for each event; a reactor on a loop that does
-        # not run yet has none.
-        SERVE: [contexts.keep_event],
-        "callLater": [contexts.keep_timer],
-        "callFromThread": [contexts.keep_call, refuse_blocking_calls],
-    }
+    return table | of_timers(timers)
 
 
-def of_timers(timers: Timers) -> Table:
-    """What is set on a reactor that runs on a loop; these look after contexts."""
+def of_timers(timers: Timers | None) -> dict[str, Sequence[Wrapper]]:
+    """What calls functions later; on a loop, each in its context.  Thread: any."""
+    if timers is None:
+        return {
+            # What epoll, poll and select call for each event; a reactor on a loop that does
+            # not run yet has none.
+            SERVE: [contexts.keep_event],
+            "callLater": [contexts.keep_timer],
+            "callFromThread": [contexts.keep_call, refuse_blocking_calls],
+        }
     return {
-        "callLater": [timers.time],
-        "getDelayedCalls": [timers.list],
-        "callFromThread": [timers.call_in_one_hop],
+        "callLater": [replacement(timers.call_later)],
+        "getDelayedCalls": [replacement(timers.delayed_calls)],
+        "callFromThread": [replacement(timers.call_from_thread), refuse_blocking_calls],
     }
 
 
@@ -173,7 +152,5 @@ def is_asked_by_trial() -> bool:
 
 def _caller() -> FrameType:
     """The frame that called the method."""
-    frame = sys._getframe(1)
-    while module_of(frame).startswith("twisted_ipython") and frame.f_back is not None:
-        frame = frame.f_back
-    return frame
+    frames = callers(sys._getframe(1))
+    return next(frame for frame in frames if not module_of(frame).startswith("twisted_ipython"))

@@ -59,18 +59,9 @@ class Surroundings(Reached, Protocol):
 
 
 def break_if_stuck(thread: Surroundings, work: str, work_id: WorkId) -> None:
-    """
-    Break the code of work that was cancelled, if it holds the reactor a while from now.
-
-    Args:
-        thread: the reactor thread.
-        work: what messages call it.
-        work_id: what its context carries.
-
-    Thread: any; in the reactor's, nothing else holds it.
-    """
+    """Break the code of work that was cancelled if it holds the reactor soon.  Thread: any."""
     if thread.here():
-        return
+        return  # nothing else holds it
     answered = threading.Event()
     thread.call(answered.set)
     # In this context, whose cell shows what is said.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from contextvars import Context
@@ -21,14 +22,13 @@ from twisted.python.threadpool import ThreadPool
 
 from twisted_ipython._base.collected import Unheld
 from twisted_ipython._base.frames import Label, in_files
-from twisted_ipython._base.loans import loans
 from twisted_ipython._bridge import task_factory
 from twisted_ipython._bridge.driven import cancel
 from twisted_ipython._bridge.ending import of_coroutine
 from twisted_ipython._bridge.without_loop import deferreds_only
 from twisted_ipython._failures import asyncio_errors, logs
 from twisted_ipython._failures.reports import reports
-from twisted_ipython._private.asyncio import foreign_policy, silence
+from twisted_ipython._private.asyncio import foreign_policy, running_loop, silence
 from twisted_ipython._private.crochet import THREAD_LOG_OBSERVER
 from twisted_ipython._reactor import crochet_adapter, overrides, thread_pool
 from twisted_ipython._reactor.contexts import LoopingCalls
@@ -36,7 +36,6 @@ from twisted_ipython._reactor.crawls import Crawls
 from twisted_ipython._reactor.delayed_calls import Timers
 from twisted_ipython._reactor.eventual_result import EventualResult
 from twisted_ipython._reactor.jobs import Jobs
-from twisted_ipython._reactor.stuck_work import break_if_stuck
 
 _T = TypeVar("_T")
 
@@ -64,39 +63,30 @@ _WITHOUT_LOOP: Final = ("event loop", "'NoneType' object has no attribute 'creat
 
 class ReactorThread:
     """
-    The running reactor and its thread; one in each process.
+    The running reactor and its thread, in which this is made; one in each process.
 
     Attributes:
-        reactor: Twisted's reactor.
         loop: the asyncio loop that it runs on, or None.
         ident: the reactor thread's identifier.
         hooks: its loop's for asynchronous generators, as `sys.get_asyncgen_hooks` gives them.
         began: when it was first reached, in seconds since the epoch.
-        pool: the reactor's thread pool.
         process: the process that it runs in.
         label: how to write a place in the code to somebody who waits for the reactor.
         stopped: whether the reactor has begun to stop: nothing new runs in it.
         timers: its delayed calls, if it runs on a loop and `attach` was called.
-        overrides: what is set on the instances, layer upon layer.
         unheld: finds the failures that nothing holds.
         on_stop: what it calls when the reactor stops, before any task is cancelled.
-        crawls: the crawls that have not ended.
-        loops: the LoopingCalls that were started.
-        jobs: the table of jobs.
-        pool_work: what runs in threads of the pool.
         ends: whether its tasks are being ended.
 
     Args:
         ours: whether the reactor was installed here, and its loop made.
     """
 
-    def __init__(
-        self, reactor: Any, loop: asyncio.AbstractEventLoop | None, ident: int, *, ours: bool
-    ) -> None:
+    def __init__(self, reactor: Any, *, ours: bool) -> None:
         self.reactor = reactor
-        self.loop = loop
-        self.ident = ident
-        self.hooks: tuple[Any, Any] = (None, None)
+        self.loop = loop = running_loop()
+        self.ident = threading.get_ident()
+        self.hooks: tuple[Any, Any] = sys.get_asyncgen_hooks()
         self.began = time()
         self.process = os.getpid()
         self.label: Label = in_files
@@ -105,9 +95,9 @@ class ReactorThread:
         self.overrides = overrides.Overrides()
         self.unheld = Unheld(self.call)
         self.on_stop: list[Callable[[], object]] = []
-        self.crawls = Crawls()
+        self.crawls = Crawls(self)
         self.loops = LoopingCalls()
-        self.jobs = Jobs(self.call, self.crawls, self.loops, partial(break_if_stuck, self))
+        self.jobs = Jobs(self)
         self.pool_work = thread_pool.PoolWork()
         self._own: dict[Any, Any] = {}
         reactor.addSystemEventTrigger("before", "shutdown", self._note_stop)
@@ -117,12 +107,12 @@ class ReactorThread:
         self._undo: list[Callable[[], None]] = []
         self._also: list[Callable[[ReactorThread], Callable[[], None]]] = []
         self._attaching = threading.Lock()
-        self._bridge_stays = loop is not None and ours
+        self._ours = ours  # then the bridge stays on the loop
         reactor.addSystemEventTrigger("before", "shutdown", reports.show_now)
         if loop is not None and ours:
             task_factory.attach(loop)
             loop.set_default_executor(thread_pool.PoolExecutor(reactor.getThreadPool))
-            reactor.addSystemEventTrigger("before", "shutdown", self.end_tasks)
+            reactor.addSystemEventTrigger("before", "shutdown", self._end_tasks)
 
     @property
     def refusal(self) -> str:
@@ -156,17 +146,10 @@ class ReactorThread:
         Args:
             kind: makes it when it is first asked for, mostly a class.
 
-        Returns:
-            the one object.
-
         Thread: any.
         """
         found: _T | None = self._own.get(kind)
         return self._own.setdefault(kind, kind(self)) if found is None else found
-
-    def allows(self) -> bool:
-        """Whether the caller may call the reactor now: its thread, or one inside of a call."""
-        return threading.get_ident() in (self.ident, loans.inside)
 
     def here(self) -> bool:
         """Whether the caller is in the reactor thread.  Thread: any."""
@@ -190,10 +173,7 @@ class ReactorThread:
         Run ``function`` in the reactor thread, as ``crochet.run_in_reactor`` does.
 
         Args:
-            function: what to call.
-
-        Returns:
-            what will come of it; a Deferred that ``function`` returns is waited for.
+            function: what to call; a Deferred that it returns is waited for.
 
         Raises:
             RuntimeError: the reactor was stopped.
@@ -210,18 +190,7 @@ class ReactorThread:
         return task_factory.begin_task(coro, self.loop, context).cancel
 
     def deferred(self, coro: Coroutine[Any, Any, Any], context: Context) -> Deferred[Any]:
-        """
-        A Deferred of what a coroutine returns.
-
-        It fires when the coroutine has ended, also when it is cancelled: what the
-        coroutine awaits may clean up, and its own code may go on.
-
-        Args:
-            coro: the coroutine.
-            context: to run it in.
-
-        Thread: reactor.
-        """
+        """A Deferred of a coroutine, which fires when that has ended, also when it is cancelled."""
         # Once it ends, crochet has given up its results, and would log this one.
         return of_coroutine(coro, partial(self.drive, context=context), self)
 
@@ -235,7 +204,7 @@ class ReactorThread:
         self._undo.append(logs.attach(reports, THREAD_LOG_OBSERVER))
         if self.loop is not None:
             self.timers = Timers(self.reactor, self.loop, self.ident)
-            if not self._bridge_stays:
+            if not self._ours:
                 self._undo.append(task_factory.attach(self.loop))
             self._undo.append(asyncio_errors.attach(self.loop, reports))
         reactors = self.reactor, overrides.of_reactor(self.timers, self.loops)
@@ -243,14 +212,7 @@ class ReactorThread:
         self._undo.append(self.overrides.add("_reactor", reactors, pools))
 
     def attach_also(self, attach: Callable[[ReactorThread], Callable[[], None]]) -> None:
-        """
-        Set what a folder above sets, once, and while what `attach` sets is set.
-
-        Args:
-            attach: sets it; gives what undoes it.
-
-        Thread: any.
-        """
+        """Set what a folder above sets, once, while what is set here stays.  Thread: any."""
         with self._attaching:
             if self._undo and attach not in self._also:
                 self._undo.append(attach(self))
@@ -261,15 +223,8 @@ class ReactorThread:
         for call in self.on_stop.copy():
             call()
 
-    def end_tasks(self) -> Deferred[Any]:
-        """
-        Cancel all tasks of the loop, for a reactor that stops.
-
-        Returns:
-            a Deferred that fires when they have ended, or have had `_CLEANUP` seconds.
-
-        Thread: reactor.
-        """
+    def _end_tasks(self) -> Deferred[Any]:
+        """Cancel all tasks of the loop, and give them `_CLEANUP` seconds to end."""
         assert self.loop is not None
         self.ends = True
         tasks = asyncio.all_tasks(self.loop)

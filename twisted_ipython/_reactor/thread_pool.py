@@ -92,15 +92,7 @@ class PoolExecutor(ThreadPoolExecutor):
 
 
 def abandoned(reactor: threading.Thread, pool: ThreadPool) -> str | None:
-    """
-    What the process does not wait for, in one line; None if that is nothing.
-
-    Args:
-        reactor: its thread, which had its time to stop.
-        pool: its thread pool.
-
-    Thread: any other.
-    """
+    """What the process does not wait for, in one line; None if that is nothing.  Thread: any."""
     busy = [thread for thread in pool.threads if thread.is_alive() and not _is_idle(thread)]
     left = [f"a pool thread{_at(users_place(thread.ident), in_files)}" for thread in busy]
     if reactor.is_alive():
@@ -119,14 +111,7 @@ def _at(place: Place | None, label: Label) -> str:
 
 
 class Work(NamedTuple):
-    """
-    One call in a thread of the pool.
-
-    Attributes:
-        work_id: of the cell or job that asked for it.
-        began: when it began to run, in seconds since the epoch.
-        thread: the thread that runs it.
-    """
+    """One call in a thread of the pool: who asked, since when (of the epoch), and the thread."""
 
     work_id: WorkId
     began: float

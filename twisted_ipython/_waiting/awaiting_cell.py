@@ -51,11 +51,8 @@ class AwaitingCell(ReactorWork):
     One run of awaiting code in the reactor thread, seen from the thread that waits.
 
     Args:
-        reactor: the reactor thread.
-        cell_thread: the waiting thread.
         code: gives the coroutine to run.
         timeout: gives the seconds after which it is cancelled, or None; from a change on anew.
-        cell: what is known of the cell, if it is one.
     """
 
     def __init__(
@@ -79,7 +76,7 @@ class AwaitingCell(ReactorWork):
         self._outcome: tuple[Any, BaseException | None] = None, None
         self._cancel: Callable[[], object] | None = None
         # `_only_crawls`: nothing is left to wait for but crawls that are being closed.
-        self._begun = self._stopped = self._only_crawls = False
+        self._stopped = self._only_crawls = False
         self._rest: Ending | None = None  # what becomes of the code after it was given up
 
     async def wait_quietly(self) -> None:
@@ -104,16 +101,10 @@ class AwaitingCell(ReactorWork):
 
         Thread: cell, after `wait`.
         """
-        if not self._begun:
-            assert self._failed is not None
-            raise self._failed
-        if self.given_up:
-            assert self._reason is not None
-            raise self._reason
-        if self._stopped:
-            raise RuntimeError(STOPPED)
         value, error = self._outcome
-        error = error or self._failed
+        error = self._reason if self.given_up else error or self._failed
+        if self._stopped and not self.given_up:
+            raise RuntimeError(STOPPED)
         if error is not None:
             raise error
         return value
@@ -180,15 +171,7 @@ class AwaitingCell(ReactorWork):
         self._failed = error
 
     def raise_if_ending(self) -> None:
-        """
-        Called between the statements of a cell.
-
-        Raises:
-            asyncio.CancelledError: the cell was given up, so no statement follows.
-            BaseException: the cell was to end, and what it awaited has swallowed that.
-
-        Thread: reactor.
-        """
+        """Between statements: raise why the cell was to end, if it goes on.  Thread: reactor."""
         if self.given_up:
             raise CancelledError
         self._raise_swallowed()
@@ -226,7 +209,6 @@ class AwaitingCell(ReactorWork):
     def begin(self) -> None:
         """See `Waitable`."""
         # By no EventualResult: crochet takes longer to make one than this takes in all.
-        self._begun = True
         self._reactor.call(self._begin)
 
     def check(self) -> float:

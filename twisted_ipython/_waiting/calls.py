@@ -79,14 +79,9 @@ def run_in_cell_thread(source: str) -> Deferred[Any]:
     """
     Evaluate IPython's own language (``%magic``, ``!command``) where the cell was typed.
 
-    It is evaluated in the namespaces of the caller, as IPython does it: magics
-    look at the frame that called them.
-
     Args:
-        source: a Python expression.
-
-    Raises:
-        RuntimeError: nobody waits for the cell any more.
+        source: a Python expression, for the caller's namespaces: magics look at the frame that
+            called them.
 
     Thread: reactor, which turns meanwhile.
     """
@@ -101,14 +96,7 @@ def show_in_cell_thread(value: object) -> Deferred[None]:
 
 
 def in_cell_thread(function: Callable[[], _T]) -> Deferred[_T]:
-    """
-    Run ``function`` where the cell was typed, or in the main thread if nobody waits for the cell.
-
-    Args:
-        function: what to run, in a copy of the context.
-
-    Thread: reactor, which turns meanwhile.
-    """
+    """Run ``function`` where the cell was typed; in the main thread if nobody waits for that."""
     cell = _current()
     return _send(main_thread.call if cell is None else cell.cell_thread.call, function)
 
@@ -152,17 +140,7 @@ class MainThread:
         self._wakers: list[Callable[[], object]] = []
 
     def woken_by(self, wake: Callable[[], object]) -> Callable[[], None]:
-        """
-        Have ``wake`` called when something waits for the main thread, which idles.
-
-        Args:
-            wake: has the main thread call `run`.
-
-        Returns:
-            what undoes it.
-
-        Thread: any.
-        """
+        """Have ``wake`` have the main thread call `run` if it idles; gives what undoes it."""
         self._wakers.append(wake)
         return lambda: self._wakers.remove(wake)
 

@@ -89,7 +89,7 @@ class BlockingThread:
     def __init__(self) -> None:
         self.thread = threading.get_ident()
         self.interrupted = False
-        # None when the wait is over.
+        # None to have the wait see that it is over.
         self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
 
     def call(self, function: Callable[[], object]) -> None:
@@ -101,20 +101,25 @@ class BlockingThread:
         await _Block(lambda: self._serve(cell))
 
     def _serve(self, cell: Waitable) -> None:
+        done: list[bool] = []
+
+        def finish() -> None:
+            done.append(True)
+            self._calls.put(None)
+
         with Interrupts(cell.interrupt, self._calls.put, blocks=True) as interrupts:
             patience = cell.check()
             cell.begin()
-            cell.when_done(lambda: self._calls.put(None))
-            while True:
+            cell.when_done(finish)
+            while not done:
                 try:
                     function = self._calls.get(timeout=patience)
                 except Empty:
                     patience = cell.check()
                     continue
-                if function is None:
-                    break
-                with cell.put_off():
-                    interrupts.run(function)
+                if function is not None:
+                    with cell.put_off():
+                        interrupts.run(function)
         self.interrupted = interrupts.pending
 
 
@@ -144,17 +149,7 @@ def is_blocking() -> bool:
 
 
 def run_blocking(coro: Coroutine[Any, Any, _T]) -> _T:
-    """
-    Drive a coroutine of IPython's to its end, blocking while it waits for the reactor thread.
-
-    Args:
-        coro: the coroutine.
-
-    Raises:
-        RuntimeError: in the coroutine, if it awaits anything else.
-
-    Thread: any but the reactor's.
-    """
+    """Drive a coroutine to its end, blocking while it waits for the reactor, and nothing else."""
     step: Callable[[Any], Any] = coro.send
     value: Any = None
     while True:

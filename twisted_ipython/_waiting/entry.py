@@ -25,15 +25,11 @@ def runs_cells() -> bool:
 
 
 class _Entry(threading.local):
-    """
-    This thread.
+    """This thread."""
 
-    Attributes:
-        begun: whether it will be told that what it runs now has ended.
-        waits: whether it waits for the reactor, and runs nothing that it was sent.
-    """
-
+    # Whether it will be told that what it runs now has ended.
     begun = False
+    # Whether it waits for the reactor, and runs nothing that it was sent.
     waits = False
 
 

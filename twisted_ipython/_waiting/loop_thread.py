@@ -87,12 +87,7 @@ class _TurningThread(ABC):
 
 
 class LoopThread(_TurningThread):
-    """
-    A cell thread that runs an asyncio loop.
-
-    Args:
-        loop: the loop.
-    """
+    """A cell thread that runs an asyncio loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop.call_soon_threadsafe)
@@ -130,14 +125,7 @@ class TrioThread(_TurningThread):
 
 
 def current_thread() -> CellThread:
-    """
-    This thread, for a cell that IPython runs in it.
-
-    Raises:
-        RuntimeError: nothing that could wait runs the cell.
-
-    Thread: cell.
-    """
+    """This thread, for a cell that IPython runs in it and that can wait here.  Thread: cell."""
     if is_blocking():
         return BlockingThread()
     if runs_trio():

@@ -45,12 +45,6 @@ class Breakable:
         self._thread: int | None = None
 
     def __call__(self) -> None:
-        """
-        Call the function.
-
-        Raises:
-            KeyboardInterrupt: it was broken off.
-        """
         self._thread = ident = threading.get_ident()
         try:
             self._function()
@@ -78,9 +72,6 @@ class Interrupts:
     What the main thread runs for the cell meanwhile is broken by a
     KeyboardInterrupt instead, as it would be in a plain cell.
 
-    Attributes:
-        pending: whether there was a Ctrl-C that the cell has not got yet.
-
     Args:
         interrupt: gives the cell a Ctrl-C; called in the cell thread.
         post: has the cell thread call something.
@@ -101,6 +92,7 @@ class Interrupts:
         self._depth = 0
         # What another thread than the main one runs, for which a signal has no exception.
         self._runs: object = None
+        # Whether there was a Ctrl-C that the cell has not got yet.
         self.pending = False
 
     def __enter__(self) -> Self:
@@ -138,14 +130,7 @@ class Interrupts:
             self._interrupt_cell()
 
     def interrupt(self) -> None:
-        """
-        Have the cell thread take a Ctrl-C.
-
-        A handler runs between any two lines of the main thread's: the interrupt
-        is taken where the cell thread waits, which this also wakes.
-
-        Thread: any.
-        """
+        """Have the cell thread take a Ctrl-C where it waits, which this wakes.  Thread: any."""
         if isinstance(self._runs, Breakable):
             self._runs.break_off()
             return
@@ -160,12 +145,7 @@ class Interrupts:
 
 
 class _Sigint:
-    """
-    What SIGINT does while cells wait: it interrupts all of them, whatever their threads.
-
-    Attributes:
-        waiting: the cells that are waited for.
-    """
+    """What SIGINT does while cells wait: it interrupts all of them, whatever their threads."""
 
     def __init__(self) -> None:
         self.waiting: list[Interrupts] = []
@@ -208,16 +188,12 @@ class _Sigint:
             del self._running[self._running.index(what) :]
 
     def watch(self) -> None:
-        """
-        Take the SIGINT that a kernel ignores while it idles, as long as any cell waits.
-
-        Thread: main.
-        """
+        """Take the SIGINT that a kernel ignores as it idles, while a cell waits.  Thread: main."""
         # A kernel calls this after each message.
         current = getsignal(signal.SIGINT)
         if self.waiting and current == signal.SIG_IGN:
-            signal.signal(signal.SIGINT, self._interrupted_while_idle)
-        elif not self.waiting and current == self._interrupted_while_idle:
+            signal.signal(signal.SIGINT, _interrupted)
+        elif not self.waiting and current is _interrupted:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def pass_on(self, error: KeyboardInterrupt) -> None:
@@ -229,19 +205,15 @@ class _Sigint:
         ):
             self._interrupt_all()
 
-    def _interrupted_while_idle(self, _number: int, _frame: FrameType | None) -> None:
-        self._interrupt_all()
-
-    def _interrupt_all(self) -> None:
+    def _interrupt_all(self, but: Interrupts | None = None) -> None:
         for one in self.waiting.copy():
-            one.interrupt()
+            if one is not but:
+                one.interrupt()
 
     def interrupted(self, frame: FrameType | None) -> None:
-        """SIGINT came while the main thread waits.  Thread: main."""
+        """SIGINT came while the main thread waits, or a kernel idles.  Thread: main."""
         broken = self._running[-1] if self._running else None
-        for one in self.waiting.copy():
-            if one is not broken:
-                one.interrupt()
+        self._interrupt_all(but=broken)
         if broken is not None:
             sigint.take(frame)
 

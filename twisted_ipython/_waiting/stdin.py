@@ -36,10 +36,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial, wraps
 from time import monotonic
-from types import FrameType
 from typing import Any, Final
 
 from twisted_ipython._base.borrowed_sigint import give_back
+from twisted_ipython._base.frames import callers, module_of
 from twisted_ipython._base.instance import override
 from twisted_ipython._private.ipykernel import INPUT_REQUEST, SAVED_GETPASS, SAVED_INPUT
 from twisted_ipython._reactor.interrupt import CHECK_INTERVAL, wait_for
@@ -99,14 +99,7 @@ class _Question(Breakable):
         self._answer = self._cell.in_context(self._ask)
 
     def answer(self) -> str:
-        """
-        Block until it is answered.  In the thread that asks.
-
-        Raises:
-            KeyboardInterrupt: Ctrl-C.
-            EOFError: Ctrl-C, for a debugger.
-            RuntimeError: the cell was given up meanwhile.
-        """
+        """Block until it is answered, by an exception where nobody does.  In who asks."""
         self._cell.cell_thread.call(self)
         wait_for(self._answered, lambda: CHECK_INTERVAL if self._cell.waits else 0)
         if not self._answered.is_set():
@@ -133,32 +126,16 @@ def _ask(here: Callable[[], str], there: Callable[[], str]) -> str:
 
 def _in_debugger() -> bool:
     """Whether the loop of a debugger asks."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code is not cmd.Cmd.cmdloop.__code__:
-        if not _is_between(frame):
-            return False
-        frame = frame.f_back
-    return frame is not None
-
-
-def _is_between(frame: FrameType) -> bool:
-    """Whether it lies between who asks and this module."""
-    name = str(frame.f_globals.get("__name__", ""))
-    return name == __name__ or name.startswith("ipykernel.")
+    for frame in callers(sys._getframe(1)):
+        if frame.f_code is cmd.Cmd.cmdloop.__code__:
+            return True
+        if not module_of(frame).startswith((__name__, "ipykernel.")):
+            break  # who asks
+    return False
 
 
 def attach(kernel: Any) -> Callable[[], None]:
-    """
-    Have questions asked in the right thread.  In the thread that runs the shell's cells.
-
-    Args:
-        kernel: the shell's, or None.
-
-    Returns:
-        what undoes it.
-
-    Thread: cell.
-    """
+    """Have questions asked in the right thread; returns what undoes it.  Thread: cell."""
     undo = ExitStack()
     request = getattr(kernel, INPUT_REQUEST, None)
     if request is not None:
@@ -185,7 +162,9 @@ def _replace_breakpoint() -> Callable[[], None]:
     def hook(*args: Any, **kwargs: Any) -> Any:
         thread = started()
         here = thread is not None and thread.works_here()
-        if not here or _is_debugged() or os.environ.get("PYTHONBREAKPOINT"):
+        # A front end debugs, by way of debugpy.
+        debugged = here and sys.modules["debugpy"].is_client_connected()
+        if not here or debugged or os.environ.get("PYTHONBREAKPOINT"):
             return own(*args, **kwargs)  # it stops at the next line: the user's
         from IPython.core import debugger
 
@@ -199,24 +178,12 @@ def _replace_breakpoint() -> Callable[[], None]:
     return put_back
 
 
-def _is_debugged() -> bool:
-    """Whether a front end debugs, by way of debugpy."""
-    return bool(sys.modules["debugpy"].is_client_connected())
-
-
 def _replace(module: Any, name: str, kernel: Any, saved: str, forwarded: str) -> Callable[[], None]:
     """
     Put ours in place of a module's function; returns what puts it back.
 
-    While ipykernel runs a cell its own stands there, and it keeps what it will
-    put back: then that is replaced.
-
-    Args:
-        module: the module.
-        name: the function's name.
-        kernel: the shell's, or None.
-        saved: where the kernel keeps what it will put back.
-        forwarded: what the kernel has in its place.
+    While ipykernel runs a cell its own (``forwarded``) stands there, and it keeps what it
+    will put back (in ``saved``): then that is replaced.
     """
     places = [(module, name), (kernel, saved)]
     in_kernel = getattr(kernel, forwarded, None)

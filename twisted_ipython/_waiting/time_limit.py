@@ -41,6 +41,6 @@ class TimeLimit:
             self._ends += seconds
 
     def allow(self, seconds: float) -> float:
-        """Let the cell take so many seconds from now on, and return them."""
+        """Let it take so many seconds from now on, and return them."""
         self._ends = monotonic() + seconds
         return seconds

@@ -32,14 +32,7 @@ WAITS_FOR_ITSELF: Final = (
 
 
 class CellInfo(NamedTuple):
-    """
-    What is known of a cell.
-
-    Attributes:
-        number: IPython's.
-        code: what was typed.
-        label: how its shell writes a place in the code.
-    """
+    """What is known of a cell: IPython's number, what was typed, and how places are written."""
 
     number: int = 0
     code: str = ""
@@ -49,11 +42,6 @@ class CellInfo(NamedTuple):
 class ReactorWork(Waitable):
     """
     One run of work.
-
-    Args:
-        reactor: the reactor thread.
-        cell_thread: the waiting thread.
-        cell: what is known of the cell, if it is one.
 
     Attributes:
         context: what the work runs in.
@@ -80,17 +68,7 @@ class ReactorWork(Waitable):
         return self.result()
 
     async def wait(self) -> None:
-        """
-        Run the code in the reactor thread and wait for its end.
-
-        Whatever else ends the wait also cancels the code.
-
-        Raises:
-            RuntimeError: the reactor was stopped before, waits for the caller, or is none of
-                this process's.
-
-        Thread: cell.
-        """
+        """Run the code in the reactor thread until its end; what else ends the wait cancels it."""
         self._heartbeat.begin(WAITS_FOR_ITSELF)
         main_thread.cells[self.work_id] = self
         self._reactor.on_stop.append(self.stop)
@@ -106,11 +84,7 @@ class ReactorWork(Waitable):
             self._watch()
 
     def wait_in_thread(self) -> Any:
-        """
-        Wait, blocking, and give the `result`: in a thread that runs cells as a cell does.
-
-        Thread: any but the reactor's.
-        """
+        """Wait, blocking, and give the `result`: in a thread that runs cells as a cell does."""
         if runs_cells():
             run_blocking(self.wait())
         else:
