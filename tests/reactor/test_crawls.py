@@ -43,6 +43,11 @@ class Endless(scrapy.Spider):
     def closed(self, reason):
         print("closed:", reason)
 
+class Short(Endless):
+    name = "short"
+    def parse(self, response):
+        print("It crawls.")
+
 class Slow(Endless):
     name = "slow"
     start_urls = [url + "slow1", url + "slow2"]
@@ -109,6 +114,15 @@ def test_interrupt(kernel: Kernel, runner: str) -> None:
     kernel.interrupt()
     interrupted(cell)
     assert cell.printed() == "It crawls.\nclosed: shutdown\n"
+    assert table(kernel) == []
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_that_ends_by_itself(kernel: Kernel, runner: str) -> None:
+    """A crawl that has ended is not closed once more when the task that ran it ends."""
+    cell = kernel.ok(f"await {runner}().crawl(Short)")
+    assert cell.printed() == "It crawls.\nclosed: finished\n"
+    assert cell.printed("stderr") == ""
     assert table(kernel) == []
 
 

@@ -30,8 +30,10 @@ thread.attach_also(attach)
 thread.attach_also(attach)
 thread.detach()
 thread.attach_also(attach)
+print("not set")
 thread.attach()
 thread.attach_also(attach)
+thread.detach()
 """
 
 
@@ -99,7 +101,11 @@ async def test_deferred_of_a_coroutine() -> None:
 def test_what_a_folder_above_sets_is_set_once() -> None:
     """It is set once while what is below it is set, taken off with it, and not set without."""
     run = run_python("-c", ALSO)
-    assert (run.returncode, run.stdout, run.stderr) == (0, "set\ntaken off\nset\n", "")
+    assert (run.returncode, run.stdout, run.stderr) == (
+        0,
+        "set\ntaken off\nnot set\nset\ntaken off\n",
+        "",
+    )
 
 
 def test_explains_only_without_a_loop(thread: ReactorThread) -> None:

@@ -70,9 +70,10 @@ class Work(Waitable):
     def check(self) -> float:
         """See `Waitable`."""
         self._checked += 1
-        if self._checked == 3:
-            self.checks.set()
-        return 0.001
+        if self._checked < 3:
+            return 0.001
+        self.checks.set()
+        return 10 * SECONDS
 
     def interrupt(self) -> None:
         """See `Waitable`."""
@@ -126,6 +127,7 @@ async def test_turns_and_checks() -> None:
     assert not waiting.done()
     threading.Thread(target=work.end).start()
     await waiting
+    assert work.interrupts == 0  # as one that the time limit ends is
 
 
 @on_a_loop

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from twisted_ipython._waiting.sigint import Breakable, Interrupts
+from twisted_ipython._waiting.sigint import Breakable, Interrupts, watch
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +73,29 @@ def test_what_runs_for_a_cell_is_broken(blocks: bool) -> None:
         interrupts.run(lambda: ran.append("next"))
         signal.raise_signal(signal.SIGINT)
     assert (ran, taken) == (["begun", "next"], ["cell", "cell"])
+
+
+def test_a_kernel_that_idles() -> None:
+    """The SIGINT that an idle kernel ignores is the cells' of other threads, while any waits."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    taken: list[str] = []
+    waits, ends = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        with Interrupts(lambda: taken.append("cell"), _post_at_once):
+            waits.set()
+            ends.wait(5)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert waits.wait(5)
+    watch()
+    signal.raise_signal(signal.SIGINT)
+    assert taken == ["cell"]
+    ends.set()
+    thread.join()
+    watch()
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
 def test_broken_off_in_any_thread() -> None:

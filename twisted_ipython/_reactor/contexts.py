@@ -32,7 +32,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Self
 from weakref import WeakKeyDictionary
 
 from twisted.internet.task import LoopingCall
@@ -84,15 +84,18 @@ def keep_process(original: Callable[..., Any]) -> Callable[..., Any]:
 # ---- on a reactor without a loop
 
 
-class _Keeping:
-    """A function that runs in the context in which this was made."""
+class _Keeping(partial[Any]):
+    """A function that runs in the context in which this was made, and is shown as what it is."""
 
-    def __init__(self, func: Callable[..., Any]) -> None:
-        self.func = func
-        self.context = copy_context()
+    context: Context
+
+    def __new__(cls, function: Callable[..., Any]) -> Self:
+        kept = super().__new__(cls, function)
+        kept.context = copy_context()
+        return kept
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        return self.context.run(self.func, *args, **kwargs)
+        return self.context.run(super().__call__, *args, **kwargs)
 
 
 def of_timer(call: Any) -> tuple[Callable[..., Any], Context | None]:

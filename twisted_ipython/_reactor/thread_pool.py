@@ -30,7 +30,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from twisted.python.threadpool import ThreadPool
 
-from twisted_ipython._base.frames import Label, Place, in_files, of_thread, users_place
+from twisted_ipython._base.frames import Label, in_files, of_thread, users_place
 from twisted_ipython._base.work_id import WorkId, work_in
 from twisted_ipython._private.twisted import POOL_WORKER
 
@@ -93,21 +93,18 @@ class PoolExecutor(ThreadPoolExecutor):
 
 def abandoned(reactor: threading.Thread, pool: ThreadPool) -> str | None:
     """What the process does not wait for, in one line; None if that is nothing.  Thread: any."""
-    busy = [thread for thread in pool.threads if thread.is_alive() and not _is_idle(thread)]
-    left = [f"a pool thread{_at(users_place(thread.ident), in_files)}" for thread in busy]
+    left = [f"a pool thread{where}" for where in map(_works, pool.threads) if where is not None]
     if reactor.is_alive():
-        at = _at(users_place(reactor.ident), in_files)
-        left.insert(0, f"the reactor, which is busy{at}")
+        left.insert(0, f"the reactor, which is busy{_works(reactor) or ''}")
     return ABANDONED.format(what="; ".join(left)) if left else None
 
 
-def _is_idle(thread: threading.Thread) -> bool:
+def _works(thread: threading.Thread) -> str | None:
+    """At which line of the user's a thread works, if at one; None for one that waits for work."""
     places = of_thread(thread.ident)
-    return not places or places[0].file.endswith(POOL_WORKER)
-
-
-def _at(place: Place | None, label: Label) -> str:
-    return "" if place is None else f" at {label(place)}"
+    if not thread.is_alive() or not places or places[0].file.endswith(POOL_WORKER):
+        return None
+    return next((f" at {in_files(place)}" for place in places if place.users), "")
 
 
 class Work(NamedTuple):
@@ -157,5 +154,6 @@ class PoolWork:
         ]
         if not left:
             return None
-        place = _at(users_place(left[0].thread), label)
+        found = users_place(left[0].thread)
+        place = "" if found is None else f" at {label(found)}"
         return (GOES_ON if len(left) == 1 else SEVERAL_GO_ON).format(number=len(left), place=place)
