@@ -8,11 +8,37 @@ from collections.abc import AsyncIterator, Generator
 from contextlib import closing
 from typing import Any
 
+from shells import run_python
 from twisted.internet.defer import Deferred
 
 from twisted_ipython._base.frames import Place, of_coroutine, of_thread, waits_at
 
 HERE = __file__
+
+# Each new frame object is a reason to collect, and each collection leaves garbage for the next.
+COLLECTED = """
+import gc, threading
+from twisted_ipython._base.frames import of_thread
+
+class Local(threading.local):
+    pass
+
+def litter(*_):
+    garbage = [Local()]
+    garbage.append(garbage)
+
+end = threading.Event()
+threads = [threading.Thread(target=end.wait, daemon=True) for _ in range(20)]
+for one in threads:
+    one.start()
+gc.set_threshold(1)
+gc.callbacks.append(litter)
+of_thread(threads[0].ident)
+assert gc.isenabled()
+gc.disable()
+of_thread(threads[0].ident)
+assert not gc.isenabled()
+"""
 
 
 class Waitable:
@@ -140,3 +166,9 @@ def test_a_thread_that_is_gone_stands_nowhere() -> None:
     thread.join()
     assert thread.ident is not None
     assert of_thread(thread.ident) == []
+
+
+def test_garbage() -> None:
+    """Garbage that knows threads is not collected while Python holds the lock of all threads."""
+    run = run_python("-c", COLLECTED, seconds=20)
+    assert (run.returncode, run.stderr) == (0, "")

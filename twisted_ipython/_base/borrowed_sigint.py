@@ -32,7 +32,7 @@ from typing import Any, Final, NoReturn
 
 from twisted.internet.task import LoopingCall
 
-from twisted_ipython._base.frames import callers, is_user_frame, module_of
+from twisted_ipython._base.frames import callers, frame_of, is_user_frame, module_of
 from twisted_ipython._base.loans import loans
 
 BROKEN_OFF: Final = (
@@ -158,7 +158,7 @@ class _BorrowedSigint:
         if not self.needs_check():
             return
         main = threading.main_thread().ident or 0
-        now = sys._current_frames().get(main)
+        now = frame_of(main)
         with self._lock:  # or it might come when the cell has ended
             if self._is_due(now):
                 self._forget()

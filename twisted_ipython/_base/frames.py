@@ -6,6 +6,7 @@ Thread: any.
 
 from __future__ import annotations
 
+import gc
 import linecache
 import site
 import sys
@@ -95,7 +96,20 @@ def _place(frame: FrameType) -> Place:
 
 def of_thread(ident: int | None) -> list[Place]:
     """Where the thread ``ident`` is now: the innermost call first; empty if it is gone."""
-    return of_frame(sys._current_frames().get(ident or 0))
+    return of_frame(frame_of(ident))
+
+
+def frame_of(ident: int | None) -> FrameType | None:
+    """The frame that the thread ``ident`` runs now; None if it is gone.  Thread: any."""
+    # Until 3.11.8, Python may collect garbage here, which waits for a lock that it has for ever.
+    pauses = sys.version_info < (3, 12) and gc.isenabled()
+    if pauses:
+        gc.disable()
+    try:
+        return sys._current_frames().get(ident or 0)
+    finally:
+        if pauses:
+            gc.enable()
 
 
 def users_place(ident: int | None) -> Place | None:
@@ -137,5 +151,5 @@ def _first(coro: Any, *names: str) -> Any:
 
 def is_debugged(ident: int) -> bool:
     """Whether a thread stands in a debugger."""
-    inner = islice(callers(sys._current_frames().get(ident)), 10)
+    inner = islice(callers(frame_of(ident)), 10)
     return any(module_of(one).partition(".")[0].startswith(_DEBUGGERS) for one in inner)

@@ -9,7 +9,6 @@ Thread: any; the tables are made in the reactor's.
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from asyncio.base_subprocess import BaseSubprocessTransport
 from collections.abc import Callable
@@ -207,7 +206,7 @@ def stack_table(thread: ReactorThread, label: frames.Label) -> Table | str:
     give_back()
     borrowed = loans.borrower()
     holder = loans.holder(thread.ident)
-    frame = sys._current_frames().get(holder)
+    frame = frames.frame_of(holder)
     if borrowed:
         title = f"The reactor: {borrowed}, which is at"
     elif frame is not None and is_idle(frame):

@@ -7,7 +7,6 @@ code that holds the reactor is seen too.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from math import isfinite
@@ -141,7 +140,7 @@ def profile(
         with turns_of(BRIEF):
             while monotonic() - began < seconds:
                 sleep(_EVERY)
-                seen[_place(sys._current_frames().get(thread.ident))] += 1
+                seen[_place(frames.frame_of(thread.ident))] += 1
     finally:
         show(Report(_profile_table(seen, monotonic() - began, label)))
 

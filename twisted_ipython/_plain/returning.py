@@ -23,7 +23,6 @@ In a thread of its own, unless a docstring says otherwise.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterator
 from queue import SimpleQueue
@@ -34,7 +33,7 @@ from typing import Any, Final
 
 from twisted_ipython._base.borrowed_sigint import sigint
 from twisted_ipython._base.formatting import say
-from twisted_ipython._base.frames import module_of, of_frame
+from twisted_ipython._base.frames import frame_of, module_of, of_frame
 from twisted_ipython._base.loans import Loan, loans
 
 _INTERVAL: Final = 0.02
@@ -142,7 +141,7 @@ class Watch:
         """Whether a loan goes on; nobody can enter it meanwhile."""
         if not loan.kept:
             return True
-        frame = sys._current_frames().get(loan.ident)
+        frame = frame_of(loan.ident)
         if frame is None:
             return False
         if loans.inside is not None:  # unless somebody's exception came between

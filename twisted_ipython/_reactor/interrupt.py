@@ -35,7 +35,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
-import sys
 import threading
 from collections.abc import Callable
 from math import inf
@@ -131,7 +130,7 @@ def throw(ident: int, may_break: Callable[[], bool] = lambda: True) -> bool:
 
 def _may_throw(ident: int) -> bool:
     """Whether the thread stands in the user's code, or in what that called and is not fragile."""
-    for frame in frames.callers(sys._current_frames().get(ident)):
+    for frame in frames.callers(frames.frame_of(ident)):
         if frames.is_user_frame(frame):
             return True
         if frames.module_of(frame).startswith(_FRAGILE):

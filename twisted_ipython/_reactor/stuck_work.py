@@ -19,14 +19,13 @@ Thread: any but the reactor's.
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from contextvars import copy_context
 from functools import partial
 from typing import Final, Protocol
 
 from twisted_ipython._base.formatting import say
-from twisted_ipython._base.frames import Label, callers
+from twisted_ipython._base.frames import Label, callers, frame_of
 from twisted_ipython._base.loans import loans
 from twisted_ipython._base.work_id import WorkId, work_in
 from twisted_ipython._failures.origin import context_in
@@ -88,7 +87,7 @@ def _watch(thread: Surroundings, work: str, work_id: WorkId, answered: threading
 
 def _runs(thread: Surroundings, work_id: WorkId) -> bool:
     """Whether the reactor thread runs code of this work, and nobody has borrowed the reactor."""
-    context = context_in(callers(sys._current_frames().get(thread.ident)))
+    context = context_in(callers(frame_of(thread.ident)))
     if context is None and thread.loop is not None:
         # A loop in C has no frame that tells.
         task = asyncio.current_task(thread.loop)
