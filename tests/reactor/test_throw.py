@@ -55,6 +55,24 @@ def test_throw_is_taken_back() -> None:
     assert names["well"] is True
 
 
+# What a debugger, a profiler or coverage does next.
+TRACED = """
+import sys, threading
+from twisted_ipython._reactor.interrupt import take_back
+take_back(threading.get_ident())
+def work(): pass
+sys.settrace(lambda *_: None)
+work()
+sys.settrace(None)
+print("traced")
+"""
+
+
+def test_tracing_after_a_throw_was_taken_back() -> None:
+    """On Python 3.11 what is traced afterwards does not loop for ever."""
+    assert run_python("-c", TRACED, seconds=20).stdout == "traced\n"
+
+
 def test_throw_spares_libraries() -> None:
     """Nothing is thrown where asyncio's frames are the innermost ones but the user's main code."""
     thread, names = in_thread(

@@ -35,8 +35,10 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 from time import monotonic, sleep
 from typing import Final, Protocol
@@ -68,6 +70,8 @@ LEFT_STUCK: Final = (
 # Seconds from one check of somebody who waits to the next.  A SIGINT that comes just as the main
 # thread begins to block is only handled then.
 CHECK_INTERVAL: Final = 0.25
+# Steps within which a thread raises what it has set for itself: it does in the first.
+_STEPS: Final = 1000
 # Seconds without an answer after which a waiting cell says so.
 _SILENCE: Final = 5.0
 # Seconds that a reactor gets to answer before what holds it is broken, and for how long.
@@ -123,7 +127,7 @@ def throw(ident: int, may_break: Callable[[], bool] = lambda: True) -> bool:
         set_exception(ident, Thrown)
     if raised.wait(_DELIVERY):
         return True
-    set_exception(ident, None)
+    take_back(ident)
     # It may have been raised just before it was taken back.
     return raised.wait(_LOOK)
 
@@ -142,6 +146,28 @@ def set_exception(ident: int, kind: type[BaseException] | None) -> None:
     """Set, or take back, the exception that a thread is to raise; the interpreter lock is kept."""
     exception = ctypes.py_object() if kind is None else ctypes.py_object(kind)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), exception)
+
+
+class _Raised(BaseException):
+    """Is raised here and caught, see `take_back`."""
+
+
+def take_back(ident: int) -> None:
+    """
+    Take back the exception that a thread was to raise.
+
+    Before Python 3.13 the interpreter notes that some thread has one to raise until one is
+    raised.  That note is left when it is taken back: Python 3.11 then loops for ever in the next
+    call that is traced, as a debugger's, and both become slower.  So one is raised here.
+
+    Thread: any.
+    """
+    set_exception(ident, None)
+    if sys.version_info < (3, 13):
+        with suppress(_Raised):
+            set_exception(threading.get_ident(), _Raised)
+            for _ in range(_STEPS):
+                pass
 
 
 def break_until(ident: int, answered: Callable[[], bool], patience: float, bound: float) -> None:

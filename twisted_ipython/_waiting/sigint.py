@@ -21,7 +21,7 @@ from typing import Any, Final, Self, TypeVar
 
 from twisted_ipython._base.borrowed_sigint import sigint
 from twisted_ipython._private.asyncio import getsignal, set_signal
-from twisted_ipython._reactor.interrupt import set_exception
+from twisted_ipython._reactor.interrupt import set_exception, take_back
 
 _E = TypeVar("_E", bound=BaseException)
 
@@ -50,8 +50,9 @@ class Breakable:
             self._function()
         finally:
             with self._lock:
-                self._thread = None
-            set_exception(ident, None)
+                was_broken, self._thread = self._thread is None, None
+            if was_broken:
+                take_back(ident)
 
     def break_off(self) -> None:
         """Have it raise KeyboardInterrupt.  Any other thread, also while it handles a signal."""
