@@ -10,8 +10,8 @@ from fcntl import LOCK_EX, LOCK_SH, LOCK_UN, flock
 from functools import cache
 from pathlib import Path
 
-# A clock, and what waits for a promised time.
-_CLOCK = r"monotonic|perf_counter|interrupted|leaving"
+# A clock, what waits for a promised time, and a share of the time.
+_CLOCK = r"monotonic|perf_counter|interrupted|leaving|reactor profile"
 
 
 @cache

@@ -9,11 +9,17 @@ from contextlib import contextmanager
 __all__ = ["fresh_logging"]
 
 
+_LOGGERS = (logging.root, logging.getLogger("scrapy"), logging.getLogger("twisted"))
+
+
 @contextmanager
 def fresh_logging() -> Iterator[None]:
-    """Within, the root logger has no handlers: pytest adds its own before each test."""
-    before, logging.root.handlers[:] = [*logging.root.handlers], []
+    """Within, no logger has handlers: pytest adds its own before each test, a session ours."""
+    before = [[*logger.handlers] for logger in _LOGGERS]
+    for logger in _LOGGERS:
+        logger.handlers[:] = []
     try:
         yield
     finally:
-        logging.root.handlers[:] = before
+        for logger, handlers in zip(_LOGGERS, before, strict=True):
+            logger.handlers[:] = handlers
