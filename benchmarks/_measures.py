@@ -244,7 +244,7 @@ def linked_crawl(subjects: Subjects) -> list[Comparison]:
         for other, (name, limit) in against.items():
             starts = [partial(ours, "crawls", who), partial(bare, "crawls", name)]
             limits = {"2,000 pages": limit}
-            rows += _compared(f"crawl in a {who}", other, starts, limits, processes=3, turns=1)
+            rows += _compared(f"crawl in a {who}", other, starts, limits, processes=2, turns=1)
     return rows
 
 
