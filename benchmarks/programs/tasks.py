@@ -1,7 +1,8 @@
 """
 Tasks, a queue and streams of asyncio's; answers with seconds.
 
-The argument is ``ours`` for the reactor thread's loop; without one it is asyncio's own.
+The argument is ``ours`` for the reactor thread's loop; without one it is asyncio's own. Either is in
+a process with an IPython, whose objects each full collection of garbage goes through.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Final
 
+from IPython.core.interactiveshell import InteractiveShell
 from serving import serve
 
 _TASKS: Final = 200_000
@@ -81,6 +83,7 @@ async def _seconds() -> dict[str, float]:
 
 def main() -> None:
     """Answer."""
+    InteractiveShell.instance()
     if sys.argv[1:] == ["ours"]:
         from twisted_ipython import runner
 
