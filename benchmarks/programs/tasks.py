@@ -1,8 +1,8 @@
 """
 Tasks, a queue and streams of asyncio's; answers with seconds.
 
-The argument is ``ours`` for the reactor thread's loop; without one it is asyncio's own. Either is in
-a process with an IPython, whose objects each full collection of garbage goes through.
+The argument is ``ours`` for the reactor thread's loop; without one it is asyncio's own. Either is
+in a process with an IPython, whose objects each full collection of garbage goes through.
 """
 
 from __future__ import annotations
