@@ -83,7 +83,7 @@ class _Outcome:
     def seconds(self) -> float:
         return time() - self.began
 
-    def look(self, held: _Held, result: Any) -> None:
+    def note(self, held: _Held, result: Any) -> None:
         """Note what it has come to, which does not count as looking at a failure."""
         error: Any
         if isinstance(held, EventualResult):
@@ -142,7 +142,7 @@ class ShownResults:
 
     def show(self, held: _Held) -> None:
         """Display what is pending, for ``ipython_display_formatter``.  Thread: any."""
-        outcome = self._look(held)
+        outcome = self._outcome_of(held)
         if outcome.state != "pending" or not can_update(self._shell):
             raise NotImplementedError  # `bundle` shows it
         about = {CARD: True} if outcome.is_job else {}
@@ -154,7 +154,7 @@ class ShownResults:
 
     def bundle(self, held: _Held) -> Bundle:
         """What it shows now, for ``mimebundle_formatter``.  Thread: any."""
-        outcome = self._look(held)
+        outcome = self._outcome_of(held)
         if outcome.state == "pending" and held not in self._noted:
             self._noted.add(held)
             self._follow(held, outcome, partial(copy_context().run, self._notice, outcome))
@@ -163,7 +163,7 @@ class ShownResults:
 
     def job_ended(self, _: Job, result: EventualResult) -> None:
         """Print that a job ended: one of ``Jobs.when_ended``.  Thread: any."""
-        self._notice(self._look(result))
+        self._notice(self._outcome_of(result))
 
     def show_itself(self, result: ExecutionResult) -> None:
         """Have a cell's value show itself to a front end that formats it alone.  Thread: cell."""
@@ -182,14 +182,14 @@ class ShownResults:
 
             override(value, {"_repr_html_": html})
 
-    def _look(self, held: _Held) -> _Outcome:
+    def _outcome_of(self, held: _Held) -> _Outcome:
         """What is known of it now; a future of another loop shows what it is."""
         if isinstance(held, asyncio.Future) and held.get_loop() is not current().loop:
             raise NotImplementedError
         outcome = _Outcome(held, cell_number(self._shell))
         pending = held.state == "pending" if isinstance(held, EventualResult) else is_pending(held)
         if not pending:
-            outcome.look(held, getattr(held, "result", None))
+            outcome.note(held, getattr(held, "result", None))
         return outcome
 
     def _follow(self, held: _Held, outcome: _Outcome, tell: Callable[[], object]) -> None:
@@ -199,7 +199,7 @@ class ShownResults:
             one = itself()
             try:
                 if self._open and one is not None:
-                    outcome.look(one, result)
+                    outcome.note(one, result)
                     tell()
             except Exception:
                 _log.failure("A result could not be shown")

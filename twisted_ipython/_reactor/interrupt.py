@@ -83,8 +83,8 @@ _BOUND: Final = 2.0
 _ALONE: Final = 0.1
 # Seconds that a throw gets to be raised before it is taken back.
 _DELIVERY: Final = 0.05
-# Seconds between two looks at a thread that stands where nothing may be thrown.
-_LOOK: Final = 0.002
+# Seconds between two checks of a thread that stands where nothing may be thrown.
+_INTERVAL: Final = 0.002
 # Modules in whose frames an exception between two lines would do harm.
 _FRAGILE: Final = ("asyncio", "twisted.internet", "twisted.python", "crochet", "twisted_ipython")
 
@@ -129,7 +129,7 @@ def throw(ident: int, may_break: Callable[[], bool] = lambda: True) -> bool:
         return True
     take_back(ident)
     # It may have been raised just before it was taken back.
-    return raised.wait(_LOOK)
+    return raised.wait(_INTERVAL)
 
 
 def _may_throw(ident: int) -> bool:
@@ -185,7 +185,7 @@ def break_until(ident: int, answered: Callable[[], bool], patience: float, bound
     while not answered() and monotonic() - begun < bound:
         if monotonic() - begun >= patience:
             throw(ident)
-        sleep(_LOOK)
+        sleep(_INTERVAL)
 
 
 def resuming(loop: asyncio.AbstractEventLoop) -> None:

@@ -59,7 +59,7 @@ from twisted_ipython._reactor.thread import ReactorThread
 ASYNCIO: Final = "asyncio"
 # Seconds that a starting reactor gets, and one that does not seem to run.
 _START: Final = 10.0
-_LOOK: Final = 0.5
+_ANSWER: Final = 0.5
 
 NOT_RUNNING: Final = (
     "The reactor is not running: crochet.no_setup() was called, so this program has to run"
@@ -200,7 +200,7 @@ def _find(*, ours: bool) -> ReactorThread:
         reactor.callFromThread(find)
     turning = reactor_thread() is not None or reactor.running
     try:
-        return found.result(_START if turning else _LOOK)
+        return found.result(_START if turning else _ANSWER)
     except TimeoutError:
         stopped = getattr(reactor, STARTED_BEFORE, False)
         raise RuntimeError(STUCK if turning else STOPPED if stopped else NOT_RUNNING) from None
