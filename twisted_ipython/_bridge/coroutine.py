@@ -66,12 +66,7 @@ IDLE_LOOP: Final = (
 
 
 class NotAsyncios(BaseException):
-    """
-    A coroutine awaits what asyncio does not understand.
-
-    Args:
-        awaited: what it awaits.
-    """
+    """A coroutine awaits what asyncio does not understand."""
 
     def __init__(self, awaited: Any) -> None:
         super().__init__()

@@ -33,12 +33,7 @@ def cancel(deferred: Deferred[Any]) -> None:
 
 
 class _Cancellation:
-    """
-    Cancels a Deferred, and looks after what it waits for until that has ended.
-
-    Args:
-        deferred: it.
-    """
+    """Cancels a Deferred, and looks after what it waits for until that has ended."""
 
     def __init__(self, deferred: Deferred[Any]) -> None:
         self._deferred = deferred

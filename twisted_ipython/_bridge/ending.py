@@ -36,12 +36,7 @@ _ENDS: Final = (
 
 
 class Ending(Deferred[Any]):
-    """
-    What will come of the work.
-
-    Args:
-        stop: cancels it.
-    """
+    """What will come of the work, which ``stop`` cancels."""
 
     def __init__(self, stop: Callable[[], object]) -> None:
         super().__init__()
@@ -104,15 +99,7 @@ def of_coroutine(
 
 
 def of_generator(generator: Generator[Any, Any, Any], context: Context) -> Ending:
-    """
-    A Deferred of what a generator returns, which `inlineCallbacks` drives.
-
-    Args:
-        generator: the generator.
-        context: to run it in.
-
-    Thread: reactor.
-    """
+    """A Deferred of what a generator returns, which `inlineCallbacks` drives.  Thread: reactor."""
     interruptible = Interruptible(generator)
 
     @inlineCallbacks

@@ -41,13 +41,7 @@ _CANCELLATIONS: Final = (defer.CancelledError, asyncio.CancelledError)
 
 
 class Steps:
-    """
-    A coroutine, stepped by what it awaits.
-
-    Args:
-        coro: the user's coroutine.
-        loop: the loop of its Task.
-    """
+    """A coroutine of the user's, stepped by what it awaits, on the loop of its Task."""
 
     # All that follows concerns the time while Deferreds step the coroutine.
     # The thread in which they do, the Task, and the future that the Task waits for.
@@ -249,12 +243,7 @@ class Steps:
         return self._deferred is None
 
     def _cancel_late(self) -> bool:
-        """
-        Apply a cancellation that was asked for while the coroutine ran, if it still stands.
-
-        Returns:
-            whether the Task will be woken by it.
-        """
+        """Apply a cancellation that came while the coroutine ran; whether it wakes the Task."""
         assert self._must_cancel is not None
         (msg,), self._must_cancel = self._must_cancel, None
         # From 3.13 on, uncancel() takes back a cancellation that was not delivered.

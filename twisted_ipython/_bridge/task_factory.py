@@ -97,12 +97,7 @@ def begin_task(
 
 
 class _TaskFactory:
-    """
-    Makes tasks whose coroutines may await Deferreds; runs in the reactor thread.
-
-    Args:
-        own: the task factory that the user set, or None.
-    """
+    """Makes tasks whose coroutines may await Deferreds, by the user's own factory if there is one."""
 
     def __init__(self, own: Any) -> None:
         self.own = own
