@@ -97,7 +97,7 @@ def begin_task(
 
 
 class _TaskFactory:
-    """Makes tasks whose coroutines may await Deferreds, by the user's own factory if there is one."""
+    """Makes tasks whose coroutines may await Deferreds, by the user's own factory if set."""
 
     def __init__(self, own: Any) -> None:
         self.own = own

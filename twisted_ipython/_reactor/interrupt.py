@@ -160,6 +160,9 @@ def take_back(ident: int) -> None:
     raised.  That note is left when it is taken back: Python 3.11 then loops for ever in the next
     call that is traced, as a debugger's, and both become slower.  So one is raised here.
 
+    Args:
+        ident: of the thread.
+
     Thread: any.
     """
     set_exception(ident, None)
