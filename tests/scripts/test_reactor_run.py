@@ -73,7 +73,7 @@ class Thread:
         self.reactor = Reactor()
         self.pool = self.reactor.pool
         self.ident = threading.get_ident()
-        self.crawls, self.overrides = Crawls(), Overrides()
+        self.crawls, self.overrides = Crawls(self), Overrides()
         self._scripts = Scripts(self)  # type: ignore[arg-type]
 
     def of(self, _: object) -> Scripts:
