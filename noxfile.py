@@ -37,6 +37,9 @@ ON_ANY_KERNEL = [
     *("test_notebooks.py", "test_process_cells.py", "test_uvloop.py", "test_trial.py"),
 ]
 
+# Tests start hundreds of processes: as pip does, uv is to compile what it installs.
+os.environ["UV_COMPILE_BYTECODE"] = "1"
+
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "uv|venv"
 # A Python that this machine lacks is named in the report, and is no failure.

@@ -58,6 +58,8 @@ def nobodys_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
         patch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
         for variable in ("PYTHONWARNINGS", "PYTHONSTARTUP", "PYTHONASYNCIODEBUG"):
             patch.delenv(variable, raising=False)
+        # They start by the hundred, and would each compile the package.
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         yield folder
 
 
