@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from twisted_ipython._base.instance import override
+import asyncio
+
+from session import Session
+
+from twisted_ipython._base.instance import override, with_room
 
 
 class Thing:
@@ -49,3 +53,26 @@ def test_no_attributes() -> None:
     thing = Slots()
     override(thing, {"method": lambda: "ours"})()
     assert thing.method() == "own"
+
+
+def test_room() -> None:
+    """A loop keeps its own attributes in slots, and its class is named as asyncio's."""
+    loop = with_room(asyncio.SelectorEventLoop)()
+    try:
+        assert vars(loop) == {}
+        loop.set_debug(True)
+        assert loop.get_debug()
+        assert vars(loop) == {}
+        assert (type(loop).__name__, type(loop).__module__) == (
+            asyncio.SelectorEventLoop.__name__,
+            asyncio.SelectorEventLoop.__module__,
+        )
+    finally:
+        loop.close()
+
+
+def test_room_on_the_reactors_loop(session: Session) -> None:
+    """The loop that we make for the reactor has it: what is set there is ours."""
+    session.ok("from twisted.internet import reactor; loop = reactor._asyncioEventloop")
+    loop = session.shell.user_ns["loop"]
+    assert "_ready" not in vars(loop)

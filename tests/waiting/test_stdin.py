@@ -91,6 +91,18 @@ def test_reactor_wait(kernel: Kernel) -> None:
     assert cell.wait().value == "'told'"
 
 
+def test_tracing_after_a_question(kernel: Kernel) -> None:
+    """What is traced after an answer, or an interrupt that came as it did, runs to its end."""
+    cell = asking(kernel, HERE + "input('who? ')")
+    kernel.answer(cell, "me")
+    cell.wait()
+    interrupted(kernel, asking(kernel, HERE + "input('who? ')"))
+    kernel.ok(
+        "import sys\ndef work(): return 1\n"
+        "sys.settrace(lambda *_: None); work(); sys.settrace(None)"
+    )
+
+
 def test_interrupt(kernel: Kernel) -> None:
     """An interrupt ends a question, as KeyboardInterrupt at the line that asks."""
     traceback = interrupted(kernel, asking(kernel, HERE + "input('who? ')"))

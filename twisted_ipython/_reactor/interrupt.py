@@ -143,7 +143,7 @@ def _may_throw(ident: int) -> bool:
 
 
 def set_exception(ident: int, kind: type[BaseException] | None) -> None:
-    """Set, or take back, the exception that a thread is to raise; the interpreter lock is kept."""
+    """Set the exception that a thread is to raise, or none; the interpreter lock is kept."""
     exception = ctypes.py_object() if kind is None else ctypes.py_object(kind)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), exception)
 
