@@ -28,6 +28,7 @@ The way of a cell that awaits::
     _reactor.thread:ReactorThread.deferred
     _bridge.interruptible:Interruptible
     _bridge.task_factory:begin_task
+    _bridge.call_soon:methods_of
     _bridge.coroutine:Bridge
     _waiting.awaiting_cell:AwaitingCell.run_statement
     _cells.autoawait:AutoAwait.run_code

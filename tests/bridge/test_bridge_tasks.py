@@ -336,7 +336,7 @@ async def test_exit_of_a_task_that_nobody_awaits() -> None:
         loop.set_exception_handler(handler)
     [report] = reports
     assert "never retrieved" in report["message"]
-    assert "SystemExit('bye')" in str(report["exception"])
+    assert repr(report["exception"]) == "SystemExit('bye')"
 
 
 # ---- what tools see of a task

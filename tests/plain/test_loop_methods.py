@@ -97,6 +97,30 @@ def test_while_a_statement_runs(methods: LoopMethods, thread: Thread) -> None:
     assert len(thread.borrowed) == 3
 
 
+def test_own_methods_stay(thread: Thread) -> None:
+    """What is set on the loop for tasks is never off it: the reactor thread calls it meanwhile."""
+    deleted: list[str] = []
+
+    class Loop(asyncio.SelectorEventLoop):
+        def __delattr__(self, name: str) -> None:
+            deleted.append(name)
+            super().__delattr__(name)
+
+    thread.loop.close()
+    thread.loop = loop = Loop()
+    own = {"call_soon": lambda *_: None, "create_task": lambda *_: None}
+    for name, method in own.items():
+        setattr(loop, name, method)
+    one = LoopMethods(thread, thread)  # type: ignore[arg-type]
+    undo = one.attach()
+    one.begin()
+    one.end()
+    undo()
+    assert {name: getattr(loop, name) for name in own} == own
+    assert "call_later" in deleted
+    assert not own.keys() & set(deleted)
+
+
 def test_switched_off(methods: LoopMethods, thread: Thread) -> None:
     """Where nobody is to borrow the reactor, the loop is called as it is."""
     methods.begin()

@@ -26,7 +26,6 @@ ALLOWED = {
     "_exit": "Python documents it",
     "_replace": "Python documents it, of named tuples",
     "_fields": "Python documents it, of syntax trees",
-    "_context": "it is of our own `_bridge.coroutine.Bridge`",
     "_asyncio_future_blocking": "asyncio's mark of a future: each await reads and sets it",
     "_stopped": "of the reactor, which each `callLater` reads",
     "_uninstall_scrapy_root_handler": "it is Scrapy's",

@@ -12,6 +12,7 @@ import pytest
 
 from twisted_ipython._bridge.drivers import refuse_without_task
 from twisted_ipython._private import asyncio as private
+from twisted_ipython._private import asyncio_steps as steps
 
 SEEN = "asyncio has no {name} of {of} any more, which Python 3.11 to 3.15 have: {file}"
 
@@ -44,16 +45,25 @@ NAMES = {
             "_scheduled",
             "_selector",
             "_current_handle",
+            "_ready",
+            "_debug",
+            "_run_once",
             private.CHECK_THREAD,
             *private.TRANSPORT_METHODS,
         ),
     ),
-    "a task": ("_log_destroy_pending", "_asyncio_future_blocking"),
-    "a future": (private.LOG_TRACEBACK, private.EXCEPTION, "_asyncio_future_blocking"),
+    "a task": (
+        *("_log_destroy_pending", "_asyncio_future_blocking", "_fut_waiter"),
+        *(steps.MUST_CANCEL, steps.MESSAGE),
+    ),
+    "a future": (
+        *(private.LOG_TRACEBACK, private.EXCEPTION),
+        *("_asyncio_future_blocking", "_callbacks"),
+    ),
     "a timer": ("_when", "_args"),
     "a server": (private.LOOP, private.PROTOCOL_FACTORY),
     "a transport": (private.LOOP, private.SOCKET, private.SERVER),
-    "a handle": ("_callback", "_context"),
+    "a handle": ("_callback", "_context", "_args", "_source_traceback"),
     "an RLock": ("_is_owned",),
 }
 
@@ -192,3 +202,44 @@ def test_silence() -> None:
     private.silence(cast(Any, task))
     assert task._log_destroy_pending is False
     private.silence(cast(Any, object()))
+
+
+def test_step() -> None:
+    """What a Task schedules names its Task, and shows the collector what it throws."""
+    loop = asyncio.new_event_loop()
+    thrown: list[Any] = []
+
+    class Bad:
+        def __await__(self) -> Any:
+            yield "bad"
+
+    async def body() -> None:
+        task: Any = asyncio.current_task()
+        loop.call_soon(lambda: thrown.append(steps.take_step(task)))
+        await Bad()
+
+    task = loop.create_task(body())
+    loop.run_until_complete(asyncio.sleep(0))
+    [taken] = thrown
+    assert isinstance(taken.error, RuntimeError)
+    assert taken.future is None
+    private.silence(task)
+    task = loop.create_task(asyncio.sleep(9))
+    step = steps.take_first_step(task)
+    assert step is not None
+    assert steps.take_first_step(task) is None
+    loop.call_soon(step)
+    loop.run_until_complete(asyncio.sleep(0))
+    taken = steps.take_step(task)
+    assert taken is not None
+    assert isinstance(taken.future, asyncio.Future)
+    assert steps.take_step(task) is None
+    private.silence(task)
+    loop.close()
+
+
+def test_step_without_names() -> None:
+    """A Task that does not show what it waits for, on a loop that shows nothing, keeps its step."""
+    task: Any = SimpleNamespace(get_loop=object)
+    assert steps.take_step(task) is None
+    assert steps.take_first_step(task) is None

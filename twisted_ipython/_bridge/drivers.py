@@ -13,7 +13,7 @@ from __future__ import annotations
 from types import CodeType, FrameType
 from typing import Final
 
-from twisted_ipython._private.asyncio import TASK_GROUP, TIMEOUT, WAIT_FOR
+from twisted_ipython._private.asyncio import RUN, TASK_GROUP, TIMEOUT, WAIT_FOR
 from twisted_ipython._private.twisted import DRIVER
 
 NEEDS_TASK: Final = (
@@ -24,11 +24,12 @@ NEEDS_TASK: Final = (
 
 # What steps a coroutine as a Task of ours.
 STEPS: Final = (
-    "coroutine:Bridge.__next__",
-    "coroutine:Bridge._throw",
-    "coroutine:Bridge._wait",
-    "stepping:Steps._step",
-    "tasks:bridging.<locals>.body",
+    "stepping:Steps.step",
+    "coroutine:Front.send",
+    "coroutine:Front.throw",
+    "task_factory:begin_task",
+    "task_factory:_TaskFactory.__call__",
+    "task_factory:_TaskFactory.create_task.<locals>.create_task",
 )
 _OURS: Final = "twisted_ipython._bridge."
 _USERS: Final = (
@@ -64,8 +65,8 @@ def refuse_without_task(frame: FrameType, users: tuple[tuple[CodeType, str], ...
 def driven_by_twisted(frame: FrameType | None) -> bool:
     """Whether the coroutine that ``frame`` belongs to is stepped by Twisted.  Thread: any."""
     while frame is not None:
-        if frame.f_code is DRIVER:
-            return True
+        if frame.f_code in (DRIVER, RUN):
+            return frame.f_code is DRIVER
         module = str(frame.f_globals.get("__name__"))
         if module.startswith(_OURS) and _is_step(module, frame.f_code):
             return False

@@ -7,8 +7,7 @@ Thread: reactor, unless a docstring says otherwise.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
-from contextvars import Context
+from collections.abc import Generator
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -53,68 +52,6 @@ class BridgedFuture(asyncio.Future[_T]):
     """A future that coroutines driven by asyncio and by Twisted can await."""
 
     __await__ = __iter__ = await_future
-
-
-class WrappedExit(BaseException):
-    """A SystemExit or KeyboardInterrupt that a task raised; asyncio ends the loop for those."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(repr(error))
-        self.error = error
-
-
-def held(error: BaseException) -> BaseException:
-    """What a task may raise in place of ``error`` without ending the loop."""
-    if isinstance(error, (KeyboardInterrupt, SystemExit)):
-        return WrappedExit(error).with_traceback(error.__traceback__)
-    return error
-
-
-class Waiter(asyncio.Future[None]):
-    """
-    The future that a Task waits for while its coroutine waits for Deferreds.
-
-    Its one callback, the Task's, is kept apart: at the end of a step it is called
-    at once, which saves a turn of the loop.
-
-    Args:
-        cancel: cancels what the coroutine waits for, with a message; says whether
-            a cancellation is on its way.
-        loop: the Task's loop.
-
-    Attributes:
-        context: the Task's, which it gives with its callback.
-    """
-
-    context: Context | None = None
-    _wake: Callable[[Waiter], object] | None = None
-
-    def __init__(self, cancel: Callable[[Any], bool], loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
-        self._cancel_awaited = cancel
-
-    def add_done_callback(self, call: Any, *, context: Context | None = None) -> None:
-        """Keep the Task's callback; called by the Task."""
-        self._wake, self.context = call, context
-        if self.done():
-            self.wake_soon()
-
-    def wake(self) -> None:
-        """Have the Task take over at once, in its own context; no Task is entered now."""
-        if self._wake is not None:  # else the Task has yet to ask, or has been told
-            call, self._wake = self._wake, None
-            call(self)
-            del call  # or the frames of a failure and the Task keep each other alive
-
-    def wake_soon(self) -> None:
-        """Have the Task take over in the next iteration of the loop."""
-        if self._wake is not None:
-            call, self._wake = self._wake, None
-            self.get_loop().call_soon(call, self, context=self.context)
-
-    def cancel(self, msg: Any = None) -> bool:
-        """Cancel what the coroutine waits for; called by `asyncio.Task.cancel`."""
-        return self._cancel_awaited(msg)
 
 
 class Mirror(asyncio.Future[None]):

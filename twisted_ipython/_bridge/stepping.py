@@ -1,9 +1,9 @@
 """
-The steps of a coroutine while Deferreds drive it, for a `Bridge`.
+The steps of a Task's coroutine that a `Bridge` takes in place of asyncio.
 
 The coroutine is stepped straight from the callbacks of the Deferreds that it
-awaits, as its own Task, until it ends or awaits something of asyncio's, or until
-somebody cancels the Task.  See `_bridge.coroutine` for the why.
+awaits, and from those of futures as asyncio does it.  See `_bridge.coroutine`
+for the why.
 
 Thread: reactor, unless a docstring says otherwise.
 """
@@ -11,9 +11,9 @@ Thread: reactor, unless a docstring says otherwise.
 from __future__ import annotations
 
 import asyncio
-import sys
-from asyncio import Future, current_task
-from collections.abc import Callable, Coroutine
+from asyncio import Future, Task, current_task
+from collections.abc import Callable
+from contextvars import Context
 from threading import get_ident
 from typing import Any, Final
 
@@ -24,13 +24,18 @@ from twisted.python.failure import Failure
 
 from twisted_ipython._bridge.deferred_failure import exception_of
 from twisted_ipython._bridge.driven import cancel
-from twisted_ipython._bridge.futures import Waiter
+from twisted_ipython._bridge.futures import Mirror
 from twisted_ipython._bridge.interruptible import Interruptible, stack
 from twisted_ipython._private.asyncio import enter_task, leave_task
 from twisted_ipython._private.twisted import mark_handled
 
 _Step = tuple[Callable[[Any], Any], Any]
 _log = Logger()
+
+IDLE_LOOP: Final = (
+    "{what!r} belongs to another event loop, which is not running, so it can never be done."
+    " Create it in the cell that awaits it."
+)
 
 # How many steps may nest (one step fires a Deferred that another coroutine
 # awaits, and so on) before the next one waits for the loop: far under Python's
@@ -41,16 +46,20 @@ _CANCELLATIONS: Final = (defer.CancelledError, asyncio.CancelledError)
 
 
 class Steps:
-    """A coroutine of the user's, stepped by what it awaits, on the loop of its Task."""
+    """
+    The coroutine of a Task, stepped by what it awaits.
 
-    # All that follows concerns the time while Deferreds step the coroutine.
-    # The thread in which they do, the Task, and the future that the Task waits for.
-    _thread = 0
-    _task: asyncio.Task[Any] | None = None
-    _waiter: Waiter | None = None
-    # What the coroutine came to, until its Task takes over: what it awaits, or
-    # the exception (StopIteration too) that it ended with.
-    _outcome: tuple[Any, BaseException | None] | None = None
+    Attributes:
+        coro: the coroutine.
+        send: what steps it.
+        interruptible: what steps it since it was interrupted.
+        future: the future that it waits for, if it is one of asyncio's.
+        must_cancel: the message of a cancellation that came while it ran, or was about to.
+    """
+
+    interruptible: Interruptible[Any] | None = None
+    future: Future[Any] | None = None
+    must_cancel: tuple[Any] | None = None
     # The Deferred that the coroutine waits for; None while it runs.
     _deferred: Deferred[Any] | None = None
     # Whether a callback is being added to it, and the result if it came at once.
@@ -62,28 +71,56 @@ class Steps:
     # has not answered yet.
     _cancelling = False
     _unanswered: tuple[Any] | None = None
-    # The message of a cancellation that came while the coroutine ran.
-    _must_cancel: tuple[Any] | None = None
-    # Whether its coroutine, of a cell or a job, is told of interrupts by itself.
-    is_told = False
-    # What steps the coroutine since it was interrupted.
-    _interruptible: Interruptible[Any] | None = None
 
-    def __init__(self, coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> None:
-        self.coro = coro
-        self._send = coro.send
-        self._loop = loop
+    def __init__(self, task: Task[Any], coro: Any, context: Context) -> None:
+        self.task: Any = task
+        self.coro, self.context, self.loop = coro, context, task.get_loop()
+        self.send: Callable[[Any], Any] = coro.send
+        self._thread = get_ident()
 
-    def interrupt(self) -> None:
-        """Have the coroutine end, whatever swallows the cancellation that follows."""
-        if self.is_told:
-            return
-        if self._interruptible is None:
-            self._interruptible = Interruptible(self.coro, is_task=True)
-            self._send = self._interruptible.send
-        self._interruptible.interrupt(KeyboardInterrupt())
+    def wait(self, awaited: Any) -> None:
+        """Wait for what the coroutine awaits, and take the steps that need no wait."""
+        while isinstance(awaited, Deferred):
+            step = self._subscribe(awaited)
+            if step is None:
+                break
+            awaited = step[0](step[1])
+        else:
+            self._wait_for(awaited)
+        if self.must_cancel is not None:
+            (msg,), self.must_cancel = self.must_cancel, None
+            self.cancel_awaited(msg)
 
-    # ---- what Deferreds call
+    def step(self, step: Callable[[Any], Any], value: Any) -> None:
+        """Take a step as the Task, entered in place of whichever runs now."""
+        self._deferred = None
+        loop, task = self.loop, self.task
+        outer = current_task(loop)
+        if outer is not None:
+            leave_task(loop, outer)
+        enter_task(loop, task)
+        try:
+            self.wait(step(value))
+        except BaseException as error:
+            self.end(error)
+        finally:
+            leave_task(loop, task)
+            if outer is not None:
+                enter_task(loop, outer)
+            # or they and a failure's traceback keep each other alive
+            del step, value, task, outer
+
+    def end(self, error: BaseException) -> None:
+        """Take what came of the coroutine: a StopIteration, or what it raised."""
+        raise NotImplementedError
+
+    def _throw(self, error: BaseException) -> Any:
+        try:
+            return (self.interruptible or self.coro).throw(error)
+        finally:
+            del error
+
+    # ---- Deferreds
 
     def _subscribe(self, deferred: Deferred[Any]) -> _Step | None:
         """Ask to be told when ``deferred`` fires; return the step to take if it just has."""
@@ -94,9 +131,13 @@ class Steps:
         if self._ready is None:
             return None
         (result,), self._ready, self._deferred = self._ready, None, None
+        return self._step_with(result)
+
+    def _step_with(self, result: Any) -> _Step:
+        """The step to take with the result of a Deferred."""
         if isinstance(result, Failure):
-            return (self._interruptible or self.coro).throw, exception_of(result)
-        return self._send, None
+            return self._throw, exception_of(result)
+        return self.send, None
 
     def _fired(self, result: Any, deferred: Deferred[Any]) -> Any:
         """
@@ -113,7 +154,7 @@ class Steps:
             stays = mark_handled(deferred, result)
         if get_ident() != self._thread:
             self._scheduled = True
-            self._loop.call_soon_threadsafe(self._resume, result, deferred)
+            self.loop.call_soon_threadsafe(self._resume, result, deferred)
         elif self._adding:
             self._ready = (result,)
         elif self._cancelling:
@@ -127,7 +168,7 @@ class Steps:
     def _schedule(self, result: Any, deferred: Deferred[Any]) -> None:
         """Resume the coroutine in the next iteration of the loop."""
         self._scheduled = True
-        self._loop.call_soon(self._resume, result, deferred)
+        self.loop.call_soon(self._resume, result, deferred)
 
     def _resume(self, result: Any, deferred: Deferred[Any]) -> None:
         """Step the coroutine, unless it was cancelled between the firing and this call."""
@@ -137,17 +178,15 @@ class Steps:
         if self._unanswered is not None:
             (msg,), self._unanswered = self._unanswered, None
             if isinstance(result, Failure) and result.check(*_CANCELLATIONS):
-                self._wake_cancelled(msg)
+                self._give_up(msg)
                 return
         self._run(result, deferred)
 
     def _run(self, result: Any, deferred: Deferred[Any]) -> None:
         """Step the coroutine in its Task's context."""
-        assert self._waiter is not None
-        assert self._waiter.context is not None
         stack.steps += 1
         try:
-            self._waiter.context.run(self._step, result)
+            self.context.run(self.step, *self._step_with(result))
         except RuntimeError:
             if self._deferred is not deferred:
                 raise
@@ -156,77 +195,86 @@ class Steps:
         finally:
             stack.steps -= 1
 
-    def _step(self, result: Any) -> None:
-        """Step the coroutine as its own Task, entered in place of whichever runs now."""
-        self._deferred = None
-        loop, task, waiter = self._loop, self._task, self._waiter
-        assert task is not None
-        assert waiter is not None
-        outer = current_task(loop)
-        if outer is not None:
-            leave_task(loop, outer)
-        enter_task(loop, task)
-        try:
-            if isinstance(result, Failure):
-                awaited = (self._interruptible or self.coro).throw(exception_of(result))
+    # ---- asyncio's futures, as its Task has it
+
+    def _wait_for(self, awaited: Any) -> None:
+        blocking = getattr(awaited, "_asyncio_future_blocking", None)
+        if awaited is None:
+            self.soon()
+        elif blocking is None:
+            self.soon(RuntimeError(f"Task got bad yield: {awaited!r}"))
+        elif awaited.get_loop() is not self.loop:
+            self._wait_for_other(awaited)
+        elif awaited is self.task or not blocking:
+            what = "cannot await on itself" if blocking else "used yield instead of yield from"
+            self.soon(RuntimeError(f"Task {what}: {awaited!r}"))
+        else:
+            self.wait_for_future(awaited)
+
+    def wait_for_future(self, future: Future[Any]) -> None:
+        """Wait for a future of the loop's."""
+        future._asyncio_future_blocking = False
+        self.future = future
+        future.add_done_callback(self.wake, context=self.context)
+
+    def _wait_for_other(self, future: Future[Any]) -> None:
+        """Wait for a future of another loop by way of one of ours, or refuse it in a sentence."""
+        future._asyncio_future_blocking = False
+        if future.done():
+            self.soon()  # done since it was awaited: the coroutine looks again
+            return
+        if future.get_loop().is_running():
+            try:
+                self.wait_for_future(Mirror(future, self.loop))
+            except RuntimeError:  # the loop has been closed since
+                pass
             else:
-                awaited = self._send(None)
-            self._settle(awaited)
-        except BaseException as error:
-            self._hand_over(None, error)
-        finally:
-            leave_task(loop, task)
-            if waiter.done():
-                waiter.wake()
-            if outer is not None:
-                enter_task(loop, outer)
-            # or they and a failure's traceback keep each other alive
-            del result, task, outer, waiter
-
-    def _settle(self, awaited: Any) -> None:
-        """Wait for the Deferred that the coroutine awaits, or have its Task take over."""
-        while isinstance(awaited, Deferred):
-            step = self._subscribe(awaited)
-            if step is None:
-                if self._must_cancel is not None:
-                    self._cancel_late()
                 return
-            awaited = step[0](step[1])
-        if hasattr(awaited, "_asyncio_future_blocking"):
-            # Until the Task takes over, others may await the same future.
-            awaited._asyncio_future_blocking = False
-        self._hand_over(awaited, None)
+        self.soon(RuntimeError(IDLE_LOOP.format(what=future)))
 
-    def _hand_over(self, awaited: Any, error: BaseException | None) -> None:
-        """Let the Task take over: the coroutine ended, or awaits something of asyncio's."""
-        self._outcome = (awaited, error)
-        if self._must_cancel is None or not self._cancel_late():
-            assert self._waiter is not None
-            self._waiter.set_result(None)
+    def wake(self, future: Future[Any]) -> None:
+        """Go on with what came of a future."""
+        self.future = None
+        try:
+            future.result()
+        except BaseException as error:
+            self.go_on(error)
+        else:
+            self.go_on()
+        finally:
+            del future  # or it and its failure's traceback keep each other alive
+
+    def soon(self, error: BaseException | None = None) -> None:
+        """Step the coroutine in the next iteration of the loop; throw an exception into it."""
+        self.loop.call_soon(self.go_on, error, context=self.context)
+
+    def go_on(self, error: BaseException | None = None) -> None:
+        """Step the coroutine; with an exception, or if it must be cancelled, throw into it."""
+        if self.must_cancel is not None:
+            (msg,), self.must_cancel = self.must_cancel, None
+            if not isinstance(error, asyncio.CancelledError):
+                error = asyncio.CancelledError(*(() if msg is None else (msg,)))
+        try:
+            if error is None:
+                self.step(self.send, None)
+            else:
+                self.step(self._throw, error)
+        finally:
+            del error  # or it and its traceback keep each other alive
 
     # ---- cancellation
 
-    def cancel(self, msg: Any) -> bool:
-        """Cancel what the coroutine waits for; True if a cancellation is on its way."""
-        deferred, waiter = self._deferred, self._waiter
-        if waiter is not None and waiter.done():
-            return False  # cancelled already, and the Task has yet to wake
-        if self._cancelling:
-            return True  # asked for by the Deferred's canceller
+    def cancel_awaited(self, msg: Any) -> None:
+        """Cancel what the coroutine waits for; if it waits for nothing, what it awaits next."""
+        deferred, future = self._deferred, self.future
+        if self._cancelling or (future is not None and future.cancel(msg)):
+            return  # the former: asked for by the Deferred's canceller
         if deferred is None:
-            # The coroutine itself is running: at its next await, as a Task does.
-            self._must_cancel = (msg,)
-            return True
-        if not self._scheduled and not self._cancel_deferred(deferred):
+            self.must_cancel = (msg,)
+        elif self._scheduled or self._cancel_deferred(deferred):
+            self._give_up(msg)
+        else:
             self._unanswered = (msg,)
-            return True
-        return self._wake_cancelled(msg)
-
-    def _cancel_future(self, future: Any, msg: Any) -> bool:
-        """Cancel the future that the Task will wait for; False if there is none to cancel."""
-        if getattr(future, "_asyncio_future_blocking", None) is None:
-            return False
-        return future.get_loop() is self._loop and bool(future.cancel(msg))
 
     def _cancel_deferred(self, deferred: Deferred[Any]) -> bool:
         """Cancel the Deferred; False if it goes on."""
@@ -242,23 +290,8 @@ class Steps:
             self._cancelling = False
         return self._deferred is None
 
-    def _cancel_late(self) -> bool:
-        """Apply a cancellation that came while the coroutine ran; whether it wakes the Task."""
-        assert self._must_cancel is not None
-        (msg,), self._must_cancel = self._must_cancel, None
-        # From 3.13 on, uncancel() takes back a cancellation that was not delivered.
-        assert self._task is not None
-        if sys.version_info >= (3, 13) and not self._task.cancelling():
-            return False
-        if self._outcome is None:
-            return self.cancel(msg)
-        return not self._cancel_future(self._outcome[0], msg) and self._wake_cancelled(msg)
-
-    def _wake_cancelled(self, msg: Any) -> bool:
-        """Have the Task throw a CancelledError into the coroutine."""
+    def _give_up(self, msg: Any) -> None:
+        """Throw a CancelledError into the coroutine, in the next iteration of the loop."""
         self._deferred = self._unanswered = None
         self._scheduled = False
-        assert self._waiter is not None
-        cancelled = Future.cancel(self._waiter, msg)
-        self._waiter.wake_soon()
-        return cancelled
+        self.soon(asyncio.CancelledError(*(() if msg is None else (msg,))))

@@ -11,15 +11,22 @@ import sys
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from functools import partial
-from types import CoroutineType, FrameType
+from types import FrameType
 from typing import Any, Final, TypeVar
 
 from twisted_ipython._base.instance import override
-from twisted_ipython._bridge.coroutine import Bridge, TransparentBridge
+from twisted_ipython._bridge.call_soon import methods_of
+from twisted_ipython._bridge.coroutine import Front
 from twisted_ipython._bridge.drivers import driven_by_twisted, refuse_without_task
 from twisted_ipython._bridge.futures import BridgedFuture
-from twisted_ipython._bridge.tasks import BridgedTask, LoopTask, bridging
-from twisted_ipython._private.asyncio import TASK_GROUP, module_of_caller
+from twisted_ipython._bridge.tasks import LoopTask, take_over
+from twisted_ipython._private.asyncio import (
+    TASK_GROUP,
+    enter_task,
+    leave_task,
+    module_of_caller,
+)
+from twisted_ipython._private.asyncio_steps import take_first_step
 
 _T = TypeVar("_T")
 
@@ -47,9 +54,12 @@ def attach(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
         "set_task_factory": factory.use,
         "get_task_factory": factory.used,
     }
-    put_back = override(loop, methods)
+    put_back = override(loop, methods | methods_of(loop))
 
     def undo() -> None:
+        for task in asyncio.all_tasks(loop):
+            if isinstance(task, LoopTask):
+                take_over(task)
         put_back()
         if loop.get_task_factory() is factory:
             loop.set_task_factory(factory.used())
@@ -87,12 +97,21 @@ def begin_task(
 
     Thread: reactor.
     """
-    bridge: Bridge[_T] = Bridge(coro, loop)
-    bridge.is_told = True
-    if sys.version_info >= (3, 12):
-        return BridgedTask(bridge, loop=loop, context=context, eager_start=True)
-    task = BridgedTask(bridge, loop=loop, context=context)
-    bridge.begin(task, context)
+    task = LoopTask(coro, loop=loop, context=context)
+    task.is_told = True
+    step = take_first_step(task)
+    if step is None:  # of a loop that is written in C
+        return task
+    outer = asyncio.current_task(loop)
+    if outer is not None:
+        leave_task(loop, outer)
+    try:
+        context.run(step)
+    except (KeyboardInterrupt, SystemExit):
+        pass  # the task's
+    finally:
+        if outer is not None:
+            enter_task(loop, outer)
     return task
 
 
@@ -123,16 +142,15 @@ class _TaskFactory:
         outer = frame.f_back
         if frame.f_code is TASK_GROUP or (outer is not None and outer.f_code is TASK_GROUP):
             _refuse_without_task(frame, coro)
-        kind: type[Bridge[Any]] = Bridge if self.own is None else TransparentBridge
-        if asyncio.iscoroutine(coro):
-            coro = kind(coro, loop)
         if self.own is None:
-            return BridgedTask(coro, loop=loop, **options)
+            return LoopTask(coro, loop=loop, **options)
+        if asyncio.iscoroutine(coro):
+            coro = Front(coro, loop)
         return self.own(loop, coro, **options)
 
     def create_task(self, loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:
         """`loop.create_task`, quicker for what is usual; otherwise it comes to the factory."""
-        original, body = loop.create_task, bridging(loop)
+        original = loop.create_task
 
         def create_task(coro: Any, **options: Any) -> Any:
             if (
@@ -141,16 +159,9 @@ class _TaskFactory:
                 else module_of_caller(1) == _TASK_GROUPS
             ):
                 _refuse_without_task(sys._getframe(1), coro)
-            if type(coro) is not CoroutineType or self.own is not None or "eager_start" in options:
+            if self.own is not None:
                 return original(coro, **options)
-            outer = body(coro)
-            try:
-                task = LoopTask(outer, loop=loop, **options)
-            except BaseException:
-                outer.close()
-                raise
-            task.stepped = coro
-            return task
+            return LoopTask(coro, loop=loop, **options)
 
         return create_task
 

@@ -12,11 +12,10 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any, Final
 
-from twisted_ipython._bridge.futures import WrappedExit
 from twisted_ipython._failures.alike import user_lines
 from twisted_ipython._failures.handlers import is_shown_by_logging, takers
 from twisted_ipython._failures.reports import Reports
-from twisted_ipython._private.asyncio import context_of
+from twisted_ipython._private.asyncio import context_of, in_handle
 
 ASYNCIO: Final = "Failure{of_cell}: {message}"
 
@@ -45,7 +44,6 @@ def attach(loop: AbstractEventLoop, reports: Reports, *, ours: bool = True) -> C
             # A copy, since Python 3.12 and later have entered it.
             context.copy().run(loop.default_exception_handler, told)
         if not shown:
-            error = error.error if isinstance(error, WrappedExit) else error
             head = ASYNCIO.replace("{message}", str(told.get("message", "")))
             reports.report(error, head, context)
 
@@ -61,5 +59,5 @@ def attach(loop: AbstractEventLoop, reports: Reports, *, ours: bool = True) -> C
 def _context_of(told: dict[str, Any]) -> Context:
     """The context of what failed; that in which asyncio tells it, if that is not known."""
     thing = told.get("task") or told.get("future") or told.get("handle")
-    context = context_of(thing) if isinstance(thing, Task) else getattr(thing, "_context", None)
+    context = context_of(thing) if isinstance(thing, Task) else in_handle(thing)[1]
     return context if isinstance(context, Context) else copy_context()

@@ -79,6 +79,7 @@ class LoopMethods:
         self._lock = threading.Lock()
         self._uses = 0
         self._methods: dict[str, Callable[..., Any]] = {}
+        self._set: dict[str, Callable[..., Any]] = {}
         # Who waits, by the number of its work; and whose stop came before it waited.
         self._waiting: list[tuple[int, Callable[[], object]]] = []
         self._early: set[int] = set()
@@ -119,10 +120,10 @@ class LoopMethods:
             self._uses -= 1
             if not self._uses:
                 # Not by what `override` gives, which asks for the loop's `__dict__`.
-                for name in self._methods:
+                for name in self._methods.keys() - self._set.keys():
                     delattr(self._loop, name)
-                if self._methods:
-                    self._loop.create_task = self._create_task  # type: ignore[method-assign]
+                for name, method in self._set.items():  # in place: the reactor thread calls them
+                    setattr(self._loop, name, method)
 
     def _for_plain_cells(self) -> dict[str, Callable[..., Any]]:
         """What any thread may call."""
@@ -131,7 +132,7 @@ class LoopMethods:
             return {}
         names = [name for name in _SCHEDULE if hasattr(loop, name)]
         methods = {name: self._borrowing(getattr(loop, name)) for name in names}
-        self._create_task = loop.create_task  # the bridge's own
+        self._set = {one: getattr(loop, one) for one in ("create_task", "call_soon")}  # bridge's
         methods["create_task"] = self._borrowing(self._creating(loop.create_task))
         methods["add_signal_handler"] = self._add_signal_handler
         methods["remove_signal_handler"] = self._remove_signal_handler

@@ -61,6 +61,8 @@ def code_of(owner: Any, name: str) -> CodeType:
 # What needs a task, as a frame up to three above tells.  Without: asyncio's own words.
 TIMEOUT: Final = code_of(asyncio.Timeout, "__aenter__")
 WAIT_FOR: Final = code_of(asyncio, "wait_for")
+# What runs a callback of the loop's, and with it a Task's step.
+RUN: Final = code_of(asyncio.Handle, "_run")
 TASK_GROUP: Final = code_of(asyncio.TaskGroup, "create_task")
 
 # Whether this thread holds an RLock.

@@ -1,0 +1,103 @@
+"""
+The loop's ``call_soon``, by which a Task comes to its `Bridge`.
+
+The goal.  A Task whose coroutine awaits a Deferred gets a Bridge, and costs
+nothing until then.
+
+What fails.  What a Task refuses is to be seen by a coroutine around the user's
+only, or by the class of what is awaited: see `_bridge.coroutine`.
+
+What we do.  A Task that cannot wait for what it was given makes a RuntimeError
+of it, and schedules a step that throws that into its coroutine, by the loop's
+``call_soon``.  Here that step is dropped: what the coroutine awaits is looked
+up along its awaits, and a Bridge waits for it.
+
+A SystemExit or KeyboardInterrupt that a Task's coroutine raises is the Task's
+failure, and asyncio raises it out of the loop as well.  There it is dropped.
+
+What can still go wrong.  An awaitable of the user's own that shows neither what
+it awaits, nor that to the garbage collector: asyncio's refusal stays.
+
+Thread: reactor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from asyncio import Future
+from collections.abc import Callable, Iterator
+from contextvars import Context
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+
+from twisted_ipython._bridge.tasks import LoopTask, bridge_for
+from twisted_ipython._private.asyncio_steps import call_soon_of, run_once_of
+
+# What objects that are written in C hide, as asend() of an asynchronous generator.
+_HIDDEN: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
+# Asyncio's words.
+_BAD_YIELD: Final = "Task got bad yield: "
+_OTHER_LOOP: Final = "attached to a different loop"
+
+
+def methods_of(loop: asyncio.AbstractEventLoop) -> dict[str, Callable[..., Any]]:
+    """What is set on a loop, by name."""
+    return {"call_soon": call_soon_of(loop, _takes)} | run_once_of(loop)
+
+
+def _takes(task: asyncio.Task[Any], refusal: str, context: Context) -> bool:
+    """Whether a Bridge takes a Task over, which has refused something."""
+    if not isinstance(task, LoopTask):
+        return False
+    awaited = _awaited(task.get_coro(), refusal)
+    if awaited is None:
+        return False
+    bridge = bridge_for(task, context)
+    try:
+        bridge.wait(awaited)
+    except BaseException as error:
+        bridge.end(error)
+    return True
+
+
+def _awaited(coro: Any, refusal: str) -> Any:
+    """What a coroutine awaits, and its Task has refused."""
+    *_, last = _awaits(coro)
+    if isinstance(last, Deferred):
+        return last
+    if refusal.endswith(_OTHER_LOOP):
+        return _find(last, lambda one: issubclass(type(one), Future) and _is_awaited(one))
+    if refusal.startswith(f"{_BAD_YIELD}<"):
+        words = refusal.removeprefix(_BAD_YIELD)
+        return _find(last, lambda one: issubclass(type(one), Deferred) and repr(one) == words)
+    return None
+
+
+def _is_awaited(future: Any) -> bool:
+    return getattr(future, "_asyncio_future_blocking", None) is True
+
+
+def _find(last: Any, fits: Callable[[Any], bool]) -> Any:
+    """What fits, of all that the last of a coroutine's awaits refers to, or else of all."""
+    near = next(filter(fits, gc.get_referents(last)), None)
+    return next(filter(fits, gc.get_objects()), None) if near is None else near
+
+
+def _awaits(coro: Any) -> Iterator[Any]:
+    """A coroutine, what it awaits, and so on."""
+    while coro is not None:
+        yield coro
+        if isinstance(coro, CoroutineType):
+            coro = coro.cr_await
+        elif isinstance(coro, GeneratorType):
+            coro = coro.gi_yieldfrom
+        elif isinstance(coro, AsyncGeneratorType):
+            coro = coro.ag_await
+        elif isinstance(coro, (Deferred, Future)):
+            return
+        else:
+            hidden = (one for one in gc.get_referents(coro) if isinstance(one, _HIDDEN))
+            coro = getattr(coro, "cr_await", None) or next(hidden, None)
