@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -10,7 +11,7 @@ import nbformat.v4
 import pytest
 from kernels import SECONDS, Execution, Kernel
 from nbclient import NotebookClient
-from reactor_thread import Oops, in_reactor, later, logged
+from reactor_thread import Oops, forwards, in_reactor, later, logged
 from shells import Shell
 from terminals import Terminal
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, fail, succeed
@@ -171,6 +172,17 @@ def test_terminal() -> None:
 
 
 # ---- in this process
+
+
+@in_reactor
+async def test_the_same_twice() -> None:
+    """A future, a task or a Deferred that stands in several places gives its result in each."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(forwards(later("task")))
+    deferred = later("Deferred")
+    asyncio.get_running_loop().call_soon(future.set_result, "future")
+    many = [future, task, deferred, future, task, deferred, future]
+    assert await progress(many) == ["future", "task", "Deferred"] * 2 + ["future"]
 
 
 @in_reactor

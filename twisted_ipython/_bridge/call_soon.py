@@ -26,7 +26,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from asyncio import Future
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import Context
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final
@@ -34,10 +34,13 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 
 from twisted_ipython._bridge.tasks import LoopTask, bridge_for
+from twisted_ipython._private.asyncio import code_of
 from twisted_ipython._private.asyncio_steps import call_soon_of, run_once_of
 
 # What objects that are written in C hide, as asend() of an asynchronous generator.
 _HIDDEN: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
+# What awaits a Deferred, where Twisted does it by a generator.
+_AWAIT: Final = code_of(Deferred, "__await__")
 # Asyncio's words.
 _BAD_YIELD: Final = "Task got bad yield: "
 _OTHER_LOOP: Final = "attached to a different loop"
@@ -65,9 +68,11 @@ def _takes(task: asyncio.Task[Any], refusal: str, context: Context) -> bool:
 
 def _awaited(coro: Any, refusal: str) -> Any:
     """What a coroutine awaits, and its Task has refused."""
-    *_, last = _awaits(coro)
+    last = _last_await(coro)
     if isinstance(last, Deferred):
         return last
+    if getattr(last, "gi_code", None) is _AWAIT:
+        return next(one for one in gc.get_referents(last) if isinstance(one, Deferred))
     if refusal.endswith(_OTHER_LOOP):
         return _find(last, lambda one: issubclass(type(one), Future) and _is_awaited(one))
     if refusal.startswith(f"{_BAD_YIELD}<"):
@@ -86,18 +91,21 @@ def _find(last: Any, fits: Callable[[Any], bool]) -> Any:
     return next(filter(fits, gc.get_objects()), None) if near is None else near
 
 
-def _awaits(coro: Any) -> Iterator[Any]:
-    """A coroutine, what it awaits, and so on."""
-    while coro is not None:
-        yield coro
-        if isinstance(coro, CoroutineType):
-            coro = coro.cr_await
-        elif isinstance(coro, GeneratorType):
-            coro = coro.gi_yieldfrom
-        elif isinstance(coro, AsyncGeneratorType):
-            coro = coro.ag_await
+def _last_await(coro: Any) -> Any:
+    """What a coroutine awaits, what that awaits, and so on: the last of them."""
+    while True:
+        kind = type(coro)
+        if kind is CoroutineType:
+            awaited = coro.cr_await
+        elif kind is GeneratorType:
+            awaited = coro.gi_yieldfrom
+        elif kind is AsyncGeneratorType:
+            awaited = coro.ag_await
         elif isinstance(coro, (Deferred, Future)):
-            return
+            return coro
         else:
             hidden = (one for one in gc.get_referents(coro) if isinstance(one, _HIDDEN))
-            coro = getattr(coro, "cr_await", None) or next(hidden, None)
+            awaited = getattr(coro, "cr_await", None) or next(hidden, None)
+        if awaited is None:
+            return coro
+        coro = awaited

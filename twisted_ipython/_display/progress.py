@@ -105,11 +105,15 @@ class _Work:
         self._reason: Failure | None = None
         # All, before any is followed: one that has failed before cancels those after it.
         self._parts = [_begun(item, thread) for item in items]
+        # Where a future's result goes; a `partial` each is three objects more to be collected.
+        self._indexes: dict[int, int] = {}
         for index, part in enumerate(self._parts):
             if isinstance(part, Deferred):
                 part.addBoth(self._fired, index, part)
-            else:
-                part.add_done_callback(partial(self._done, index))
+            elif self._indexes.setdefault(id(part), index) == index:
+                part.add_done_callback(self._done)
+            else:  # the same future again
+                part.add_done_callback(partial(self._done, index=index))
 
     def _fired(self, result: Any, index: int, deferred: Deferred[Any]) -> Any:
         """Take a Deferred's result, which stays its result.  In the thread that fires it."""
@@ -120,8 +124,8 @@ class _Work:
             self._thread.call(self._take, index, result)
         return stays
 
-    def _done(self, index: int, future: asyncio.Future[Any]) -> None:
-        self._take(index, _result_of(future))
+    def _done(self, future: asyncio.Future[Any], index: int | None = None) -> None:
+        self._take(self._indexes[id(future)] if index is None else index, _result_of(future))
 
     def _take(self, index: int, result: Any) -> None:
         self.results[index] = result
@@ -154,7 +158,8 @@ def _begun(item: Any, thread: ReactorThread) -> _Part:
         return item
     if isinstance(item, Future):
         return _deferred_of(item, thread)
-    return ensureDeferred(_await(item)) if loop is None else loop.create_task(_await(item))
+    coro = item if asyncio.iscoroutine(item) else _await(item)
+    return ensureDeferred(coro) if loop is None else loop.create_task(coro)
 
 
 def _deferred_of(future: Future[Any], thread: ReactorThread) -> Deferred[Any]:
