@@ -7,6 +7,7 @@ import logging
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from session import Session
 
 from twisted_ipython._base.loans import loans
@@ -53,6 +54,35 @@ def test_statement(session: Session) -> None:
     switch(on=True)
     assert seen[2] is False
     assert not is_switched()
+
+
+WAITS = {
+    "reactor.run": "reactor.callLater(0.05, reactor.stop); reactor.run()",
+    "run_until_complete": "loop.run_until_complete(asyncio.sleep(0.05))",
+    "a result": "job.wait(9)",
+}
+
+
+@pytest.mark.parametrize("wait", WAITS.values(), ids=WAITS)
+def test_while_its_thread_waits(session: Session, wait: str) -> None:
+    """The loop's methods are its own for the reactor thread, and borrow in what is called back."""
+    session.ok("%autoawait twisted")
+    session.ok(
+        "import asyncio; from twisted_ipython import in_main_thread\n"
+        "loop, seen = reactor._asyncioEventloop, {}\n"
+        "def note(when): seen[when] = hasattr(loop.call_later, '__wrapped__')\n"
+        "async def visit():\n"
+        "    note('waits')\n"
+        "    await in_main_thread(note, 'called back')\n"
+    )
+    session.ok(
+        "job = get_ipython().run_cell_magic('run_in_reactor', '', 'await asyncio.sleep(.3)')"
+    )
+    session.ok(f"note('before'); visiting = asyncio.ensure_future(visit())\n{wait}; note('after')")
+    seen = session.ok("await visiting; seen")
+    called_back = seen.pop("called back")
+    assert seen == {"before": True, "waits": False, "after": True}
+    assert called_back or "job" in wait  # which is called back by the cell after it
 
 
 def test_detached(session: Session) -> None:

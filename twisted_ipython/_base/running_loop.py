@@ -31,8 +31,9 @@ import threading
 import weakref
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from twisted_ipython._private import asyncio as private
 
@@ -40,6 +41,16 @@ from twisted_ipython._private import asyncio as private
 _BY_THREAD: Final = sys.version_info >= (3, 14)
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+
+class Shared(Protocol):
+    """What a statement of a plain cell sets on the reactor's loop: `_plain.loop_methods`."""
+
+    def begin(self) -> None:
+        """Set it."""
+
+    def end(self) -> None:
+        """Take it off."""
 
 
 class _Here(threading.local):
@@ -54,6 +65,8 @@ class _Here(threading.local):
     hooks: tuple[Any, Any] = (None, None)
     # What `asyncio.get_event_loop` gave, where no loop runs.
     set_loop: AbstractEventLoop | None = None
+    # What the statement that it runs has set.
+    shared: Shared | None = None
 
 
 _here = _Here()
@@ -174,3 +187,38 @@ def list_all_tasks() -> Callable[[], None]:
             one.data = set(one.data)
 
     return undo
+
+
+# ---- while the thread waits: the reactor thread has no use for what lets others call the loop
+
+
+def share(shared: Shared | None) -> Shared | None:
+    """Note what this thread's statement has set; gives what the one around it has."""
+    before, _here.shared = _here.shared, shared
+    return before
+
+
+@contextmanager
+def shared_off() -> Iterator[None]:
+    """Within, the thread waits, and what its statement has set is off."""
+    shared = _here.shared
+    if shared is not None:
+        shared.end()
+    try:
+        yield
+    finally:
+        if shared is not None:
+            shared.begin()
+
+
+@contextmanager
+def shared_on() -> Iterator[None]:
+    """Within, the thread runs what it is sent while it waits."""
+    shared = _here.shared
+    if shared is not None:
+        shared.begin()
+    try:
+        yield
+    finally:
+        if shared is not None:
+            shared.end()

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.loans import loans
-from twisted_ipython._base.running_loop import outside, put_back
+from twisted_ipython._base.running_loop import outside, put_back, share
 from twisted_ipython._base.running_loop import switch as switch_loop
 from twisted_ipython._plain.borrow import Borrow
 from twisted_ipython._plain.loop_methods import LoopMethods
@@ -97,12 +97,13 @@ def switch(*, on: bool) -> None:
 class Statement:
     """Within ``with Statement():`` a statement of a plain cell shares the reactor's loop."""
 
-    __slots__ = ("_methods", "_switched")
+    __slots__ = ("_before", "_methods", "_switched")
 
     def __enter__(self) -> None:
         self._methods = _methods() if loans.on else None
         if self._methods is not None:
             self._methods.begin()
+            self._before = share(self._methods)
             thread = self._methods.thread
             assert thread.loop is not None
             self._switched = switch_loop(thread.loop, thread.hooks)
@@ -111,6 +112,7 @@ class Statement:
         if self._methods is not None:
             if self._switched:
                 put_back()
+            share(self._before)
             self._methods.end()
 
 

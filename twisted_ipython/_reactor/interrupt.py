@@ -50,6 +50,7 @@ from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.exceptions import ReactorInterrupt
 from twisted_ipython._base.formatting import say
 from twisted_ipython._base.loans import loans
+from twisted_ipython._base.running_loop import shared_off
 from twisted_ipython._base.switch_interval import turns_of
 
 FORKED: Final = (
@@ -214,8 +215,9 @@ def place_of(ident: int, label: frames.Label) -> str:
 
 def wait_for(done: threading.Event, check: Callable[[], float]) -> None:
     """Block until ``done``, or until ``check`` leaves no seconds.  Thread: any."""
-    while (seconds := check()) > 0 and not done.wait(seconds):
-        pass
+    with shared_off():
+        while (seconds := check()) > 0 and not done.wait(seconds):
+            pass
 
 
 class Heartbeat:

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol, TypeVar, cast
 
+from twisted_ipython._base.running_loop import shared_off, shared_on
 from twisted_ipython._private.asyncio import running_loop
 from twisted_ipython._waiting.sigint import Interrupts
 
@@ -107,7 +108,7 @@ class BlockingThread:
             done.append(True)
             self._calls.put(None)
 
-        with Interrupts(cell.interrupt, self._calls.put, blocks=True) as interrupts:
+        with Interrupts(cell.interrupt, self._calls.put, blocks=True) as interrupts, shared_off():
             patience = cell.check()
             cell.begin()
             cell.when_done(finish)
@@ -118,7 +119,7 @@ class BlockingThread:
                     patience = cell.check()
                     continue
                 if function is not None:
-                    with cell.put_off():
+                    with cell.put_off(), shared_on():
                         interrupts.run(function)
         self.interrupted = interrupts.pending
 
