@@ -145,6 +145,24 @@ async def test_anyio_keeps_what_has_come() -> None:
 
 
 @in_reactor
+async def test_anyio_cancels_what_cancelled_itself() -> None:
+    """A task that cancelled itself before its first Deferred is cancelled by anyio's scopes too."""
+
+    async def body() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await later(seconds=9)
+        task.uncancel()
+        with anyio.move_on_after(0.01) as scope:
+            await Deferred()
+        return "moved on" if scope.cancelled_caught else ""
+
+    assert await asyncio.create_task(body()) == "moved on"
+
+
+@in_reactor
 async def test_canceller_taken_before() -> None:
     """`task.cancel` that somebody took before the task had a Bridge cancels it all the same."""
     cancelled: list[Any] = []

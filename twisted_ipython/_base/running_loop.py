@@ -178,7 +178,7 @@ class _References(set[Any]):
 
 def list_all_tasks() -> Callable[[], None]:
     """Have `asyncio.all_tasks` be complete in plain cells; returns what undoes it."""
-    known = private.task_sets() if _BY_THREAD else []
+    known = private.task_sets()
     for one in known:
         one.data = _References(one.data)
 

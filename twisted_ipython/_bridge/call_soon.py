@@ -15,8 +15,9 @@ up along its awaits, and a Bridge waits for it.
 A SystemExit or KeyboardInterrupt that a Task's coroutine raises is the Task's
 failure, and asyncio raises it out of the loop as well.  There it is dropped.
 
-What can still go wrong.  An awaitable of the user's own that shows neither what
-it awaits, nor that to the garbage collector: asyncio's refusal stays.
+What can still go wrong.  An awaitable of the user's own that gives a Deferred
+away whose repr() is not Twisted's: asyncio's refusal stays.  A Deferred whose
+repr() fails: asyncio leaves the task where it is.
 
 Thread: reactor.
 """
@@ -42,7 +43,7 @@ _HIDDEN: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
 # What awaits a Deferred, where Twisted does it by a generator.
 _AWAIT: Final = code_of(Deferred, "__await__")
 # Asyncio's words.
-_BAD_YIELD: Final = "Task got bad yield: "
+_BAD_YIELD: Final = "Task got bad yield: <"
 _OTHER_LOOP: Final = "attached to a different loop"
 
 
@@ -74,15 +75,19 @@ def _awaited(coro: Any, refusal: str) -> Any:
     if getattr(last, "gi_code", None) is _AWAIT:
         return next(one for one in gc.get_referents(last) if isinstance(one, Deferred))
     if refusal.endswith(_OTHER_LOOP):
-        return _find(last, lambda one: issubclass(type(one), Future) and _is_awaited(one))
-    if refusal.startswith(f"{_BAD_YIELD}<"):
-        words = refusal.removeprefix(_BAD_YIELD)
-        return _find(last, lambda one: issubclass(type(one), Deferred) and repr(one) == words)
+        return _find(last, _is_awaited)
+    if refusal.startswith(_BAD_YIELD):
+        # By what its repr() has; not by the repr() of all, which are the user's.
+        return _find(
+            last, lambda one: issubclass(type(one), Deferred) and f" at 0x{id(one):x}" in refusal
+        )
     return None
 
 
-def _is_awaited(future: Any) -> bool:
-    return getattr(future, "_asyncio_future_blocking", None) is True
+def _is_awaited(one: Any) -> bool:
+    """Whether something, of whatever kind, is a future that was just awaited."""
+    is_future = hasattr(type(one), "_asyncio_future_blocking")
+    return is_future and one._asyncio_future_blocking is True
 
 
 def _find(last: Any, fits: Callable[[Any], bool]) -> Any:

@@ -41,7 +41,7 @@ def attach(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
         loop: the loop.
 
     Returns:
-        What undoes it; tasks that exist by then keep their bridge.
+        What undoes it; tasks that exist by then may await Deferreds, as before.
 
     Thread: reactor, or any before the loop runs.
     """
@@ -54,15 +54,23 @@ def attach(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
         "set_task_factory": factory.use,
         "get_task_factory": factory.used,
     }
-    put_back = override(loop, methods | methods_of(loop))
+    put_back = override(loop, methods)
+    put_back_steps = override(loop, methods_of(loop))
 
-    def undo() -> None:
+    def leave() -> None:
         for task in asyncio.all_tasks(loop):
             if isinstance(task, LoopTask):
                 take_over(task)
+        put_back_steps()
+
+    def undo() -> None:
         put_back()
         if loop.get_task_factory() is factory:
             loop.set_task_factory(factory.used())
+        if loop.is_running():
+            loop.call_soon_threadsafe(leave)
+        else:
+            leave()
 
     return undo
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from contextvars import Context
 from typing import Any, TypeVar
 
@@ -15,9 +16,25 @@ from twisted_ipython._bridge.coroutine import Bridge
 from twisted_ipython._bridge.drivers import refuse_without_task
 from twisted_ipython._bridge.futures import await_future
 from twisted_ipython._bridge.interruptible import is_interrupting
-from twisted_ipython._private.asyncio_steps import MESSAGE, MUST_CANCEL, take_step
+from twisted_ipython._private.asyncio_steps import MESSAGE, take_step
 
 _T = TypeVar("_T")
+
+
+def _of_asyncio(name: str, of_bridge: Callable[[Bridge], Any]) -> Any:
+    """An attribute of asyncio's Task; of the Bridge, while the task has one."""
+    set_as = f"_own{name}"
+
+    def get(task: LoopTask[Any]) -> Any:
+        if task.bridge is not None:
+            return of_bridge(task.bridge)
+        own = getattr(task, set_as, task)
+        return getattr(super(LoopTask, task), name, None) if own is task else own
+
+    def set_own(task: LoopTask[Any], value: Any) -> None:  # as a Task does that is in Python
+        setattr(task, set_as, value)
+
+    return property(get, set_own)
 
 
 class LoopTask(asyncio.Task[_T]):
@@ -61,25 +78,18 @@ class LoopTask(asyncio.Task[_T]):
             self.bridge.must_cancel = None
         return self.cancels
 
-    # What anyio asks before it cancels.  A Task that is written in Python, as nest_asyncio's,
-    # sets it.
-    @property
-    def _fut_waiter(self) -> Any:
-        if self.bridge is not None:
-            return self.bridge.future
-        return getattr(self, "_waiter", None) or super()._fut_waiter  # type: ignore[misc]
-
-    @_fut_waiter.setter
-    def _fut_waiter(self, future: Any) -> None:
-        self._waiter = future
+    # What anyio asks before it cancels.
+    _fut_waiter = _of_asyncio("_fut_waiter", lambda bridge: bridge.future)
+    _must_cancel = _of_asyncio("_must_cancel", lambda bridge: bridge.must_cancel is not None)
 
 
 def bridge_for(task: LoopTask[Any], context: Context) -> Bridge:
     """The Bridge of a task, which is made now; asyncio must not step that any more."""
     task.cancels = super(LoopTask, task).cancelling()  # not what nest_asyncio sets later
-    bridge = task.bridge = Bridge(task, task.get_coro(), context)
-    if getattr(task, MUST_CANCEL, False):
+    bridge = Bridge(task, task.get_coro(), context)
+    if task._must_cancel:
         bridge.must_cancel = (getattr(task, MESSAGE, None),)
+    task.bridge = bridge
     return bridge
 
 

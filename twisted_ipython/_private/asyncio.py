@@ -125,8 +125,11 @@ def arguments_of_callback(loop: Any) -> tuple[Any, ...]:
 
 
 def task_sets() -> list[Any]:
-    """The sets of tasks that are not of asyncio's class; without, none is found."""
-    return [one for one in gc.get_referents(_asyncio) if isinstance(one, WeakSet)]
+    """The sets of tasks that are not of asyncio's class; without, as before 3.14, none."""
+    # There the module refers to objects that it has freed for later use: to hold one would
+    # free it twice, and the next collection of garbage would never end.
+    found = gc.get_referents(_asyncio) if sys.version_info >= (3, 14) else []
+    return [one for one in found if isinstance(one, WeakSet)]
 
 
 def foreign_policy() -> str | None:

@@ -19,9 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from twisted_ipython._private.asyncio import RUN, in_handle, silence
 
-# A Task's cancellation that its next await is to answer, and its message; those of a Task of
-# which something else cancels the await.  Without: it is not cancelled.
-MUST_CANCEL: Final = "_must_cancel"
+# The message of a cancellation that a Task's next await is to answer.  Without: it has none.
 MESSAGE: Final = "_cancel_message"
 
 
