@@ -26,8 +26,8 @@ FLOOR_COMPANIONS = [f"ipykernel=={IPYKERNELS[0]}", "scrapy==2.15.0"]
 # What differs between the versions of Python: tasks and loops, signals and threads. How a process
 # ends is tested on the oldest and the newest.
 ON_PYTHON = [
-    *("test_bridge*.py", "test_task_factory.py", "test_running_loop.py"),
-    *("test_interrupt*.py", "test_stop.py", "test_kernel.py"),
+    *("test_bridge*.py", "test_call_soon.py", "test_task*.py", "test_running_loop.py"),
+    *("test_interrupt*.py", "test_stop.py", "test_kernel.py", "test_private_asyncio.py"),
 ]
 # What starts kernels, but does not depend on which ipykernel it is. The bars of rich in
 # `test_beside` fail on 7.0.0 without us, too: its threads have no parent message.

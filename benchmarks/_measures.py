@@ -26,6 +26,30 @@ _Start = Callable[[], AbstractContextManager[_Side]]
 _Limits = Mapping[str, float | None]
 
 
+def _in_turn(starts: Sequence[_Start], *, processes: int, turns: int) -> list[list[_Answer]]:
+    """
+    Let sides take turns.
+
+    Args:
+        starts: the sides.
+        processes: how often all are started anew.
+        turns: how often they then answer, after a first time that does not count.
+
+    Returns:
+        the answers of each.
+    """
+    answers: list[list[_Answer]] = [[] for _ in starts]
+    for _ in range(processes):
+        with ExitStack() as stack:
+            sides = [stack.enter_context(start()) for start in starts]
+            for _ in range(1 + turns):
+                for side, taken in zip(sides, answers, strict=True):
+                    taken.append(side())
+            for taken in answers:
+                del taken[-1 - turns]
+    return answers
+
+
 def _compared(
     title: str,
     against: str,
@@ -49,21 +73,13 @@ def _compared(
     Returns:
         one comparison for each name.
     """
-    answers: list[list[_Answer]] = [[], []]
-    for _ in range(processes):
-        with ExitStack() as stack:
-            sides = [stack.enter_context(start()) for start in starts]
-            for _ in range(1 + turns):
-                for side, taken in zip(sides, answers, strict=True):
-                    taken.append(side())
-            for taken in answers:
-                del taken[-1 - turns]
+    ours, other = _in_turn(starts, processes=processes, turns=turns)
     return [
         Comparison(
             f"{title}: {name}",
             against,
-            ours=[answer[name] for answer in answers[0]],
-            other=[answer[name] for answer in answers[1]],
+            ours=[answer[name] for answer in ours],
+            other=[answer[name] for answer in other],
             limit=limit,
             turns=turns,
         )
@@ -155,6 +171,9 @@ def magic(subjects: Subjects) -> list[Comparison]:
 
 # ---- against the bare libraries
 
+# Who runs a crawl.
+_CRAWLS: Final = ("cell", "job", "process")
+
 
 def awaits(subjects: Subjects) -> list[Comparison]:
     """Many awaits, against Twisted's and asyncio's own drivers on an untouched reactor."""
@@ -237,15 +256,26 @@ def crawl(subjects: Subjects) -> list[Comparison]:
 
 def linked_crawl(subjects: Subjects) -> list[Comparison]:
     """CPU time of a crawl of 2,000 linked pages of another process, by what runs it."""
-    ours, bare = subjects.ours.serving, subjects.bare.serving
-    against = {"scrapy runspider": ("runspider", 1.05), "bare crochet": ("crochet", 1.03)}
-    rows = []
-    for who in ("cell", "job", "process"):
-        for other, (name, limit) in against.items():
-            starts = [partial(ours, "crawls", who), partial(bare, "crawls", name)]
-            limits = {"2,000 pages": limit}
-            rows += _compared(f"crawl in a {who}", other, starts, limits, processes=2, turns=1)
-    return rows
+    turns, pages = 4, "2,000 pages"
+    others = {"runspider": ("scrapy runspider", 1.05), "crochet": ("bare crochet", 1.03)}
+    starts = {who: partial(subjects.ours.serving, "crawls", who) for who in _CRAWLS}
+    starts |= {who: partial(subjects.bare.serving, "crawls", who) for who in others}
+    answers = _in_turn(list(starts.values()), processes=2, turns=turns)
+    taken = {
+        who: [answer[pages] for answer in ours] for who, ours in zip(starts, answers, strict=True)
+    }
+    return [
+        Comparison(
+            f"crawl in a {who}: {pages}",
+            against,
+            ours=taken[who],
+            other=taken[other],
+            limit=limit,
+            turns=turns,
+        )
+        for who in _CRAWLS
+        for other, (against, limit) in others.items()
+    ]
 
 
 def web(subjects: Subjects) -> list[Comparison]:
