@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 import pytest
 from reactor_thread import Oops, forwards, in_reactor, later, turns
 from twisted.internet import defer
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 
 from twisted_ipython._bridge import task_factory
+from twisted_ipython._bridge.task_factory import begin_task
 from twisted_ipython._reactor.lifecycle import start
 
 
@@ -88,6 +90,28 @@ async def test_task_factory_set_afterwards(factory: Any) -> None:
         loop.set_task_factory(7)  # type: ignore[arg-type]  # what is tested
 
 
+@pytest.mark.parametrize("factory", [None, *FACTORIES])
+@in_reactor
+async def test_tasks_begun_under_twisteds_driver(factory: Any) -> None:
+    """A task that a coroutine of Twisted's begins is one, also in a step that is taken at once."""
+    loop = asyncio.get_running_loop()
+
+    async def body() -> str:
+        async with asyncio.timeout(9):
+            return str(await later("value"))
+
+    async def driven() -> list[asyncio.Task[str]]:
+        eager = {"eager_start": True} if sys.version_info >= (3, 14) else {}
+        return [begin_task(body(), loop, copy_context()), loop.create_task(body(), **eager)]
+
+    loop.set_task_factory(factory)
+    try:
+        tasks = await ensureDeferred(driven())
+        assert [await task for task in tasks] == ["value"] * 2
+    finally:
+        loop.set_task_factory(None)
+
+
 class SealedLoop(asyncio.SelectorEventLoop):
     """A loop that takes no attributes, as one that is written in C."""
 
@@ -107,14 +131,17 @@ def test_attach_and_undo(kind: type[asyncio.SelectorEventLoop], factory: Any) ->
 
     async def one() -> Any:
         fired: Deferred[str] = Deferred()
-        asyncio.get_running_loop().call_soon(fired.callback, "value")
+        asyncio.get_running_loop().call_later(0.01, fired.callback, "value")
         task = asyncio.ensure_future(forwards(fired))
         inner = asyncio.ensure_future(forwards(Deferred()))
         await asyncio.sleep(0)
         inner.cancel()
         with pytest.raises(asyncio.CancelledError):
             await inner
-        return await task
+        last: Deferred[str] = Deferred()
+        begun = begin_task(forwards(last), asyncio.get_running_loop(), copy_context())
+        last.callback(await task)
+        return await begun
 
     undo = task_factory.attach(loop)
     try:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from reactor_thread import forwards, in_reactor, later
 from twisted.internet.defer import Deferred
 
-from twisted_ipython._bridge import task_factory
+from twisted_ipython._bridge import call_soon, task_factory
 from twisted_ipython._bridge.call_soon import methods_of
 
 
@@ -71,6 +73,7 @@ class _Iterates(Iterator[Any]):
         return next(self._inner)
 
 
+# Where the Deferred is found along the awaits, and all objects need not be gone through.
 AWAITS: dict[str, Callable[[], Any]] = {
     "async for": _for,
     "async with": _with,
@@ -79,23 +82,30 @@ AWAITS: dict[str, Callable[[], Any]] = {
     "asend": lambda: _values().asend(None),
     "delegated to": _Delegates,
     "a coroutine's __await__": _Coroutines,
-    "yielded by hand": _Yields,
-    "an iterator": _Iterates,
 }
+# Where they are.
+HIDES: dict[str, Callable[[], Any]] = {"yielded by hand": _Yields, "an iterator": _Iterates}
 
 
-@pytest.mark.parametrize("make", AWAITS.values(), ids=AWAITS)
+@pytest.mark.parametrize("make", (AWAITS | HIDES).values(), ids=AWAITS | HIDES)
 @in_reactor
 async def test_first_deferred_behind(make: Callable[[], Any]) -> None:
     """A task's first Deferred is found behind whatever lies between it and the task."""
+    gone_through: list[int] = []
+
+    def objects() -> list[Any]:
+        gone_through.append(1)
+        return gc.get_objects()
 
     async def body() -> Any:
         value = await make()
         assert await later(1) == 1
         return value
 
-    task = asyncio.create_task(body())
-    assert await task == "value"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(call_soon, "gc", SimpleNamespace(**vars(gc) | {"get_objects": objects}))
+        assert await asyncio.create_task(body()) == "value"
+    assert bool(gone_through) is (make in HIDES.values())
 
 
 @in_reactor

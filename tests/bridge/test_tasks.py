@@ -92,12 +92,17 @@ async def test_taken_over_while_it_runs() -> None:
         assert take_over(task) is None
         await asyncio.sleep(9)
 
-    task: Any = asyncio.create_task(body())
-    await turns(1)
-    asyncio.get_running_loop().call_soon(task.cancel)
-    assert take_over(task) is not None
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    async def turn() -> None:
+        while True:
+            await asyncio.sleep(0)
+
+    for coro in (body(), turn()):
+        task: Any = asyncio.create_task(coro)
+        await turns(1)
+        asyncio.get_running_loop().call_soon(task.cancel)
+        assert take_over(task) is not None
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
 
 @pytest.mark.parametrize("begins", [True, False])

@@ -38,8 +38,6 @@ from twisted_ipython._bridge.tasks import LoopTask, bridge_for
 from twisted_ipython._private.asyncio import code_of
 from twisted_ipython._private.asyncio_steps import call_soon_of, run_once_of
 
-# What objects that are written in C hide, as asend() of an asynchronous generator.
-_HIDDEN: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
 # What awaits a Deferred, where Twisted does it by a generator.
 _AWAIT: Final = code_of(Deferred, "__await__")
 # Asyncio's words.
@@ -50,6 +48,11 @@ _OTHER_LOOP: Final = "attached to a different loop"
 def methods_of(loop: asyncio.AbstractEventLoop) -> dict[str, Callable[..., Any]]:
     """What is set on a loop, by name."""
     return {"call_soon": call_soon_of(loop, _takes)} | run_once_of(loop)
+
+
+def is_set(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether it is set on a loop: one that is written in C may take no methods."""
+    return getattr(loop.call_soon, "__module__", None) == call_soon_of.__module__
 
 
 def _takes(task: asyncio.Task[Any], refusal: str, context: Context) -> bool:
@@ -109,8 +112,21 @@ def _last_await(coro: Any) -> Any:
         elif isinstance(coro, (Deferred, Future)):
             return coro
         else:
-            hidden = (one for one in gc.get_referents(coro) if isinstance(one, _HIDDEN))
-            awaited = getattr(coro, "cr_await", None) or next(hidden, None)
+            awaited = getattr(coro, "cr_await", None) or _hidden(coro)
         if awaited is None:
             return coro
         coro = awaited
+
+
+def _hidden(awaited: Any) -> Any:
+    """What an object of Python's own awaits without saying so, as asend() and anext() do."""
+    if type(awaited).__module__ != "builtins":
+        return None
+    steps = (
+        "throw",
+        "athrow",
+    )  # of a coroutine, a generator, asend(); of an asynchronous generator
+    for one in gc.get_referents(awaited):
+        if any(hasattr(type(one), name) for name in steps):
+            return one
+    return None

@@ -23,10 +23,11 @@ steps the coroutine, straight from the Deferred's callback, with the Task
 entered and left around each step as the page "Extending asyncio" of Python's
 documentation describes.  The Task itself stays as it is, and gets its result
 in the end; what cancels it cancels what the Bridge waits for.  For a Task of
-the user's own task factory, which has no such methods, the coroutine is behind
-a `Front`, and the Task waits for one future until the Bridge has come to the
-end.  Futures and tasks of our loop yield themselves; where that is sent
-straight back, Twisted drives, and they yield a Deferred.
+the user's own task factory, which has no such methods, and on a loop that takes
+no ``call_soon``, the coroutine is behind a `Front`, and the Task waits for one
+future until the Bridge has come to the end.  Futures and tasks of our loop
+yield themselves; where that is sent straight back, Twisted drives, and they
+yield a Deferred.
 
 What can still go wrong.  A Deferred that fires in another thread, or deep
 inside a chain of Deferreds that fire each other, resumes its coroutine a loop

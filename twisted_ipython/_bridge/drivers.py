@@ -25,10 +25,7 @@ NEEDS_TASK: Final = (
 # What steps a coroutine as a Task of ours.
 STEPS: Final = (
     "stepping:Steps.step",
-    "coroutine:Front.send",
-    "coroutine:Front.throw",
     "task_factory:begin_task",
-    "task_factory:_TaskFactory.__call__",
     "task_factory:_TaskFactory.create_task.<locals>.create_task",
 )
 _OURS: Final = "twisted_ipython._bridge."

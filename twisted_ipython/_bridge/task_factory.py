@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any, Final, TypeVar
 
 from twisted_ipython._base.instance import override
-from twisted_ipython._bridge.call_soon import methods_of
+from twisted_ipython._bridge.call_soon import is_set, methods_of
 from twisted_ipython._bridge.coroutine import Front
 from twisted_ipython._bridge.drivers import driven_by_twisted, refuse_without_task
 from twisted_ipython._bridge.futures import BridgedFuture
@@ -56,6 +56,7 @@ def attach(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
     }
     put_back = override(loop, methods)
     put_back_steps = override(loop, methods_of(loop))
+    factory.behind_front = not is_set(loop)
 
     def leave() -> None:
         for task in asyncio.all_tasks(loop):
@@ -105,7 +106,7 @@ def begin_task(
 
     Thread: reactor.
     """
-    task = LoopTask(coro, loop=loop, context=context)
+    task = LoopTask(coro if is_set(loop) else Front(coro, loop), loop=loop, context=context)
     task.is_told = True
     step = take_first_step(task)
     if step is None:  # of a loop that is written in C
@@ -128,6 +129,7 @@ class _TaskFactory:
 
     def __init__(self, own: Any) -> None:
         self.own = own
+        self.behind_front = False  # what our own tasks step
 
     def use(self, factory: Any) -> None:
         """`loop.set_task_factory`."""
@@ -150,10 +152,10 @@ class _TaskFactory:
         outer = frame.f_back
         if frame.f_code is TASK_GROUP or (outer is not None and outer.f_code is TASK_GROUP):
             _refuse_without_task(frame, coro)
+        if asyncio.iscoroutine(coro) and (self.own is not None or self.behind_front):
+            coro = Front(coro, loop)
         if self.own is None:
             return LoopTask(coro, loop=loop, **options)
-        if asyncio.iscoroutine(coro):
-            coro = Front(coro, loop)
         return self.own(loop, coro, **options)
 
     def create_task(self, loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:
