@@ -77,8 +77,8 @@ def test_calls(thread: ReactorThread) -> None:
         idents.append(threading.get_ident())
         then()
 
-    thread.call(thread.later, 0.001, call, called.set)
     thread.call(call, int)
+    thread.call(thread.later, 0.001, call, called.set)
     assert called.wait(SECONDS)
     assert idents == [thread.ident] * 2
 
