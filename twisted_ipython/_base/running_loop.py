@@ -33,7 +33,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, Final, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from twisted_ipython._private import asyncio as private
 
@@ -43,8 +43,8 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class Shared(Protocol):
-    """What a statement of a plain cell sets on the reactor's loop: `_plain.loop_methods`."""
+class Shared:
+    """What a statement of a plain cell sets on the reactor's loop: here, nothing."""
 
     def begin(self) -> None:
         """Set it."""
@@ -66,7 +66,7 @@ class _Here(threading.local):
     # What `asyncio.get_event_loop` gave, where no loop runs.
     set_loop: AbstractEventLoop | None = None
     # What the statement that it runs has set.
-    shared: Shared | None = None
+    shared = Shared()
 
 
 _here = _Here()
@@ -192,7 +192,7 @@ def list_all_tasks() -> Callable[[], None]:
 # ---- while the thread waits: the reactor thread has no use for what lets others call the loop
 
 
-def share(shared: Shared | None) -> Shared | None:
+def share(shared: Shared) -> Shared:
     """Note what this thread's statement has set; gives what the one around it has."""
     before, _here.shared = _here.shared, shared
     return before
@@ -202,23 +202,19 @@ def share(shared: Shared | None) -> Shared | None:
 def shared_off() -> Iterator[None]:
     """Within, the thread waits, and what its statement has set is off."""
     shared = _here.shared
-    if shared is not None:
-        shared.end()
+    shared.end()
     try:
         yield
     finally:
-        if shared is not None:
-            shared.begin()
+        shared.begin()
 
 
 @contextmanager
 def shared_on() -> Iterator[None]:
     """Within, the thread runs what it is sent while it waits."""
     shared = _here.shared
-    if shared is not None:
-        shared.begin()
+    shared.begin()
     try:
         yield
     finally:
-        if shared is not None:
-            shared.end()
+        shared.end()

@@ -122,11 +122,7 @@ def _hidden(awaited: Any) -> Any:
     """What an object of Python's own awaits without saying so, as asend() and anext() do."""
     if type(awaited).__module__ != "builtins":
         return None
-    steps = (
-        "throw",
-        "athrow",
-    )  # of a coroutine, a generator, asend(); of an asynchronous generator
     for one in gc.get_referents(awaited):
-        if any(hasattr(type(one), name) for name in steps):
+        if hasattr(type(one), "throw") or isinstance(one, AsyncGeneratorType):
             return one
     return None

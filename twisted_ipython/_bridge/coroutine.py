@@ -11,10 +11,10 @@ got bad yield").  Turning each Deferred into a future costs one and a half to
 two and a half times the bare price, and ``Deferred.asFuture`` eats the result:
 ``Deferred.__await__`` reads the Deferred's own result when it is resumed.
 A coroutine around the user's, which looks at what that yields, makes each task
-a fifth slower, and gives each seventh collection of garbage.  Twisted's driver,
-on the other side, sends a future straight back to the coroutine ("await wasn't
-used with future"), and has no Task for `asyncio.timeout` and `asyncio.TaskGroup`
-to cancel.
+a fifth slower, and Python collects garbage a seventh more often.  Twisted's
+driver, on the other side, sends a future straight back to the coroutine ("await
+wasn't used with future"), and has no Task for `asyncio.timeout` and
+`asyncio.TaskGroup` to cancel.
 
 What we do.  Each task of our loop is a real `asyncio.Task` of the user's
 coroutine, which asyncio steps.  When it refuses something, the loop's
@@ -120,7 +120,7 @@ class _Behind(Steps):
 
 class Front(Generator[Any, Any, _T], Coroutine[Any, Any, _T]):
     """
-    What a task factory of the user's gets: looks like the coroutine, which may await Deferreds.
+    A coroutine that may await Deferreds, for a Task that is none of ours; looks like the user's.
 
     Args:
         coro: the user's coroutine.

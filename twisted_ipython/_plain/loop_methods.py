@@ -37,7 +37,7 @@ from typing import Any, Final
 from twisted_ipython._base.borrowed_sigint import give_back
 from twisted_ipython._base.instance import override
 from twisted_ipython._base.loans import loans
-from twisted_ipython._base.running_loop import list_all_tasks
+from twisted_ipython._base.running_loop import Shared, list_all_tasks
 from twisted_ipython._base.work_id import current_work
 from twisted_ipython._plain.borrow import Borrow
 from twisted_ipython._private.asyncio import CHECK_THREAD, TRANSPORT_METHODS, silence
@@ -62,7 +62,7 @@ _SCHEDULE: Final = (
 _REACTORS: Final = "twisted.internet.asyncioreactor"
 
 
-class LoopMethods:
+class LoopMethods(Shared):
     """
     The methods of the reactor's loop.
 

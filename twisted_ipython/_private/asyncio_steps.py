@@ -26,8 +26,8 @@ MESSAGE: Final = "_cancel_message"
 class _Loop:
     """What a Task needs of a loop; notes what that schedules."""
 
-    def call_soon(self, step: Any, *_: object, context: Context) -> None:
-        self.step, self.context = step, context
+    def call_soon(self, step: Any, **_: object) -> None:
+        self.step = step
 
     def get_debug(self) -> bool:
         return False
