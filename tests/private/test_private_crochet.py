@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
+import crochet
+import pytest
 from session import Session
 from twisted.python import log
 
@@ -32,3 +35,14 @@ def test_observer(session: Session) -> None:
     )
     observers = log.theLogPublisher.observers
     assert not any(isinstance(one, private.THREAD_LOG_OBSERVER) for one in observers)
+
+
+def test_watchdog(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """crochet's watchdog asks whether the main thread lives; without, it goes on as it is."""
+    watchdog = crochet._main._watchdog_thread
+    assert hasattr(watchdog, "_canary"), f"no `_watchdog_thread._canary`; {SEEN}"
+    assert type(watchdog._canary).__module__ == call_in_reactor.__module__
+    bare = SimpleNamespace(_watchdog_thread=SimpleNamespace())
+    monkeypatch.setattr(crochet, "_main", bare)
+    private.watch(object())
+    assert vars(bare._watchdog_thread) == {}

@@ -83,6 +83,20 @@ lifecycle.start().call(work)
 begun.wait(10)
 """
 
+AT_ONCE = """
+import threading, time
+sleeps = []
+
+def sleep(seconds, own=time.sleep):
+    sleeps.append(threading.current_thread().name)
+    own(seconds)
+
+time.sleep = sleep
+from twisted_ipython._reactor import lifecycle
+thread = lifecycle.start()
+thread.reactor.addSystemEventTrigger("before", "shutdown", lambda: print(sleeps, flush=True))
+"""
+
 NOT_STARTED = """
 import sys
 from twisted_ipython._reactor import lifecycle
@@ -136,6 +150,11 @@ def test_process_ends(program: str, says: str) -> None:
 def test_shutdown_triggers_run() -> None:
     """What is to be done before shutdown is done at the end, Deferreds included."""
     assert run_python("-c", ENDING).stdout == "before shutdown\nafter a while\n"
+
+
+def test_nobody_asks_now_and_then() -> None:
+    """The reactor stops when the main thread has ended: crochet's watchdog sleeps no 0.1 s."""
+    assert run_python("-c", AT_ONCE).stdout == "[]\n"
 
 
 def test_who_asks_for_the_reactor_thread_starts_none() -> None:

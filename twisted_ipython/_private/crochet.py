@@ -23,3 +23,10 @@ def registry() -> Any | None:
 def results(registry: Any) -> list[Any]:
     """Those that it has noted; without, only later ones are made awaitable."""
     return list(getattr(registry, "_results", ()))
+
+
+def watch(main: Any) -> None:
+    """Have crochet's watchdog ask ``main`` whether the main thread lives; without, it asks that."""
+    watchdog: Any = getattr(getattr(crochet, "_main", None), "_watchdog_thread", None)
+    if hasattr(watchdog, "_canary"):
+        watchdog._canary = main

@@ -2,7 +2,8 @@
 crochet, which runs the reactor in a thread of its own.
 
 Only this module and `_reactor.eventual_result` know it.  Its registry of results is changed
-on the instance, and put back when the last shell unloads the extension.
+on the instance, and put back when the last shell unloads the extension.  What its watchdog
+asks stays, as that thread does.
 """
 
 from __future__ import annotations
@@ -21,9 +22,19 @@ from twisted_ipython._reactor.eventual_result import EventualResult, adopt
 from twisted_ipython._reactor.interrupt import FORKED, STOPPED
 
 
+class _MainThread:
+    """The main thread, for crochet's watchdog, which stops the reactor when that has ended."""
+
+    def is_alive(self) -> bool:
+        """False, once it has ended: the watchdog asks every 0.1 s, and would be late by that."""
+        threading.main_thread().join()
+        return False
+
+
 def set_up() -> None:
     """Have crochet start the reactor, if nothing has, in threads that are daemons.  Thread: any."""
     done: Future[None] = Future()
+    private.watch(_MainThread())
 
     def call() -> None:
         try:
