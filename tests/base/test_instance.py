@@ -6,7 +6,7 @@ import asyncio
 
 from session import Session
 
-from twisted_ipython._base.instance import override, with_room
+from twisted_ipython._base.instance import override, subclass, with_room
 
 
 class Thing:
@@ -52,6 +52,17 @@ def test_no_attributes() -> None:
     """An instance that refuses attributes keeps its own methods."""
     thing = Slots()
     override(thing, {"method": lambda: "ours"})()
+    assert thing.method() == "own"
+
+
+def test_class_for_an_instance() -> None:
+    """It looks as the one of the instance, which has its own methods again without it."""
+    thing = Thing()
+    kind = subclass(Thing, {"method": lambda _: "ours"})
+    thing.__class__ = kind
+    assert (thing.method(), Thing().method()) == ("ours", "own")
+    assert (str(kind), kind.__doc__) == (str(Thing), Thing.__doc__)
+    thing.__class__ = Thing
     assert thing.method() == "own"
 
 

@@ -33,12 +33,15 @@ def test_another_thread_borrows() -> None:
     borrowed: list[str] = []
 
     def elsewhere(own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        borrowed.append(own.func.__name__)  # type: ignore[attr-defined]
+        borrowed.append(own.__name__)
         return own(*args, **kwargs)
 
     given = Given(get_ident(), elsewhere)
     timer = DelayedCall(1, int, (), {}, lambda _: None, lambda _: None, lambda: 0)
-    assert given.give(timer) is timer
+    names = {**vars(timer)}
+    assert given.give(timer) is given.give(timer) is timer
+    assert vars(timer) == names  # a connection is to cost no more objects
+    assert str(type(timer)) == str(DelayedCall)
     timer.delay(1)
     assert borrowed == []
     in_thread(lambda: timer.delay(1))
@@ -46,9 +49,25 @@ def test_another_thread_borrows() -> None:
     assert borrowed == ["delay"]
     assert timer.getTime() == 3
     given.take_back()
+    assert type(timer) is DelayedCall
     in_thread(timer.cancel)
     assert borrowed == ["delay"]
     assert timer.cancelled
+
+
+class Single(ProtocolWrapper):
+    """A transport whose class wants no others below it."""
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError
+
+
+def test_a_class_that_wants_no_subclass() -> None:
+    """Its objects stay as they are."""
+    given = Given(get_ident(), lambda own, args, kwargs: own(*args, **kwargs))
+    wrapper = Single(Factory(), Protocol())  # type: ignore[arg-type]
+    assert given.give(wrapper) is wrapper
+    assert type(wrapper) is Single
 
 
 class Wrapper(ProtocolWrapper):

@@ -4,8 +4,8 @@ The methods of ports, connections, processes, timers and LoopingCalls, for any t
 What a port or a connection does belongs to the reactor thread, as what the
 reactor does.  In another thread ``transport.loseConnection()`` would find the
 reactor half-way through it: it asks for a turn of the reactor, and only then
-notes what that turn is to do.  So the methods that the interfaces of such
-objects declare are set on each of them, behind a check of the thread.
+notes what that turn is to do.  So each of them gets a class for itself, with
+the methods that its interfaces declare behind a check of the thread.
 
 An object is found when a method of the reactor's returns it in another thread,
 when it first asks the reactor to watch its file descriptor, or when it asks
@@ -16,14 +16,13 @@ for the time to start from.  A transport on top of another, as that of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial, wraps
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import wraps
 from threading import get_ident
-from types import MethodType
 from typing import Any, Final
-from weakref import WeakSet, ref
 
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import (
     IConnector,
     IDelayedCall,
@@ -40,6 +39,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementedBy
 from zope.interface.interface import InterfaceClass, Method
 
+from twisted_ipython._base.instance import subclass
 from twisted_ipython._private.twisted import WRAPPED_PROTOCOL
 from twisted_ipython._reactor.delayed_calls import LoopCall
 
@@ -57,9 +57,8 @@ _INTERFACES: Final = (
 # What stands for those of the connection below, whatever interfaces the wrapper itself has.
 _OF_WRAPPERS: Final = (*ITCPTransport.__iro__, *ISSLTransport.__iro__)
 
-# The attribute of an object that has its methods: what gives it to them, and what the
-# instance itself had in their place.
-_GIVEN: Final = "_twisted_ipython_given"
+# Of an object that has methods of its own, not its class's: what it had and what stands there.
+_BEFORE: Final = "_twisted_ipython_before"
 
 # Calls a method with the reactor borrowed.
 Elsewhere = Callable[[Callable[..., Any], Any, Any], Any]
@@ -87,29 +86,17 @@ class Given:
     def __init__(self, ident: int, elsewhere: Elsewhere) -> None:
         self._ident = ident
         self._elsewhere = elsewhere
-        self._objects: WeakSet[Any] = WeakSet()
-        # What to set on the objects of a class.
-        self._methods: dict[type, Mapping[str, Callable[..., Any]]] = {}
+        # By a class: the one that its objects get, which stands for itself.
+        self._kinds: dict[type, type] = {}
 
     def give(self, one: Any) -> Any:
         """Return an object, with its methods for any thread.  Thread: any."""
-        methods = self._methods.get(type(one))
-        if methods is None:
-            methods = self._methods[type(one)] = self._methods_of(type(one))
-        # A table would have to be asked for each write of each connection.
-        if methods and _GIVEN not in one.__dict__:
-            self._objects.add(one)
-            # What the reactor works for it holds; to what nobody holds nothing happens
-            # any more.
-            weak = isinstance(one, (FileDescriptor, LoopingCall))
-            reference = ref(one) if weak else lambda: one
-            names = one.__dict__
-            before = {name: names[name] for name in methods if name in names}
-            names[_GIVEN] = reference, before
-            for name, method in methods.items():
-                if name in before:  # TLS of Twisted 26.10 sets a `write`
-                    method = self._method(_of_instance(before[name]))
-                names[name] = MethodType(method, reference)
+        own = type(one)
+        kind = self._kinds.get(own) or self._kind_of(own)
+        if kind is not own:
+            if issubclass(kind, ProtocolWrapper):
+                self._give_own(one, kind)
+            one.__class__ = kind
             if IConnector.providedBy(one):
                 self.give(one.transport)
         return one
@@ -122,15 +109,31 @@ class Given:
 
     def take_back(self) -> None:
         """Take the methods off all objects.  Thread: any."""
-        for one in list(self._objects):
-            names = one.__dict__
-            reference, before = names.pop(_GIVEN)
-            for name in self._methods[type(one)]:
-                # One that the object has set since then stays.
-                if getattr(names.get(name), "__self__", None) is reference:
-                    del names[name]
-                    if name in before:
-                        names[name] = before[name]
+        kinds = {kind: own for own, kind in self._kinds.items() if kind is not own}
+        # To note each connection would cost each; this is asked once.
+        for one in gc.get_objects():
+            own = kinds.get(type(one))
+            if own is not None:
+                one.__class__ = own
+                names = one.__dict__
+                for name, (before, ours) in names.pop(_BEFORE, {}).items():
+                    if names.get(name) is ours:  # one that the object has set since then stays
+                        names[name] = before
+
+    def _give_own(self, one: Any, kind: type) -> None:
+        """The same for what stands on the instance: TLS of Twisted 26.10 sets a `write`."""
+        names = one.__dict__
+        before = {name: names[name] for name in names.keys() & vars(kind).keys()}
+        ours = {name: self._method(own) for name, own in before.items()}
+        names |= ours | {_BEFORE: {name: (own, ours[name]) for name, own in before.items()}}
+
+    def _kind_of(self, own: type) -> type:
+        """The class that objects of a class get: itself, if there is nothing to give them."""
+        kind = own
+        if methods := self._methods_of(own):
+            with suppress(Exception):  # it wants no subclass, or has objects of another layout
+                kind = subclass(own, methods)
+        return self._kinds.setdefault(own, self._kinds.setdefault(kind, kind))
 
     def _methods_of(self, kind: type) -> dict[str, Callable[..., Any]]:
         interfaces = [
@@ -138,8 +141,7 @@ class Given:
             for one in implementedBy(kind).flattened()
             if any(one.isOrExtends(meant) for meant in _INTERFACES)
         ]
-        open_to_us = kind.__dictoffset__ and kind.__weakrefoffset__  # no slots
-        if issubclass(kind, LoopCall) or not open_to_us:  # it checks the thread by itself
+        if issubclass(kind, LoopCall) or not kind.__dictoffset__:  # it checks the thread by itself
             return {}
         if issubclass(kind, ProtocolWrapper):
             interfaces.extend(_OF_WRAPPERS)
@@ -152,25 +154,17 @@ class Given:
             if hasattr(kind, name) and not name.startswith("get")  # which only reads
         }
 
-    def _method(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """What stands for a method; its first argument gives the object."""
+    def _method(self, own: Callable[..., Any]) -> Callable[..., Any]:
+        """What stands for a method, of a class or of an instance."""
         ident, elsewhere = self._ident, self._elsewhere
 
-        @wraps(function)
-        def method(reference: Callable[[], Any], /, *args: Any, **kwargs: Any) -> Any:
-            one = reference()
-            if one is None:
-                return None
+        @wraps(own)
+        def method(*args: Any, **kwargs: Any) -> Any:
             if get_ident() == ident:
-                return function(one, *args, **kwargs)
-            return elsewhere(partial(function, one), args, kwargs)
+                return own(*args, **kwargs)
+            return elsewhere(own, args, kwargs)
 
         return method
-
-
-def _of_instance(own: Callable[..., Any]) -> Callable[..., Any]:
-    """What an instance has in the place of a method, as a method."""
-    return lambda _, *args, **kwargs: own(*args, **kwargs)
 
 
 def _wrappers_on(connection: Any) -> Iterator[ProtocolWrapper]:
