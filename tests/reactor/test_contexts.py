@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from contextvars import copy_context
+from weakref import ref
 
 import pytest
 from reactor_thread import reactor
@@ -42,6 +44,22 @@ def test_looping_calls() -> None:
     assert sorted(seen) == [one, two]
     loops.stop(one)
     assert (first.running, second.running) == (False, True)
+
+
+def test_one_that_ended_is_gone() -> None:
+    """Nothing holds one that was stopped, so it is freed without a collection of garbage."""
+    loops, clock = LoopingCalls(), Clock()
+    clock.seconds = loops.note(clock.seconds)  # type: ignore[method-assign]
+    gc.disable()
+    try:
+        loop = started(loops, clock, new_work(1), [])
+        clock.advance(1)
+        loop.stop()
+        reference = ref(loop)
+        del loop
+        assert reference() is None
+    finally:
+        gc.enable()
 
 
 def test_timers() -> None:

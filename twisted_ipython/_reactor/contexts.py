@@ -33,7 +33,7 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Final, Self
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from twisted.internet.task import LoopingCall
 
@@ -171,4 +171,10 @@ def _stay_here(loop: LoopingCall) -> None:
     """Have the loop ask for its next turn in this context."""
     # The class's own, as it may be started more than once.
     if (schedule := getattr(type(loop), SCHEDULE, None)) is not None:
-        override(loop, {SCHEDULE: partial(copy_context().run, schedule, loop)})
+        # Weakly: each connection of an endpoint's makes one, which its end is to free at once.
+        run: Callable[..., object] = copy_context().run
+        override(loop, {SCHEDULE: partial(run, _schedule, schedule, ref(loop))})
+
+
+def _schedule(schedule: Callable[..., None], loop: ref[LoopingCall], when: float) -> None:
+    schedule(loop(), when)

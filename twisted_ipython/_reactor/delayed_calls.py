@@ -82,7 +82,8 @@ class Timers:
         self._reactor = reactor
         self._loop = loop
         self._thread = thread
-        self._run_one = self._run  # made once: it is wanted for each call
+        # Made once: they are wanted for each call.
+        self._run_one, self._cancel_one, self._reset_one = self._run, self._cancel, self._sooner
         # The class's own: it is asked twice for each call, so what is set on the
         # instance costs timers nothing.
         self._seconds: Callable[[], float] = type(reactor).seconds
@@ -105,7 +106,8 @@ class Timers:
         assert delay >= 0, f"{delay} is not greater than or equal to 0 seconds"
         seconds = self._seconds
         when = seconds() + delay
-        call = LoopCall(when, callable, args, kwargs, self._cancel, self._sooner, seconds)
+        ends = self._cancel_one, self._reset_one
+        call = LoopCall(when, callable, args, kwargs, *ends, seconds)
         call.context = context = copy_context()
         self._calls.add(call)
         loop = self._loop
