@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from functools import partial
 from itertools import islice
-from types import CodeType
+from types import CodeType, FunctionType, ModuleType, NoneType
 from typing import Any, Final, NamedTuple
 
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
@@ -54,6 +54,9 @@ _POLL_INTERVAL: Final = 0.4
 # How many of the latest names are checked after each cell: what a function or ``%run`` binds
 # is among them, and so are the few that IPython adds.
 _LATEST: Final = 16
+
+# What most names hold: each cell pays for looking.
+_NEVER: Final = frozenset((FunctionType, ModuleType, NoneType, dict, float, int, list, str, type))
 
 NOBODY_WAITS: Final = "{name}, a {kind}{of_cell}, failed{ago}, and nobody waits for it:"
 
@@ -141,7 +144,7 @@ class Watch:
         # In one go, or it would fail when another thread binds a name.
         names = self._shell.user_ns
         latest = [*names] if failed else [*islice(reversed(names), _LATEST)]
-        bound = [(value, result.result), *((name, names.get(name)) for name in latest)]
+        bound = [(value, result.result), *[(name, names.get(name)) for name in latest]]
         found = self._new(bound, RunningCell())
         if found and current_work() == NO_WORK:  # a kernel may end cells elsewhere
             found[0].context.run(set_work, new_work(number))
@@ -154,7 +157,10 @@ class Watch:
         return [
             _Named(weakref.ref(held), name, kind, context, cell)
             for name, held in bound
-            if (kind := kind_of(type(held))) and _may_fail(held) and self._is_new(held)
+            if type(held) not in _NEVER
+            and (kind := kind_of(type(held)))
+            and _may_fail(held)
+            and self._is_new(held)
         ]
 
     def _is_new(self, held: Any) -> bool:
