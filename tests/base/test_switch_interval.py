@@ -51,7 +51,8 @@ def test_beside_a_loop() -> None:
     try:
         usual = calls()
         with turns_of(BRIEF):
-            assert calls() < usual / 5
+            # The least: another process may have both processors for a while.
+            assert min(calls() for _ in range(5)) < usual / 5
     finally:
         ends.set()
         thread.join()
