@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from math import isfinite
+from random import uniform
 from time import monotonic, sleep
 from types import FrameType
 from typing import Any, Final
@@ -139,7 +140,8 @@ def profile(
         # A longer turn would end where the reactor thread lets others in: only idle would be seen.
         with turns_of(BRIEF):
             while monotonic() - began < seconds:
-                sleep(_EVERY)
+                # At uneven times: even ones may fall in with those of a timer.
+                sleep(uniform(0, 2 * _EVERY))
                 seen[_place(frames.frame_of(thread.ident))] += 1
     finally:
         show(Report(_profile_table(seen, monotonic() - began, label)))
