@@ -145,21 +145,28 @@ def _over_plain(seconds: _Answer) -> _Answer:
     return over | {"a plain one itself": plain}
 
 
+# Options of Python where modules have compiled files, and where no library has any.
+_FILES: Final = {"": (), ", nothing compiled": ("-B", "-X", "pycache_prefix=nowhere")}
+
+
 def load(subjects: Subjects) -> list[Comparison]:
     """Loading the extension in a fresh IPython: by itself, and the whole process."""
 
     def answer(subject: Subject) -> _Answer:
-        began = perf_counter()
-        loading: float = subject.program("load")
-        return {"%load_ext": loading, "whole process": perf_counter() - began}
+        taken: _Answer = {}
+        for files, options in _FILES.items():
+            began = perf_counter()
+            taken[f"%load_ext{files}"] = subject.program("load", options=options)
+            taken[f"whole process{files}"] = perf_counter() - began
+        return taken
 
     @contextmanager
     def side(subject: Subject) -> Iterator[_Side]:
         yield lambda: answer(subject)
 
     starts = [partial(side, subject) for subject in (subjects.ours, subjects.peer)]
-    limits = {"%load_ext": 1.0, "whole process": 1.0}
-    return _compared("load", "peer", starts, limits, processes=5, turns=4)
+    limits = {f"{what}{files}": 1.0 for files in _FILES for what in ("%load_ext", "whole process")}
+    return _compared("load", "peer", starts, limits, processes=3, turns=5)
 
 
 def magic(subjects: Subjects) -> list[Comparison]:

@@ -77,9 +77,9 @@ class Subject:
             raise RuntimeError(f"{self.name}: {command} failed:\n{ended.stdout}{ended.stderr}")
         return ended.stdout
 
-    def program(self, name: str, *arguments: str) -> Any:
+    def program(self, name: str, *arguments: str, options: Sequence[str] = ()) -> Any:
         """What a program of ``programs/`` printed on its last line, read as JSON."""
-        printed = self.run([str(_HERE / "programs" / f"{name}.py"), *arguments])
+        printed = self.run([*options, str(_HERE / "programs" / f"{name}.py"), *arguments])
         return json.loads(printed.splitlines()[-1])
 
     @contextmanager

@@ -27,7 +27,6 @@ has Python's own.
 from __future__ import annotations
 
 import builtins
-import cmd
 import getpass
 import os
 import sys
@@ -126,6 +125,8 @@ def _ask(here: Callable[[], str], there: Callable[[], str]) -> str:
 
 def _in_debugger() -> bool:
     """Whether the loop of a debugger asks."""
+    if (cmd := sys.modules.get("cmd")) is None:  # then none has begun
+        return False
     for frame in callers(sys._getframe(1)):
         if frame.f_code is cmd.Cmd.cmdloop.__code__:
             return True
