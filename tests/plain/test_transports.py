@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from threading import Thread, get_ident
 from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.base import DelayedCall
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, ITransport
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.policies import ProtocolWrapper
+from zope.interface import classImplements
 
 from twisted_ipython._plain.transports import Given, declared
 
@@ -68,6 +70,40 @@ def test_a_class_that_wants_no_subclass() -> None:
     wrapper = Single(Factory(), Protocol())  # type: ignore[arg-type]
     assert given.give(wrapper) is wrapper
     assert type(wrapper) is Single
+
+
+def test_a_class_in_c() -> None:
+    """Objects whose class cannot be changed stay as they are."""
+    classImplements(OrderedDict, ITransport)
+    given = Given(get_ident(), lambda own, args, kwargs: own(*args, **kwargs))
+    made: OrderedDict[str, int] = OrderedDict()
+    for _ in range(2):
+        assert given.give(made) is made
+    assert type(made) is OrderedDict
+
+
+class Strict(ProtocolWrapper):
+    """A transport that takes its own attributes only."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in {"wrappedProtocol", "factory"}:
+            raise AttributeError(name)
+        super().__setattr__(name, value)
+
+
+def test_attributes_of_its_own_only() -> None:
+    """An object that refuses other attributes has its methods all the same."""
+    borrowed: list[str] = []
+
+    def elsewhere(own: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        borrowed.append(own.__name__)
+
+    given, strict = Given(get_ident(), elsewhere), Strict(Factory(), Protocol())  # type: ignore[arg-type]
+    given.give(strict)
+    in_thread(strict.loseConnection)
+    assert borrowed == ["loseConnection"]
+    given.take_back()
+    assert type(strict) is Strict
 
 
 class Wrapper(ProtocolWrapper):

@@ -93,12 +93,17 @@ class Given:
         """Return an object, with its methods for any thread.  Thread: any."""
         own = type(one)
         kind = self._kinds.get(own) or self._kind_of(own)
-        if kind is not own:
-            if issubclass(kind, ProtocolWrapper):
-                self._give_own(one, kind)
-            one.__class__ = kind
-            if IConnector.providedBy(one):
-                self.give(one.transport)
+        if kind is own:
+            return one
+        try:
+            _set_class(one, kind)
+        except TypeError:  # its class is written in C
+            self._kinds[own] = own
+            return one
+        if issubclass(kind, ProtocolWrapper):
+            self._give_own(one, kind)
+        if IConnector.providedBy(one):
+            self.give(one.transport)
         return one
 
     def give_all(self, one: Any) -> Any:
@@ -114,7 +119,7 @@ class Given:
         for one in gc.get_objects():
             own = kinds.get(type(one))
             if own is not None:
-                one.__class__ = own
+                _set_class(one, own)
                 names = one.__dict__
                 for name, (before, ours) in names.pop(_BEFORE, {}).items():
                     if names.get(name) is ours:  # one that the object has set since then stays
@@ -131,7 +136,7 @@ class Given:
         """The class that objects of a class get: itself, if there is nothing to give them."""
         kind = own
         if methods := self._methods_of(own):
-            with suppress(Exception):  # it wants no subclass, or has objects of another layout
+            with suppress(Exception):  # it wants no subclass
                 kind = subclass(own, methods)
         return self._kinds.setdefault(own, self._kinds.setdefault(kind, kind))
 
@@ -165,6 +170,10 @@ class Given:
             return elsewhere(own, args, kwargs)
 
         return method
+
+
+def _set_class(one: Any, kind: type) -> None:
+    object.__setattr__(one, "__class__", kind)  # not by a `__setattr__` of its own
 
 
 def _wrappers_on(connection: Any) -> Iterator[ProtocolWrapper]:
