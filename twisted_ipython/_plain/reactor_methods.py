@@ -160,10 +160,14 @@ class ReactorMethods:
         ident, elsewhere = self._thread.ident, self._elsewhere
 
         @wraps(own)
+        def watch(one: Any) -> Any:
+            return own(give(one))
+
+        @wraps(own)
         def method(one: Any) -> Any:
             if get_ident() == ident:  # in one call: each answer of a server comes here
                 return own(give(one))
-            return elsewhere(lambda one: own(give(one)), (one,), {})
+            return elsewhere(watch, (one,), {})
 
         return method
 
