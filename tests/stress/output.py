@@ -33,7 +33,8 @@ import random
 from twisted.internet import defer, reactor, task, threads
 chance, pending = random.Random({seed}), set()
 def lines(name, number, last):
-    print(name, number)
+    # In one piece: a cell may end between two, and then the rest is late.
+    print(f"{{name}} {{number}}\\n", end="")
     if number < last:
         later = chance.choice((soon, in_thread))
         later(lines, name, number + 1, last)
