@@ -15,15 +15,14 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Final
 
-import crochet
+import crochet  # noqa: F401  # for its objects
 from IPython.core.interactiveshell import InteractiveShell
 from serving import serve
-from twisted.internet import asyncioreactor
+from twisted.internet import asyncioreactor  # noqa: F401
 
 _TASKS: Final = 200_000
 _ITEMS: Final = 100_000
 _TRIPS: Final = 3_000
-_alive: Final[list[object]] = [crochet, asyncioreactor]
 
 
 async def _nothing() -> None:
@@ -87,7 +86,7 @@ async def _seconds() -> dict[str, float]:
 
 def main() -> None:
     """Answer."""
-    _alive.append(InteractiveShell.instance())
+    InteractiveShell.instance()
     if sys.argv[1:] == ["ours"]:
         from twisted_ipython import runner
 

@@ -57,12 +57,16 @@ def test_no_attributes() -> None:
 
 def test_class_for_an_instance() -> None:
     """It looks as the one of the instance, which has its own methods again without it."""
-    thing = Thing()
-    kind = subclass(Thing, {"method": lambda _: "ours"})
+
+    class Inner(Thing):
+        """One inside of a function."""
+
+    thing = Inner()
+    kind = subclass(Inner, {"method": lambda _: "ours"})
     thing.__class__ = kind
-    assert (thing.method(), Thing().method()) == ("ours", "own")
-    assert (str(kind), kind.__doc__) == (str(Thing), Thing.__doc__)
-    thing.__class__ = Thing
+    assert (thing.method(), Inner().method()) == ("ours", "own")
+    assert (str(kind), kind.__doc__) == (str(Inner), Inner.__doc__)
+    thing.__class__ = Inner
     assert thing.method() == "own"
 
 

@@ -157,19 +157,7 @@ class ReactorMethods:
 
     def _finding(self, give: Callable[[Any], Any], own: _Method) -> _Method:
         """A method that has the reactor watch what is given its methods for any thread first."""
-        ident, elsewhere = self._thread.ident, self._elsewhere
-
-        @wraps(own)
-        def watch(one: Any) -> Any:
-            return own(give(one))
-
-        @wraps(own)
-        def method(one: Any) -> Any:
-            if get_ident() == ident:  # in one call: each answer of a server comes here
-                return own(give(one))
-            return elsewhere(watch, (one,), {})
-
-        return method
+        return self._carrying(wraps(own)(lambda one: own(give(one))))
 
     def _start_loop(self, loop: LoopingCall) -> None:
         """Have a LoopingCall that is being started run with the reactor borrowed."""
