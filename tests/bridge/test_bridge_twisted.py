@@ -296,8 +296,28 @@ async def test_names_wait_for() -> None:
             await ensureDeferred(_wait_for())
 
 
+class _OfAClass(Coroutine[Any, Any, Any]):
+    """A coroutine that is none of Python's own, as aiohttp's request is one."""
+
+    def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
+        self._coro = coro
+
+    def __await__(self) -> Any:
+        return self._coro.__await__()
+
+    def send(self, value: Any) -> Any:
+        return self._coro.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._coro.throw(*error)
+
+    def close(self) -> None:
+        self._coro.close()
+
+
+@pytest.mark.parametrize("of", [lambda coro: coro, _OfAClass], ids=["Python's", "a class's"])
 @in_reactor
-async def test_a_task_resumed_by_driven_code_is_a_task() -> None:
+async def test_a_task_resumed_by_driven_code_is_a_task(of: Any) -> None:
     """A task that goes on because a coroutine driven by Twisted fired its Deferred has its Task."""
     fired: Deferred[Any] = Deferred()
 
@@ -312,7 +332,7 @@ async def test_a_task_resumed_by_driven_code_is_a_task() -> None:
         await later()
         fired.callback(None)
 
-    task = asyncio.create_task(waits())
+    task = asyncio.create_task(of(waits()))
     await ensureDeferred(fires())
     assert await task == "done"
 

@@ -15,7 +15,7 @@ from reactor_thread import forwards, in_reactor, later
 from twisted.internet.defer import Deferred
 
 from twisted_ipython._bridge import call_soon, task_factory
-from twisted_ipython._bridge.call_soon import methods_of
+from twisted_ipython._bridge.call_soon import methods_of, resuming
 
 
 async def _values() -> AsyncIterator[str]:
@@ -136,11 +136,13 @@ async def test_future_of_another_loop_by_hand() -> None:
     loop.close()
 
 
-@pytest.fixture
-def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """A loop of its own, with the bridge, which runs in this thread."""
+@pytest.fixture(params=[False, True], ids=["each turn", "resumes"])
+def loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop of its own, with the bridge, which runs in this thread; and one that resumes."""
     one = asyncio.new_event_loop()
-    undo = task_factory.attach(one)
+    if request.param:
+        resuming(one)
+    undo = task_factory.attach(one, resumes=request.param)
     yield one
     undo()
     one.close()
@@ -165,6 +167,25 @@ def test_exit_of_a_callback(loop: asyncio.AbstractEventLoop) -> None:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         loop.run_until_complete(waiting)
+
+
+def test_stop_before_an_exit(loop: asyncio.AbstractEventLoop) -> None:
+    """A stop holds that was asked for in the turn in which a task exits, and the next run runs."""
+    ran: list[str] = []
+
+    async def leaves() -> None:
+        sys.exit("task")
+
+    tasks = [loop.create_task(leaves()) for _ in range(2)]
+    loop.call_soon(loop.stop)
+    tasks += [loop.create_task(leaves()) for _ in range(2)]
+    loop.call_later(5, sys.exit, "the loop forgot to stop")
+    loop.run_forever()
+    loop.call_soon(ran.append, "next run")
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert ran == ["next run"]
+    assert [str(task.exception()) for task in tasks] == ["task"] * 4
 
 
 @pytest.mark.parametrize("debug", [False, True])

@@ -360,6 +360,11 @@ def test_adopted_sockets_and_readers(reactor: Any) -> None:
         seen.wait()
         reactor.removeReader(reader)
         assert reader not in reactor.getReaders()
+        reactor.addWriter(reader)
+        assert reader in reactor.getWriters()
+        seen.wait(2)
+        reactor.removeWriter(reader)
+        assert reader not in reactor.getWriters()
         slotted = Slotted(one)
         reactor.addReader(slotted)
         reactor.removeReader(slotted)
@@ -382,8 +387,14 @@ class Reader:
     """A socket that the reactor watches."""
 
     def __init__(self, one: socket.socket, seen: Seen) -> None:
-        self.fileno = one.fileno
+        self._one = one
         self.doRead = lambda: seen(one.recv(10))
+        self.doWrite = seen
+
+    def fileno(self) -> int:
+        """What the reactor asks for while it changes what it watches."""
+        assert threadable.isInIOThread(), "it is changed beside the reactor thread"
+        return self._one.fileno()
 
     def logPrefix(self) -> str:
         """See `ILoggingContext`."""

@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet.base import DelayedCall
 from twisted.internet.interfaces import IDelayedCall, ITransport
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.tcp import Port, Server
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import classImplements, classImplementsOnly, implementedBy
 
@@ -55,6 +56,24 @@ def test_another_thread_borrows() -> None:
     in_thread(timer.cancel)
     assert borrowed == ["delay"]
     assert timer.cancelled
+
+
+def test_a_port_makes_its_own_kind() -> None:
+    """What a port accepts has its methods from the start: a class set later costs each access."""
+    borrowed: list[str] = []
+    given = Given(get_ident(), lambda own, args, _: (borrowed.append(own.__name__), own(*args))[1])
+    port = given.give(Port(0, Factory(), interface="127.0.0.1"))
+    made = port.transport
+    assert made is not Server
+    assert str(made) == str(Server)
+    accepted = made.__new__(made)
+    assert given.give(accepted) is accepted
+    assert type(accepted) is made
+    accepted.connected = accepted.disconnecting = False
+    in_thread(accepted.loseConnection)
+    assert borrowed == ["loseConnection"]
+    given.take_back()
+    assert [type(port), port.transport, type(accepted)] == [Port, Server, Server]
 
 
 class Single(ProtocolWrapper):

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from twisted_ipython._bridge.drivers import refuse_without_task
+from twisted_ipython._bridge.drivers import refuse_timeout
 from twisted_ipython._private import asyncio as private
 from twisted_ipython._private import asyncio_steps as steps
 
@@ -89,7 +89,7 @@ def test_codes() -> None:
 
 def test_without_codes() -> None:
     """A function that is not known by its code is not refused: asyncio says what is wrong."""
-    refuse_without_task(sys._getframe(), ((private.code_of(asyncio, "gone"), "asyncio.timeout"),))
+    refuse_timeout(sys._getframe(), private.code_of(asyncio, "gone"))
 
     async def waits() -> None:
         async with asyncio.timeout(1):

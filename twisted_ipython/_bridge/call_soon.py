@@ -13,7 +13,8 @@ of it, and schedules a step that throws that into its coroutine, by the loop's
 up along its awaits, and a Bridge waits for it.
 
 A SystemExit or KeyboardInterrupt that a Task's coroutine raises is the Task's
-failure, and asyncio raises it out of the loop as well.  There it is dropped.
+failure, and asyncio raises it out of the loop as well.  There it is dropped: a
+loop that we made runs on (`resuming`), any other drops it in each of its turns.
 
 What can still go wrong.  An awaitable of the user's own that gives a Deferred
 away whose repr() is not Twisted's: asyncio's refusal stays.  A Deferred whose
@@ -34,9 +35,11 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
+from twisted_ipython._base.exceptions import ReactorInterrupt
+from twisted_ipython._base.instance import override
 from twisted_ipython._bridge.tasks import LoopTask, bridge_for
 from twisted_ipython._private.asyncio import code_of
-from twisted_ipython._private.asyncio_steps import call_soon_of, run_once_of
+from twisted_ipython._private.asyncio_steps import call_soon_of, is_tasks, run_once_of
 
 # What awaits a Deferred, where Twisted does it by a generator.
 _AWAIT: Final = code_of(Deferred, "__await__")
@@ -45,9 +48,36 @@ _BAD_YIELD: Final = "Task got bad yield: <"
 _OTHER_LOOP: Final = "attached to a different loop"
 
 
-def methods_of(loop: asyncio.AbstractEventLoop) -> dict[str, Callable[..., Any]]:
-    """What is set on a loop, by name."""
-    return {"call_soon": call_soon_of(loop, _takes)} | run_once_of(loop)
+def methods_of(
+    loop: asyncio.AbstractEventLoop, *, resumes: bool = False
+) -> dict[str, Callable[..., Any]]:
+    """What is set on a loop, by name; see `_bridge.task_factory.attach`."""
+    own = {"call_soon": call_soon_of(loop, _takes)}
+    return own if resumes else own | run_once_of(loop)
+
+
+def resuming(loop: asyncio.AbstractEventLoop) -> None:
+    """Have a loop that does not run yet go on after a Task's exit, and a `ReactorInterrupt`."""
+    run_forever, stop = loop.run_forever, loop.stop
+    stops: list[bool] = []  # of this run: an exception makes the loop forget that it was to stop
+
+    def run() -> None:
+        stops.clear()
+        while not stops:
+            try:
+                run_forever()
+                break
+            except ReactorInterrupt:
+                continue
+            except (KeyboardInterrupt, SystemExit) as error:
+                if not is_tasks(error):
+                    raise
+
+    def note_stop() -> None:
+        stops.append(True)
+        stop()
+
+    override(loop, {"run_forever": run, "stop": note_stop})
 
 
 def is_set(loop: asyncio.AbstractEventLoop) -> bool:

@@ -10,10 +10,11 @@ Thread: reactor.
 
 from __future__ import annotations
 
+import asyncio
 from types import CodeType, FrameType
-from typing import Final
+from typing import Any, Final
 
-from twisted_ipython._private.asyncio import RUN, TASK_GROUP, TIMEOUT, WAIT_FOR
+from twisted_ipython._private.asyncio import RUN, TIMEOUT, WAIT_FOR
 from twisted_ipython._private.twisted import DRIVER
 
 NEEDS_TASK: Final = (
@@ -22,54 +23,49 @@ NEEDS_TASK: Final = (
     " await asyncio.create_task(...)"
 )
 
-# What steps a coroutine as a Task of ours.
-STEPS: Final = (
-    "stepping:Steps.step",
-    "task_factory:begin_task",
-    "task_factory:_TaskFactory.create_task.<locals>.create_task",
-)
-_OURS: Final = "twisted_ipython._bridge."
-_USERS: Final = (
-    (TASK_GROUP, "asyncio.TaskGroup"),
-    (WAIT_FOR, "asyncio.wait_for"),
-    (TIMEOUT, "asyncio.timeout"),
-)
 
-
-def refuse_without_task(frame: FrameType, users: tuple[tuple[CodeType, str], ...] = _USERS) -> None:
+def refuse_timeout(frame: FrameType, task: asyncio.Task[Any], timeout: CodeType = TIMEOUT) -> None:
     """
-    Raise if ``frame`` serves what needs a task, in a coroutine that Twisted drives.
+    Raise if an `asyncio.timeout` that begins is that of a coroutine that Twisted drives.
 
     A coroutine given to ``ensureDeferred`` inside a task's step runs its first
     step there: `asyncio.current_task` then names a task that is not its own.
 
     Args:
-        frame: the caller of a method of the loop's or a task's.
-        users: what needs a task, with its name.
+        frame: the caller of a task's method.
+        task: the task.
+        timeout: the code of the caller that begins one.
 
     Raises:
         RuntimeError: says to use `asyncio.create_task`.
 
     Thread: reactor.
     """
-    outer = frame.f_back
-    for code, what in users:
-        used = frame.f_code is code or (outer is not None and outer.f_code is code)
-        if used and driven_by_twisted(outer):
-            raise RuntimeError(NEEDS_TASK.format(what=what))
+    user = frame.f_back
+    if frame.f_code is timeout and driven_by_twisted(user, task):
+        is_wait_for = user is not None and user.f_code is WAIT_FOR
+        what = "asyncio.wait_for" if is_wait_for else "asyncio.timeout"
+        raise RuntimeError(NEEDS_TASK.format(what=what))
 
 
-def driven_by_twisted(frame: FrameType | None) -> bool:
-    """Whether the coroutine that ``frame`` belongs to is stepped by Twisted.  Thread: any."""
-    while frame is not None:
-        if frame.f_code in (DRIVER, RUN):
-            return frame.f_code is DRIVER
-        module = str(frame.f_globals.get("__name__"))
-        if module.startswith(_OURS) and _is_step(module, frame.f_code):
-            return False
+def driven_by_twisted(frame: FrameType | None, task: asyncio.Task[Any] | None) -> bool:
+    """
+    Whether the coroutine that ``frame`` belongs to is stepped by Twisted.
+
+    Each `asyncio.timeout` and each task of a TaskGroup asks: the way to the frame of
+    the task's own coroutine is short.
+
+    Args:
+        frame: one of the coroutine's, or that of what it has called.
+        task: the current task, in whose step it may run.
+
+    Thread: reactor.
+    """
+    own = None if task is None else getattr(task.get_coro(), "cr_frame", None)
+    if task is not None and own is None:  # an awaitable of a class of its own, as aiohttp's
+        return False
+    while frame is not None and frame is not own:
+        if (code := frame.f_code) is DRIVER or code is RUN:
+            return code is DRIVER
         frame = frame.f_back
     return False
-
-
-def _is_step(module: str, code: CodeType) -> bool:
-    return f"{module.removeprefix(_OURS)}:{code.co_qualname}" in STEPS

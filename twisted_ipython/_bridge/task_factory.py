@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from twisted_ipython._base.instance import override
 from twisted_ipython._bridge.call_soon import is_set, methods_of
 from twisted_ipython._bridge.coroutine import Front
-from twisted_ipython._bridge.drivers import driven_by_twisted, refuse_without_task
+from twisted_ipython._bridge.drivers import NEEDS_TASK, driven_by_twisted
 from twisted_ipython._bridge.futures import BridgedFuture
 from twisted_ipython._bridge.tasks import LoopTask, take_over
 from twisted_ipython._private.asyncio import (
@@ -33,12 +33,13 @@ _T = TypeVar("_T")
 _TASK_GROUPS: Final = asyncio.TaskGroup.__module__
 
 
-def attach(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+def attach(loop: asyncio.AbstractEventLoop, *, resumes: bool = False) -> Callable[[], None]:
     """
     Give every task and future of ``loop`` the bridge; a task factory of the user's is used by ours.
 
     Args:
         loop: the loop.
+        resumes: whether it goes on by itself after a Task's exit: else each turn of it costs more.
 
     Returns:
         What undoes it; tasks that exist by then may await Deferreds, as before.
@@ -55,7 +56,7 @@ def attach(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
         "get_task_factory": factory.used,
     }
     put_back = override(loop, methods)
-    put_back_steps = override(loop, methods_of(loop))
+    put_back_steps = override(loop, methods_of(loop, resumes=resumes))
     factory.behind_front = not is_set(loop)
 
     def leave() -> None:
@@ -82,7 +83,7 @@ def _create_server(loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:
 
     async def create_server(*args: Any, **kwargs: Any) -> asyncio.AbstractServer:
         coro: Any = original(*args, **kwargs)
-        if driven_by_twisted(sys._getframe()):
+        if driven_by_twisted(sys._getframe(), asyncio.current_task()):
             coro = loop.create_task(coro)
         server: asyncio.AbstractServer = await coro
         return server
@@ -163,12 +164,10 @@ class _TaskFactory:
         original = loop.create_task
 
         def create_task(coro: Any, **options: Any) -> Any:
-            if (
-                sys._getframe(1).f_code is TASK_GROUP
-                if module_of_caller is None
-                else module_of_caller(1) == _TASK_GROUPS
-            ):
-                _refuse_without_task(sys._getframe(1), coro)
+            if module_of_caller is None or module_of_caller(1) == _TASK_GROUPS:
+                frame = sys._getframe(1)
+                if frame.f_code is TASK_GROUP:
+                    _refuse_without_task(frame, coro)
             if self.own is not None:
                 return original(coro, **options)
             return LoopTask(coro, loop=loop, **options)
@@ -178,8 +177,7 @@ class _TaskFactory:
 
 def _refuse_without_task(frame: FrameType, coro: Coroutine[Any, Any, Any]) -> None:
     """Raise, for a TaskGroup, if Twisted drives what uses it; then ``coro`` is closed."""
-    try:
-        refuse_without_task(frame)
-    except RuntimeError:
+    # Each task of a TaskGroup asks.
+    if driven_by_twisted(frame.f_back, asyncio.current_task()):
         coro.close()
-        raise
+        raise RuntimeError(NEEDS_TASK.format(what="asyncio.TaskGroup"))

@@ -13,7 +13,7 @@ from contextvars import Context
 from typing import Any, TypeVar
 
 from twisted_ipython._bridge.coroutine import Bridge
-from twisted_ipython._bridge.drivers import refuse_without_task
+from twisted_ipython._bridge.drivers import refuse_timeout
 from twisted_ipython._bridge.futures import await_future
 from twisted_ipython._bridge.interruptible import is_interrupting
 from twisted_ipython._private.asyncio_steps import MESSAGE, take_step
@@ -66,7 +66,7 @@ class LoopTask(asyncio.Task[_T]):
 
     def cancelling(self) -> int:
         """`asyncio.Task.cancelling`, which `asyncio.timeout` asks when it begins."""
-        refuse_without_task(sys._getframe(1))
+        refuse_timeout(sys._getframe(1), self)
         return super().cancelling() if self.cancels is None else self.cancels
 
     def uncancel(self) -> int:

@@ -157,7 +157,18 @@ class ReactorMethods:
 
     def _finding(self, give: Callable[[Any], Any], own: _Method) -> _Method:
         """A method that has the reactor watch what is given its methods for any thread first."""
-        return self._carrying(wraps(own)(lambda one: own(give(one))))
+        ident = self._thread.ident
+
+        def watch(one: Any) -> Any:
+            return own(give(one))
+
+        @wraps(own)
+        def method(one: Any) -> Any:
+            if get_ident() == ident:
+                return own(give(one))  # not by `watch`: each write comes here
+            return self._elsewhere(watch, (one,), {})
+
+        return method
 
     def _start_loop(self, loop: LoopingCall) -> None:
         """Have a LoopingCall that is being started run with the reactor borrowed."""

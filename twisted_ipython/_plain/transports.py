@@ -7,9 +7,10 @@ reactor half-way through it: it asks for a turn of the reactor, and only then
 notes what that turn is to do.  So each of them gets a class for itself, with
 the methods that its interfaces declare behind a check of the thread.
 
-An object is found when a method of the reactor's returns it in another thread,
-when it first asks the reactor to watch its file descriptor, or when it asks
-for the time to start from.  A transport on top of another, as that of
+A port makes its connections of such a class.  Any other object is found when a
+method of the reactor's returns it in another thread, when it first asks the
+reactor to watch its file descriptor, or when it asks for the time to start
+from.  A transport on top of another, as that of
 `wrapClientTLS` or of a ``ssl:`` endpoint is, is the protocol of the one below
 (a `ProtocolWrapper`), and found when that first asks to be read from.
 """
@@ -136,11 +137,14 @@ class Given:
         """The class that objects of a class get: itself, if there is nothing to give them."""
         kind = own
         if methods := self._methods_of(own):
+            made = getattr(own, "transport", None)  # a port's class of what it accepts
+            if isinstance(made, type):
+                methods["transport"] = self._kinds.get(made) or self._kind_of(made)
             with suppress(Exception):  # it wants no subclass
                 kind = subclass(own, methods)
         return self._kinds.setdefault(own, self._kinds.setdefault(kind, kind))
 
-    def _methods_of(self, kind: type) -> dict[str, Callable[..., Any]]:
+    def _methods_of(self, kind: type) -> dict[str, Any]:
         interfaces = [
             one
             for one in implementedBy(kind).flattened()

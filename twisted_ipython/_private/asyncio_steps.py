@@ -49,7 +49,7 @@ def _kind_of_step() -> type[Any]:
 _STEP: Final = _kind_of_step()
 # The names of what steps a Task; the one of the class above has none.
 _STEPS: Final = (None, "task_wakeup", "__step", "__wakeup")
-_Takes = Callable[[asyncio.Task[Any], str, Context], bool]
+_Takes = Callable[[Any, str, Any], bool]
 
 
 def call_soon_of(loop: Any, takes: _Takes) -> Callable[..., Any]:
@@ -69,14 +69,17 @@ def call_soon_of(loop: Any, takes: _Takes) -> Callable[..., Any]:
     if ready is None or not hasattr(loop, "_debug"):
         return _guarding(loop, takes)
     append, handle_of, current_task = ready.append, asyncio.Handle, asyncio.current_task
+    referents = gc.get_referents
 
     def call_soon(callback: Any, *args: Any, context: Context | None = None) -> Any:
-        if (
-            type(callback) is _STEP
-            and callback.__self__ is current_task(loop)
-            and _is_taken(callback, args, context, takes)
-        ):
-            return None
+        if type(callback) is _STEP:
+            what = args[0] if args else referents(callback)[-1]  # not by `_thrown`: for each step
+            if (
+                type(what) is RuntimeError
+                and callback.__self__ is current_task(loop)
+                and takes(callback.__self__, str(what), context)
+            ):
+                return None
         if loop._debug:
             handle = original(callback, *args, context=context)
             del handle._source_traceback[-1]  # this function, which did not make it
@@ -99,17 +102,17 @@ def _guarding(loop: AbstractEventLoop, takes: _Takes) -> Callable[..., Any]:
         task = getattr(callback, "__self__", None)
         if not isinstance(task, asyncio.Task):
             return original(callback, *args, context=context)
-        if task is asyncio.current_task(loop) and _is_taken(callback, args, context, takes):
+        what = _thrown(callback, args) if task is asyncio.current_task(loop) else None
+        if type(what) is RuntimeError and takes(task, str(what), context):
             return None
         return original(run, callback, *args, context=context)
 
     return call_soon
 
 
-def _is_taken(callback: Any, args: tuple[Any, ...], context: Any, takes: _Takes) -> bool:
-    """Whether a step that a Task schedules in its own is a refusal, which was taken."""
-    refusal = args[0] if args else gc.get_referents(callback)[-1]
-    return type(refusal) is RuntimeError and takes(callback.__self__, str(refusal), context)
+def _thrown(step: Any, args: tuple[Any, ...]) -> Any:
+    """What a step throws into its Task's coroutine; without, the Task or what it waited for."""
+    return args[0] if args else gc.get_referents(step)[-1]
 
 
 def run_once_of(loop: Any) -> dict[str, Callable[..., Any]]:
@@ -121,14 +124,14 @@ def run_once_of(loop: Any) -> dict[str, Callable[..., Any]]:
         try:
             type(loop)._run_once(loop)  # the class's own of now: nest_asyncio replaces it
         except (KeyboardInterrupt, SystemExit) as error:
-            if not _is_tasks(error):
+            if not is_tasks(error):
                 raise
 
     return {"_run_once": run}
 
 
-def _is_tasks(error: BaseException) -> bool:
-    """Whether a Task raised an exception out of the loop, and has it as its own."""
+def is_tasks(error: BaseException) -> bool:
+    """Whether a Task raised an exception out of the loop, and has it as its own; without, not."""
     for frame, _ in walk_tb(error.__traceback__):
         if frame.f_code is RUN:
             task = getattr(getattr(frame.f_locals.get("self"), "_callback", None), "__self__", None)
@@ -154,7 +157,7 @@ def take_step(task: Any) -> Taken | None:
     step, args, context = _scheduled(task)
     if context is None:
         return None
-    what = args[0] if args else gc.get_referents(step)[-1]
+    what = _thrown(step, args)
     if isinstance(what, BaseException):
         return Taken(context, error=what)
     return Taken(context, what if isinstance(what, Future) and what is not task else None)

@@ -50,7 +50,10 @@ def keep_connection(original: Callable[[Any], None]) -> Callable[[Any], None]:
     """``reactor.addReader`` or ``addWriter``, of which a loop captures the context."""
 
     def add(selectable: Any) -> None:
-        _context_of(selectable).run(original, selectable)
+        context = getattr(selectable, _CONTEXT, None)  # at once: each write asks
+        if context is None:
+            context = _context_of(selectable)
+        context.run(original, selectable)
 
     return add
 

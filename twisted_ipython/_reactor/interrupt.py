@@ -23,7 +23,7 @@ what has not been raised after `_DELIVERY` seconds is taken back.
 
 What can still go wrong.  The thread may return from C code between the throw
 and the taking back, and leave the user's code before it raises.  As a second
-line, `resuming` gives our own loop a ``run_forever`` that goes on.
+line, our own loop has a ``run_forever`` that goes on (`_bridge.call_soon.resuming`).
 Code in C that never returns cannot be broken: `Breaker.stuck_at` says where it
 is.
 
@@ -32,7 +32,6 @@ Thread: any but the reactor's, unless a docstring says otherwise.
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import os
 import sys
@@ -190,20 +189,6 @@ def break_until(ident: int, answered: Callable[[], bool], patience: float, bound
         if monotonic() - begun >= patience:
             throw(ident)
         sleep(_INTERVAL)
-
-
-def resuming(loop: asyncio.AbstractEventLoop) -> None:
-    """Have a loop that we made go on when a `ReactorInterrupt` reaches its own code."""
-    run_forever = loop.run_forever
-
-    def run() -> None:
-        while True:
-            try:
-                return run_forever()
-            except ReactorInterrupt:
-                continue
-
-    loop.run_forever = run  # type: ignore[method-assign]  # on this one instance
 
 
 def place_of(ident: int, label: frames.Label) -> str:

@@ -50,6 +50,7 @@ from twisted.python import threadable
 from twisted_ipython._base.borrowed_sigint import sigint
 from twisted_ipython._base.instance import with_room
 from twisted_ipython._base.loans import loans
+from twisted_ipython._bridge.call_soon import resuming
 from twisted_ipython._private.twisted import STARTED_BEFORE
 from twisted_ipython._reactor import interrupt, thread_pool
 from twisted_ipython._reactor.crochet_adapter import reactor_thread, set_up
@@ -181,7 +182,7 @@ def _install(name: str) -> None:
             loop = import_module(name).new_event_loop()
     except ImportError:
         raise RuntimeError(NOT_THERE.format(loop=name)) from None
-    interrupt.resuming(loop)
+    resuming(loop)
     installReactor(AsyncioSelectorReactor(loop))
 
 

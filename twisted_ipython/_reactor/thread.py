@@ -110,7 +110,7 @@ class ReactorThread:
         self._ours = ours  # then the bridge stays on the loop
         reactor.addSystemEventTrigger("before", "shutdown", reports.show_now)
         if loop is not None and ours:
-            task_factory.attach(loop)
+            task_factory.attach(loop, resumes=True)
             loop.set_default_executor(thread_pool.PoolExecutor(reactor.getThreadPool))
             reactor.addSystemEventTrigger("before", "shutdown", self._end_tasks)
 
