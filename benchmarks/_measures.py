@@ -240,7 +240,13 @@ def tasks(subjects: Subjects) -> list[Comparison]:
 def of_asyncio(subjects: Subjects) -> list[Comparison]:
     """200,000 tasks that await nothing, 100,000 puts and gets, 3,000 round trips of streams."""
     ours, bare = subjects.ours.serving, subjects.bare.serving
-    limits = {"tasks of nothing": 1.25, "queue": 1.1, "streams": 1.05}
+    limits = {
+        "tasks of nothing": 1.25,
+        "TaskGroup": 1.25,
+        "timeouts": 1.25,
+        "queue": 1.1,
+        "streams": 1.05,
+    }
     starts = [partial(ours, "tasks", "ours"), partial(bare, "tasks")]
     return _compared("asyncio", "asyncio.run", starts, limits, processes=3, turns=5)
 
@@ -295,6 +301,15 @@ def web(subjects: Subjects) -> list[Comparison]:
     return _compared("web", "bare crochet", starts, limits, processes=3, turns=2)
 
 
+def connections(subjects: Subjects) -> list[Comparison]:
+    """5,000 lines that a client and a server of Twisted's send each other."""
+    starts = [
+        partial(subjects.ours.serving, "loaded", "lines", "asyncio"),
+        partial(subjects.bare.serving, "under_crochet", "lines"),
+    ]
+    return _compared("web", "bare crochet", starts, {"echoes": 1.03}, processes=3, turns=15)
+
+
 # ---- against a bound
 
 
@@ -342,6 +357,7 @@ MEASURES: Final[dict[str, Callable[[Subjects], list[Comparison]]]] = {
     "crawl": crawl,
     "linked": linked_crawl,
     "web": web,
+    "connections": connections,
     "load": load,
     "magic": magic,
     "memory": memory,

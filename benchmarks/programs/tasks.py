@@ -1,5 +1,5 @@
 """
-Tasks, a queue and streams of asyncio's; answers with seconds.
+Tasks, timeouts, a queue and streams of asyncio's; answers with seconds.
 
 The argument is ``ours`` for the reactor thread's loop; without one it is asyncio's own. Either is
 in a process with an IPython, Twisted and crochet, whose objects each full collection of garbage
@@ -21,6 +21,8 @@ from serving import serve
 from twisted.internet import asyncioreactor  # noqa: F401
 
 _TASKS: Final = 200_000
+_GROUPED: Final = 50_000
+_TIMEOUTS: Final = 20_000
 _ITEMS: Final = 100_000
 _TRIPS: Final = 3_000
 
@@ -32,6 +34,19 @@ async def _nothing() -> None:
 async def _tasks() -> None:
     for _ in range(_TASKS // 1000):
         await asyncio.gather(*(_nothing() for _ in range(1000)))
+
+
+async def _group() -> None:
+    for _ in range(_GROUPED // 1000):
+        async with asyncio.TaskGroup() as group:
+            for _ in range(1000):
+                group.create_task(_nothing())
+
+
+async def _timeouts() -> None:
+    for _ in range(_TIMEOUTS):
+        async with asyncio.timeout(60):
+            await asyncio.sleep(0)
 
 
 async def _queue() -> None:
@@ -68,6 +83,8 @@ async def _streams() -> None:
 
 _WORK: Final[dict[str, Callable[[], Awaitable[None]]]] = {
     "tasks of nothing": _tasks,
+    "TaskGroup": _group,
+    "timeouts": _timeouts,
     "queue": _queue,
     "streams": _streams,
 }
