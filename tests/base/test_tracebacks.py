@@ -14,6 +14,7 @@ from shells import Shell
 from twisted.internet.defer import AlreadyCalledError, succeed
 
 from twisted_ipython._base.tracebacks import (
+    AWAIT_IT,
     NO_LOOP_HERE,
     OTHER_DRIVER,
     OTHER_THREAD,
@@ -218,6 +219,19 @@ def test_explain_says_it_once() -> None:
         explain(group)
     assert cause.__notes__ == [OTHER_THREAD]
     assert not hasattr(error, "__notes__")
+
+
+def test_explain_of_two_that_say_the_same() -> None:
+    """Where an exception follows another of the same cause, the last one has the line."""
+    # In the words of `asyncio.Runner`, which fails once more when it closes.
+    error = RuntimeError("Cannot run the event loop while another loop is running")
+    error.__context__ = RuntimeError("Runner.run() cannot be called from a running event loop")
+    for _ in range(2):
+        explain(error)
+    assert error.__notes__ == [AWAIT_IT]
+    assert not hasattr(error.__context__, "__notes__")
+    explain(error.__context__)
+    assert error.__context__.__notes__ == [AWAIT_IT]
 
 
 def test_explain_names_driver() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 
 from twisted_ipython._base.frames import Place
+from twisted_ipython._base.work_id import new_work, set_work
 from twisted_ipython._magics.reactor_tables import overview, tasks
 from twisted_ipython._reactor.lifecycle import start
 from twisted_ipython._reactor.thread import ReactorThread
@@ -297,7 +299,7 @@ def test_the_thread_pool_is_counted(undo: Undo) -> None:
 
 
 def test_delayed_calls_are_listed_in_their_order(undo: Undo) -> None:
-    """When, and what: a LoopingCall by what it calls, a partial by its function."""
+    """When, what and whose: a LoopingCall by what it calls, a partial by its function."""
 
     def tick() -> None:
         """Do nothing."""
@@ -317,10 +319,17 @@ def test_delayed_calls_are_listed_in_their_order(undo: Undo) -> None:
         for seconds, call in ((300, tick), (100, partial(tick)), (400, Mute())):
             undo(reactor.callLater(seconds, call).cancel)
 
-    in_reactor_thread(arrange)
+    def arrange_in_cell() -> None:
+        set_work(new_work(7))
+        arrange()
+
+    in_reactor_thread(lambda: copy_context().run(arrange_in_cell))
     name = tick.__qualname__
     found = [row for row in rows("Delayed calls") if "min" in row[0]]
     assert [row[1] for row in found[:3]] == [name, f"LoopingCall of {name}", name]
+    assert [row[2] for row in found] == ["7"] * 4
+    reaps = next(row for row in rows("Delayed calls") if "reapAllProcesses" in row[1])
+    assert reaps[2] == ""
     assert "Mute" in found[3][1]
     assert found[0][0] in ("in 1 min 40 s", "in 1 min 39 s")
 

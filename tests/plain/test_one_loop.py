@@ -394,6 +394,15 @@ def test_asyncio_run(kernel: Kernel) -> None:
     assert "put `await` in front of the coroutine in place of asyncio.run(...)" in cell.traceback
 
 
+def test_loop_of_its_own(kernel: Kernel) -> None:
+    """The same line for what runs a coroutine in a loop of its own, as the ``run`` of servers."""
+    kernel.ok("made = asyncio.new_event_loop()")
+    cell = fail(kernel, "made.run_until_complete(made.create_future())")
+    assert "Cannot run the event loop while another loop is running" in cell.traceback
+    assert "or of what runs it in a loop of its own" in cell.traceback
+    kernel.ok("made.close()")
+
+
 # ---- A.4, A.5
 
 

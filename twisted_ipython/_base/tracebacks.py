@@ -59,7 +59,7 @@ NO_LOOP_HERE: Final = (
 )
 AWAIT_IT: Final = (
     "The reactor's loop runs already, in this cell too: put `await` in front of the coroutine in"
-    " place of asyncio.run(...)"
+    " place of asyncio.run(...), or of what runs it in a loop of its own"
 )
 USE_FETCH: Final = (
     "scrapy.shell.inspect_response() opens a prompt in the middle of a crawl, which would stop the"
@@ -92,6 +92,8 @@ _CAUSES: Final = (
     ("There is no current event loop in thread 'MainThread'", NO_LOOP_HERE),
     ("no running event loop", NO_LOOP_HERE),
     ("asyncio.run() cannot be called from a running event loop", AWAIT_IT),
+    ("Runner.run() cannot be called from a running event loop", AWAIT_IT),
+    ("Cannot run the event loop while another loop is running", AWAIT_IT),
     ("'await' outside function", NO_AWAIT),
     ("Timeout should be used inside a task", OTHER_DRIVER),
     ("cannot determine the parent task", OTHER_DRIVER),
@@ -137,7 +139,7 @@ def tidied(error: BaseException) -> Iterator[None]:
 
 def explain(error: BaseException) -> bool:
     """Add lines on what the reactor or its thread caused; whether ``IPython.embed()`` failed."""
-    prompts = False
+    prompts, said = False, set[str]()
     for one in chain(error):
         text = safe_str(one)  # an exception's own method may fail
         functions = [
@@ -151,8 +153,10 @@ def explain(error: BaseException) -> bool:
         for message, line in causes:
             notes = getattr(one, "__notes__", ())
             # Where a reactor has no loop, that has been said.
-            if message in text and line not in notes and not (notes and line is NO_LOOP_HERE):
-                one.add_note(line)
+            if message in text and line not in said and not (notes and line is NO_LOOP_HERE):
+                said.add(line)
+                if line not in notes:
+                    one.add_note(line)
                 if line is NO_LOOP_HERE:  # how a library came to ask for one says nothing
                     users_frames_only(one)
     return prompts

@@ -29,6 +29,7 @@ from twisted_ipython._base.loans import loans
 from twisted_ipython._base.work_id import work_in
 from twisted_ipython._magics.sockets import KINDS, is_on, living, name_of, sockets, what
 from twisted_ipython._private.asyncio import context_of, in_handle
+from twisted_ipython._reactor.contexts import of_timer
 from twisted_ipython._reactor.delayed_calls import TIMER, LoopCall
 from twisted_ipython._reactor.eventual_result import NotInTime
 from twisted_ipython._reactor.thread import ReactorThread
@@ -166,8 +167,12 @@ def _tasks_table(thread: ReactorThread, label: frames.Label) -> Table:
 def _calls_table(reactor: Any) -> Table:
     now = reactor.seconds()
     calls = sorted(reactor.getDelayedCalls(), key=lambda call: call.getTime())
-    rows = [(f"in {duration(max(0, c.getTime() - now))}", name_of(c.func)) for c in calls]
-    return Table("Delayed calls", ("when", "function"), rows)
+    rows = []
+    for call in calls:
+        function, context = of_timer(call)
+        when = f"in {duration(max(0, call.getTime() - now))}"
+        rows.append((when, name_of(function), work_in(context).cell or ""))
+    return Table("Delayed calls", ("when", "function", "cell"), rows)
 
 
 def _sockets_table(thread: ReactorThread, found: list[Any]) -> Table:
