@@ -93,10 +93,27 @@ def test_connection(kernel: Kernel) -> None:
     kernel.ok(CONNECT).wait_for(IN_REACTOR)
 
 
+BUSY = "busy = task.LoopingCall(int); reactor.callFromThread(busy.start, {})\n"
+
+
+def interrupt(kernel: Kernel, code: str, seconds: float) -> None:
+    """Interrupt a cell once it waits for the reactor; it ends in time, and the reactor works."""
+    cell = kernel.submit("tell()\n" + code, stop_on_error=False)
+    cell.wait_for("began")
+    interrupted = monotonic()
+    kernel.interrupt()
+    cell.wait(seconds)
+    assert monotonic() - interrupted < seconds
+    assert cell.error == "KeyboardInterrupt"
+    assert "twisted_ipython" not in cell.traceback
+    # Twisted logs what was broken, some time later.
+    kernel.run("reactor.callLater(0, where);").wait_for(IN_REACTOR)
+    assert "never" not in cell.printed()
+
+
 def test_interrupt(kernel: Kernel) -> None:
     """Ctrl-C gets out of a loop of calls, and of a call to a reactor that is stuck."""
-    busy = "reactor.callFromThread(task.LoopingCall(int).start, 0)\n"
-    kernel.ok(busy)
+    kernel.ok(BUSY.format(0.001))
     for code in (
         "while True: reactor.callLater(0, int)",
         "reactor.callFromThread(spin)\nreactor.callLater(0, print, 'never')",
@@ -105,17 +122,16 @@ def test_interrupt(kernel: Kernel) -> None:
         "reactor.listenTCP(0, Sleeps(), interface='127.0.0.1')",
         "while True: time.sleep(0.001); reactor.callLater(0, int)",
     ):
-        cell = kernel.submit("tell()\n" + code, stop_on_error=False)
-        cell.wait_for("began")
-        interrupted = monotonic()
-        kernel.interrupt()
-        cell.wait(PROMPTLY)
-        assert monotonic() - interrupted < PROMPTLY
-        assert cell.error == "KeyboardInterrupt"
-        assert "twisted_ipython" not in cell.traceback
-        # Twisted logs what was broken, some time later.
-        kernel.run("reactor.callLater(0, where);").wait_for(IN_REACTOR)
-        assert "never" not in cell.printed()
+        interrupt(kernel, code, PROMPTLY)
+    kernel.ok("busy.stop()")
+
+
+def test_interrupt_beside_a_loop(kernel: Kernel) -> None:
+    """So it does where the reactor never waits, and every message takes its turn of 5 ms."""
+    kernel.ok(BUSY.format(0))
+    for code in ("while True: reactor.callLater(0, int)", "task.LoopingCall(spin).start(1)"):
+        interrupt(kernel, code, 5 * PROMPTLY)
+    kernel.ok("busy.stop()")
 
 
 def test_stuck_reactor(kernel: Kernel) -> None:
