@@ -7,13 +7,12 @@ import gc
 import inspect
 import sys
 from asyncio import current_task
-from collections.abc import Coroutine
 from contextvars import ContextVar, copy_context
 from io import StringIO
 from typing import Any
 
 import pytest
-from reactor_thread import Oops, forwards, in_reactor, later, turns
+from reactor_thread import Oops, OwnCoroutine, forwards, in_reactor, later, turns
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.python import threadable
 
@@ -406,25 +405,9 @@ async def test_other_kinds_of_coroutines() -> None:
     async def values() -> Any:
         yield await later(1)
 
-    class Own(Coroutine[Any, Any, int]):
-        def __init__(self) -> None:
-            self._inner = later(2).__await__()
-
-        def send(self, value: Any) -> Any:
-            return self._inner.send(value)
-
-        def throw(self, *error: Any) -> Any:
-            return self._inner.throw(*error)
-
-        def close(self) -> None:
-            self._inner.close()
-
-        def __await__(self) -> Any:
-            return self._inner
-
     assert await asyncio.create_task(values().asend(None)) == 1
-    task = asyncio.create_task(Own())
-    assert "Own" in repr(task)
+    task = asyncio.create_task(OwnCoroutine(later(2)))
+    assert "OwnCoroutine" in repr(task)
     assert await task == 2
     with pytest.raises(TypeError, match="a coroutine was expected"):
         asyncio.get_running_loop().create_task(later())  # type: ignore[arg-type]  # what is tested

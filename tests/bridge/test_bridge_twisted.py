@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reactor_thread import Oops, in_reactor, later, reactor, turns
+from reactor_thread import Oops, OwnCoroutine, in_reactor, later, reactor, turns
 from shells import run_python
 from twisted.internet.defer import (
     CancelledError,
@@ -296,26 +296,7 @@ async def test_names_wait_for() -> None:
             await ensureDeferred(_wait_for())
 
 
-class _OfAClass(Coroutine[Any, Any, Any]):
-    """A coroutine that is none of Python's own, as aiohttp's request is one."""
-
-    def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
-        self._coro = coro
-
-    def __await__(self) -> Any:
-        return self._coro.__await__()
-
-    def send(self, value: Any) -> Any:
-        return self._coro.send(value)
-
-    def throw(self, *error: Any) -> Any:
-        return self._coro.throw(*error)
-
-    def close(self) -> None:
-        self._coro.close()
-
-
-@pytest.mark.parametrize("of", [lambda coro: coro, _OfAClass], ids=["Python's", "a class's"])
+@pytest.mark.parametrize("of", [lambda coro: coro, OwnCoroutine], ids=["Python's", "a class's"])
 @in_reactor
 async def test_a_task_resumed_by_driven_code_is_a_task(of: Any) -> None:
     """A task that goes on because a coroutine driven by Twisted fired its Deferred has its Task."""

@@ -26,6 +26,16 @@ def in_thread(function: Callable[[], object]) -> None:
     thread.join()
 
 
+def noting(borrowed: list[str]) -> Callable[..., Any]:
+    """What calls a method for another thread, and notes its name."""
+
+    def elsewhere(own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        borrowed.append(own.__name__)
+        return own(*args, **kwargs)
+
+    return elsewhere
+
+
 def test_declared() -> None:
     """The methods of an interface, and not its attributes."""
     assert declared([IDelayedCall]) == {"getTime", "cancel", "delay", "reset", "active"}
@@ -35,11 +45,7 @@ def test_another_thread_borrows() -> None:
     """What changes an object is called with the reactor borrowed; what only reads is not."""
     borrowed: list[str] = []
 
-    def elsewhere(own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        borrowed.append(own.__name__)
-        return own(*args, **kwargs)
-
-    given = Given(get_ident(), elsewhere)
+    given = Given(get_ident(), noting(borrowed))
     timer = DelayedCall(1, int, (), {}, lambda _: None, lambda _: None, lambda: 0)
     names = {**vars(timer)}
     assert given.give(timer) is given.give(timer) is timer
@@ -61,7 +67,7 @@ def test_another_thread_borrows() -> None:
 def test_a_port_makes_its_own_kind() -> None:
     """What a port accepts has its methods from the start: a class set later costs each access."""
     borrowed: list[str] = []
-    given = Given(get_ident(), lambda own, args, _: (borrowed.append(own.__name__), own(*args))[1])
+    given = Given(get_ident(), noting(borrowed))
     port = given.give(Port(0, Factory(), interface="127.0.0.1"))
     made = port.transport
     assert made is not Server

@@ -89,7 +89,8 @@ def test_codes() -> None:
 
 def test_without_codes() -> None:
     """A function that is not known by its code is not refused: asyncio says what is wrong."""
-    refuse_timeout(sys._getframe(), private.code_of(asyncio, "gone"))
+    task: Any = None
+    refuse_timeout(sys._getframe(), task, timeout=private.code_of(asyncio, "gone"))
 
     async def waits() -> None:
         async with asyncio.timeout(1):

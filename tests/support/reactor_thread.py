@@ -74,6 +74,28 @@ async def forwards(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
+class OwnCoroutine(Coroutine[Any, Any, Any]):
+    """A coroutine of a class that is none of Python's own, as aiohttp's request is one."""
+
+    def __init__(self, awaitable: Awaitable[Any]) -> None:
+        self._inner: Any = awaitable.__await__()
+
+    def __await__(self) -> Any:
+        return self._inner
+
+    def send(self, value: Any) -> Any:
+        """See `Coroutine`."""
+        return self._inner.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """See `Coroutine`."""
+        return self._inner.throw(*error)
+
+    def close(self) -> None:
+        """See `Coroutine`."""
+        self._inner.close()
+
+
 async def turns(number: int) -> None:
     """Let the loop turn ``number`` times."""
     for _ in range(number):

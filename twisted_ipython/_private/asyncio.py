@@ -58,7 +58,7 @@ def code_of(owner: Any, name: str) -> CodeType:
     return code if isinstance(code, CodeType) else _NOTHING
 
 
-# What needs a task, as a frame up to three above tells.  Without: asyncio's own words.
+# What needs a task, as one of the two frames above tells.  Without: asyncio's own words.
 TIMEOUT: Final = code_of(asyncio.Timeout, "__aenter__")
 WAIT_FOR: Final = code_of(asyncio, "wait_for")
 # What runs a callback of the loop's, and with it a Task's step.
